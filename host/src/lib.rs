@@ -1,0 +1,29 @@
+//! Tidemill: a Kafka topic in your lake.
+//!
+//! Data goes one way, and a stage is a folder:
+//!
+//! ```text
+//! source ──> decode ──> transform ──> sink ──> commit ──> catalog
+//! lanes      columns    rows,         staged   publish,   tables and
+//!                       rejects       Parquet  offsets    partitions
+//! ```
+//!
+//! The types that stages hand to each other are in [`batch`]; [`pipeline`] is the only module that
+//! names two stages. `docs/ARCHITECTURE.md` draws the whole picture.
+
+pub mod batch;
+pub mod catalog;
+pub mod cli;
+pub mod commit;
+pub mod config;
+pub mod decode;
+pub mod env;
+pub mod error;
+pub mod observe;
+pub mod pipeline;
+pub mod sink;
+pub mod source;
+pub mod table;
+pub mod transform;
+
+pub use error::{Error, Kind, Result};
