@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::DataType;
 
 use crate::env::Micros;
 use crate::table::Table;
@@ -40,6 +41,15 @@ impl Delivered {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// A field that the transforms need from an event. What nobody declares is not parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldSpec {
+    /// The JSON member of this name, or a JSON Pointer (RFC 6901) if it starts with `/`.
+    pub path: String,
+    /// The type it must have.
+    pub data_type: DataType,
 }
 
 /// Decoded rows of one partition. `decode` to `transform`.

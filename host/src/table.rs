@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{Array, AsArray, ListArray, new_empty_array};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Timelike};
 
@@ -52,6 +54,22 @@ pub fn header_fields() -> Fields {
 /// The type of the column `headers`.
 pub fn headers_type() -> DataType {
     DataType::List(Arc::new(Field::new("item", DataType::Struct(header_fields()), false)))
+}
+
+/// The column `headers` of so many events without any.
+pub fn no_headers(rows: usize) -> ListArray {
+    let DataType::List(item) = headers_type() else { unreachable!("headers are a list") };
+    let none = new_empty_array(item.data_type());
+    ListArray::new(item, OffsetBuffer::from_lengths(std::iter::repeat_n(0, rows)), none, None)
+}
+
+/// The value of the last header of a name of one event.
+pub fn last_header(headers: &ListArray, row: usize, name: &str) -> Option<Vec<u8>> {
+    let list = headers.value(row);
+    let list = list.as_struct();
+    let (names, values) = (list.column(0).as_string::<i32>(), list.column(1).as_binary::<i32>());
+    let at = (0..list.len()).rev().find(|at| names.value(*at) == name)?;
+    values.is_valid(at).then(|| values.value(at).to_vec())
 }
 
 /// The raw table: the full original, from which everything can be rebuilt.

@@ -1,1 +1,186 @@
-//! To be written.
+//! Bytes to columns: JSON values become the fields that transforms declared, and nothing else is
+//! materialized.
+//!
+//! An event that cannot be decoded becomes a reject with its reason; it never spoils its batch.
+//! Everything is bounded: the size of a value, the depth of its nesting, the rows of a batch.
+
+mod column;
+mod json;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::Array;
+
+use crate::batch::{Batch, Delivered, FieldSpec, Reject, Stage};
+use column::Builder;
+
+/// Makes batches of one topic. One per lane.
+pub struct Decoder {
+    reader: json::Reader,
+    builders: Vec<Builder>,
+    max_size: usize,
+    reasons: HashMap<String, Arc<str>>,
+}
+
+/// Different reasons that are kept for reuse; beyond, each reject has its own copy.
+const REASONS: usize = 1000;
+
+impl Decoder {
+    /// A decoder of these fields. Values larger than `max_size` bytes are rejected.
+    pub fn new(fields: &[FieldSpec], max_size: usize) -> Self {
+        Decoder {
+            reader: json::Reader::new(fields),
+            builders: fields.iter().map(|f| Builder::new(&f.data_type)).collect(),
+            max_size,
+            reasons: HashMap::new(),
+        }
+    }
+
+    /// Decodes what Kafka delivered.
+    pub fn decode(&mut self, delivered: Arc<Delivered>) -> Batch {
+        let mut rows = Vec::with_capacity(delivered.len());
+        let mut rejects = Vec::new();
+        for (row, at) in (0..delivered.len()).zip(0u32..) {
+            let value = delivered.value.is_valid(row).then(|| delivered.value.value(row));
+            match self.row(value) {
+                Ok(()) => rows.push(at),
+                Err(reason) => {
+                    self.builders.iter_mut().for_each(|b| b.truncate(rows.len()));
+                    let reason = self.reason(reason);
+                    rejects.push(Reject { row: at, stage: Stage::Decode, transform: None, reason });
+                }
+            }
+        }
+        let columns = self.builders.iter_mut().map(Builder::finish).collect();
+        Batch { delivered, rows, columns, rejects }
+    }
+
+    fn row(&mut self, value: Option<&[u8]>) -> Result<(), String> {
+        let value = value.ok_or("the value is null (a tombstone)")?;
+        if value.is_empty() {
+            return Err("the value is empty".into());
+        }
+        if value.len() > self.max_size {
+            return Err(format!("the value is larger than {} bytes (max-event-size)", self.max_size));
+        }
+        let text = simdutf8::basic::from_utf8(value).map_err(|_| "the value is not UTF-8")?;
+        self.reader.read(text, &mut self.builders)
+    }
+
+    fn reason(&mut self, reason: String) -> Arc<str> {
+        if let Some(known) = self.reasons.get(&reason) {
+            return known.clone();
+        }
+        let shared: Arc<str> = reason.as_str().into();
+        if self.reasons.len() < REASONS {
+            self.reasons.insert(reason, shared.clone());
+        }
+        shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{AsArray, BinaryArray};
+    use arrow::datatypes::{DataType, Float64Type, Int64Type};
+
+    use super::*;
+    use crate::table::no_headers;
+
+    fn decode(fields: &[(&str, DataType)], values: &[Option<&[u8]>]) -> Batch {
+        let fields: Vec<FieldSpec> =
+            fields.iter().map(|(p, t)| FieldSpec { path: (*p).into(), data_type: t.clone() }).collect();
+        let delivered = Delivered {
+            topic: "t".into(),
+            partition: 0,
+            from: 0,
+            to: values.len() as i64,
+            offset: (0..values.len() as i64).collect(),
+            timestamp: vec![0; values.len()].into(),
+            key: BinaryArray::from_opt_vec(vec![None; values.len()]),
+            value: BinaryArray::from_opt_vec(values.to_vec()),
+            headers: no_headers(values.len()),
+        };
+        Decoder::new(&fields, 1 << 20).decode(Arc::new(delivered))
+    }
+
+    fn reasons(fields: &[(&str, DataType)], values: &[&[u8]]) -> Vec<String> {
+        let values: Vec<Option<&[u8]>> = values.iter().map(|v| Some(*v)).collect();
+        let batch = decode(fields, &values);
+        assert_eq!(batch.rejects.len(), values.len(), "rows {:?}", batch.rows);
+        batch.rejects.iter().map(|r| r.reason.to_string()).collect()
+    }
+
+    const TEXT: (&str, DataType) = ("a", DataType::Utf8);
+
+    #[test]
+    fn declared_fields_become_columns() {
+        let fields = [
+            TEXT,
+            ("n", DataType::Int64),
+            ("f", DataType::Float64),
+            ("/o/p", DataType::Utf8),
+            ("o", DataType::Utf8),
+        ];
+        let batch = decode(
+            &fields,
+            &[
+                Some(br#"{"a":"x\u00e9\n","n":9007199254740993,"f":1,"skip":[1,{"a":2}],"o":{"p":"in"}}"#),
+                Some(br#"{"a":null,"f":2.5e-1}"#),
+            ],
+        );
+        assert_eq!(batch.rows, [0, 1]);
+        assert_eq!(batch.columns[0].as_string::<i32>().value(0), "xé\n");
+        assert!(batch.columns[0].is_null(1));
+        assert_eq!(batch.columns[1].as_primitive::<Int64Type>().value(0), 9_007_199_254_740_993);
+        assert_eq!(batch.columns[2].as_primitive::<Float64Type>().value(1), 0.25);
+        assert_eq!(batch.columns[3].as_string::<i32>().value(0), "in");
+        assert_eq!(batch.columns[4].as_string::<i32>().value(0), r#"{"p":"in"}"#);
+    }
+
+    #[test]
+    fn a_bad_event_is_rejected_alone() {
+        let batch =
+            decode(&[TEXT], &[Some(br#"{"a":"1"}"#), Some(br#"{"a":"2""#), None, Some(br#"{"a":"3"}"#)]);
+        assert_eq!(batch.rows, [0, 3]);
+        assert_eq!(batch.columns[0].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["1", "3"]);
+        assert_eq!(batch.rejects.iter().map(|r| r.row).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn every_kind_of_bad_input_has_its_reason() {
+        let deep = [b"{\"z\":".as_slice(), &b"[".repeat(10_000), &b"]".repeat(10_000), b"}"].concat();
+        let huge = [b"{\"a\":\"".as_slice(), &b"x".repeat(5_000_000), b"\"}"].concat();
+        let cases: [(&[u8], &str); 13] = [
+            (b"", "empty"),
+            (b"{\"a\":\"\xff\"}", "not UTF-8"),
+            (b"\xef\xbb\xbf{}", "byte order mark"),
+            (b"{\"a\":1}", "a: expected a string"),
+            (b"{\"a\":\"1\",\"a\":\"2\"}", "a: it is there twice"),
+            (b"{\"a\":\"1\"} x", "not valid JSON"),
+            (b"[]", "not a JSON object"),
+            (b"3", "not a JSON object"),
+            (b"{\"a\":\"\\ud800\"}", "not valid JSON"),
+            (b"{'a':1}", "not valid JSON"),
+            (b"{\"a\":\"\x01\"}", "not valid JSON"),
+            (&deep, "nested deeper"),
+            (&huge, "larger than"),
+        ];
+        for (value, expected) in cases {
+            let reason = &reasons(&[TEXT], &[value])[0];
+            assert!(reason.contains(expected), "{:?}: {reason}", &value[..value.len().min(30)]);
+            assert!(reason.len() <= 200);
+        }
+    }
+
+    #[test]
+    fn numbers_are_exact_or_rejected() {
+        let reason = |value: &str, t: DataType| reasons(&[("n", t)], &[value.as_bytes()])[0].clone();
+        assert!(reason(r#"{"n":1.5}"#, DataType::Int64).contains("expected an integer"));
+        assert!(reason(r#"{"n":9223372036854775808}"#, DataType::Int64).contains("integer"));
+        assert!(reason(r#"{"n":"1"}"#, DataType::Int64).contains("integer"));
+        assert!(reason(r#"{"n":1e999}"#, DataType::Float64).contains("number"));
+        assert!(reason(r#"{"n":1}"#, DataType::Boolean).contains("true or false"));
+    }
+}

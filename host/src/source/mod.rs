@@ -1,1 +1,14 @@
-//! To be written.
+//! Events out of Kafka: a consumer group, its partitions, and batches of what they deliver.
+//!
+//! [`Group`] is a member of the consumer group. One thread serves it (rebalances, errors); each
+//! partition that it takes comes with a queue of its own, which the partition's lane polls. Offsets are
+//! assigned explicitly and committed only by who has made them true; librdkafka neither stores nor
+//! resets any.
+
+mod client;
+mod collect;
+mod group;
+
+pub use client::{Settings, Start};
+pub use collect::Collector;
+pub use group::{Ends, Group, Owner, Polled, Queue, Taken};

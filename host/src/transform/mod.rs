@@ -1,1 +1,23 @@
-//! To be written.
+//! Transforms: sandboxed WebAssembly components that turn rows into rows.
+//!
+//! [`registry`] loads the components of a directory, [`graph`] puts them in order and plans which
+//! column comes from where, [`run`] runs that plan for one partition. A component gets typed columns
+//! and returns typed columns; everything it returns is checked before it is used (`spec`, `outcome`,
+//! `columns`), and what it may take is bounded for every call (`limits`).
+
+mod bindings;
+mod columns;
+mod component;
+mod engine;
+pub mod graph;
+mod guest;
+mod instance;
+pub mod limits;
+mod outcome;
+pub mod registry;
+pub mod run;
+pub mod sidecar;
+pub mod spec;
+
+pub use component::Component;
+pub use engine::Engine;

@@ -1,0 +1,263 @@
+//! The committer: one task per host.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::publish::{Registrar, publish};
+use super::{Lanes, Offsets, Order, Part, Until, Up, Verdict, until};
+use crate::batch::Span;
+use crate::catalog::{Catalog, TableSpec};
+use crate::env::Env;
+use crate::observe::{Commit, Stats};
+use crate::sink::{StagedFile, Stores};
+use crate::{Error, Kind, Result};
+
+/// What the rest of the host asks of the committer.
+pub enum Request {
+    /// These partitions go to another member: commit first, or, if they are lost, drop.
+    Release {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// They are somebody else's already.
+        lost: bool,
+        /// Told when they may go.
+        done: oneshot::Sender<()>,
+    },
+    /// Commit and end.
+    Stop,
+}
+
+/// What a committer works with.
+pub struct Setup {
+    /// The zones.
+    pub stores: Stores,
+    /// The catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// All tables, with their locations.
+    pub tables: Vec<TableSpec>,
+    /// The way down to the lanes.
+    pub lanes: Arc<dyn Lanes>,
+    /// The group's offsets.
+    pub offsets: Arc<dyn Offsets>,
+    /// What is told to the outside.
+    pub stats: Arc<Stats>,
+    /// Clock.
+    pub env: Env,
+    /// How often to commit.
+    pub interval: Duration,
+    /// Where to end.
+    pub until: Until,
+}
+
+/// Makes the lanes' parts true, one commit at a time.
+pub struct Committer {
+    setup: Setup,
+    registrar: Registrar,
+    up: mpsc::UnboundedReceiver<Up>,
+    requests: mpsc::Receiver<Request>,
+}
+
+/// A part whose files are finished.
+struct Staged {
+    lane: usize,
+    spans: Vec<Span>,
+    files: Vec<StagedFile>,
+    rejects: std::collections::BTreeMap<String, u64>,
+}
+
+impl Committer {
+    /// A committer; lanes send to `up`, the rest of the host to `requests`.
+    pub fn new(setup: Setup, up: mpsc::UnboundedReceiver<Up>, requests: mpsc::Receiver<Request>) -> Self {
+        let registrar = Registrar::new(setup.catalog.clone(), setup.tables.clone());
+        Committer { setup, registrar, up, requests }
+    }
+
+    /// Commits every interval, and when a lane is full, until it is told to stop, the end is reached or
+    /// a person is needed.
+    pub async fn run(mut self) -> Result<()> {
+        let mut tick = tokio::time::interval(self.setup.interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                biased;
+                request = self.requests.recv() => match request {
+                    Some(Request::Release { partitions, lost, done }) => {
+                        self.release(partitions, lost).await?;
+                        // Whoever asked may have given up waiting.
+                        let _ = done.send(());
+                    }
+                    Some(Request::Stop) | None => return self.commit(vec![]).await,
+                },
+                up = self.up.recv() => match up {
+                    Some(Up::Full) => self.commit(vec![]).await?,
+                    Some(other) => self.other(other)?,
+                    None => return Err(Error::stop("all lanes have ended; this is a bug")),
+                },
+                _ = tick.tick() => {
+                    self.commit(vec![]).await?;
+                    if self.reached().await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn release(&mut self, partitions: Vec<i32>, lost: bool) -> Result<()> {
+        if !lost {
+            return self.commit(partitions).await;
+        }
+        for lane in 0..self.setup.lanes.count() {
+            self.setup.lanes.order(lane, Order::Lose(partitions.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whatever a lane says that is no part.
+    fn other(&self, up: Up) -> Result<()> {
+        match up {
+            Up::Abandoned { lane, error } => {
+                self.setup.stats.abandoned();
+                tracing::warn!(lane, "going back to the last commit: {error}");
+                Ok(())
+            }
+            Up::Fatal(error) => Err(error),
+            Up::Part(_) | Up::Full => Ok(()),
+        }
+    }
+
+    /// One commit: a barrier, the lanes' parts, their verdicts.
+    async fn commit(&mut self, release: Vec<i32>) -> Result<()> {
+        let started = Instant::now();
+        let count = self.setup.lanes.count();
+        for lane in 0..count {
+            self.setup.lanes.order(lane, Order::Barrier { release: release.clone() });
+        }
+        let mut parts: Vec<Part> = Vec::with_capacity(count);
+        while parts.len() < count {
+            match self.up.recv().await {
+                Some(Up::Part(part)) => parts.push(part),
+                Some(other) => self.other(other)?,
+                None => return Err(Error::stop("all lanes have ended; this is a bug")),
+            }
+        }
+        let mut staged = Vec::new();
+        for part in parts {
+            let lane = part.lane;
+            match stage(part).await {
+                Ok(part) => staged.push(part),
+                Err(e) => self.abandon(lane, &e)?,
+            }
+        }
+        // Here the record will be written: one object that names all of it. Until then the offsets
+        // below are the truth, and what is published above them may be published again.
+        let mut done = Vec::new();
+        for part in staged {
+            match publish(&self.setup.stores, &part.files).await {
+                Ok(()) => done.push(part),
+                Err(e) => self.abandon(part.lane, &e)?,
+            }
+        }
+        let files: Vec<StagedFile> = done.iter().flat_map(|p| p.files.iter().cloned()).collect();
+        if let Err(e) = self.registrar.register(&files).await {
+            if e.kind() != Kind::Retry {
+                return Err(e);
+            }
+            tracing::warn!(partitions = self.registrar.waiting(), "not registered yet: {e}; retrying at the next commit");
+        }
+        self.offsets(&done).await?;
+        for part in &done {
+            self.setup.lanes.order(part.lane, Order::Verdict(Verdict::Committed));
+        }
+        self.tell(&done, started);
+        Ok(())
+    }
+
+    fn abandon(&self, lane: usize, error: &Error) -> Result<()> {
+        if error.kind() == Kind::Stop {
+            return Err(Error::stop(error.to_string()));
+        }
+        self.setup.stats.abandoned();
+        tracing::warn!(lane, "the epoch is abandoned and its events are read again: {error}");
+        self.setup.lanes.order(lane, Order::Verdict(Verdict::Abandon));
+        Ok(())
+    }
+
+    /// Commits offsets to the group. If the group has moved on, those events come again elsewhere.
+    async fn offsets(&self, done: &[Staged]) -> Result<()> {
+        let offsets: Vec<(i32, i64)> =
+            done.iter().flat_map(|p| &p.spans).map(|s| (s.partition, s.to)).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let keeper = self.setup.offsets.clone();
+        let list = offsets.clone();
+        let committed = blocking(move || keeper.commit(&list)).await;
+        if let Err(e) = committed {
+            tracing::warn!(?offsets, "{e}; these events may be delivered again");
+        }
+        Ok(())
+    }
+
+    async fn reached(&self) -> Result<bool> {
+        if self.setup.until.is_none() {
+            return Ok(false);
+        }
+        let (until, keeper) = (self.setup.until.clone(), self.setup.offsets.clone());
+        match blocking(move || until::reached(&until, keeper.as_ref())).await {
+            Err(e) if e.kind() == Kind::Retry => {
+                tracing::warn!("cannot tell yet whether the end is reached: {e}");
+                Ok(false)
+            }
+            other => other,
+        }
+    }
+
+    fn tell(&self, done: &[Staged], started: Instant) {
+        let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
+        let files = done.iter().flat_map(|p| &p.files);
+        let files: Vec<(String, u64, u64)> = files.map(|f| (f.table.clone(), f.rows, f.bytes)).collect();
+        if events == 0 && files.is_empty() {
+            return;
+        }
+        let oldest = done.iter().flat_map(|p| &p.spans).filter_map(|s| s.oldest).min();
+        let freshness = oldest.map(|t| self.setup.env.now() - t);
+        let mut commit = Commit { events, files, freshness, ..Commit::default() };
+        for (reason, count) in done.iter().flat_map(|p| &p.rejects) {
+            *commit.rejects.entry(reason.clone()).or_default() += count;
+        }
+        let took = started.elapsed();
+        tracing::info!(events, files = commit.files.len(), ?took, "committed");
+        self.setup.stats.committed(&commit);
+    }
+}
+
+/// Waits for a part's files to be finished.
+async fn stage(part: Part) -> Result<Staged> {
+    let staged = futures::future::join_all(part.files.into_iter().map(|f| f.staged())).await;
+    let files = staged.into_iter().collect::<Result<Vec<_>>>()?;
+    for (identity, counts) in &part.counts {
+        tracing::debug!(
+            lane = part.lane,
+            epoch = part.epoch,
+            transform = identity.name,
+            input = counts.input,
+            emitted = counts.emitted,
+            rejected = counts.rejected,
+            filtered = counts.filtered,
+            absorbed = counts.absorbed,
+            "staged"
+        );
+    }
+    Ok(Staged { lane: part.lane, spans: part.spans, files, rejects: part.rejects })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(Error::stop(format!("a background task failed: {e}"))),
+    }
+}

@@ -1,0 +1,79 @@
+//! Counters of one run, shared between the pipeline and whoever shows them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::env::Micros;
+
+/// Counters of one run. Only what is committed is counted.
+#[derive(Default)]
+pub struct Stats(Mutex<Snapshot>);
+
+/// The counters at one moment.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Snapshot {
+    /// Commits that had anything to commit.
+    pub commits: u64,
+    /// Events read and committed.
+    pub events: u64,
+    /// Rows by table, in the order of the tables' names.
+    pub rows: BTreeMap<String, u64>,
+    /// Rejected events by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// Files by table.
+    pub files: BTreeMap<String, u64>,
+    /// Bytes of those files.
+    pub bytes: u64,
+    /// Epochs that were abandoned, a lane each.
+    pub abandoned: u64,
+    /// At the last commit: microseconds from the oldest event in it to its being visible.
+    pub freshness: Option<Micros>,
+}
+
+/// What one commit adds.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Events.
+    pub events: u64,
+    /// Files: table, rows, bytes.
+    pub files: Vec<(String, u64, u64)>,
+    /// Rejected events by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// See [`Snapshot::freshness`].
+    pub freshness: Option<Micros>,
+}
+
+/// Different reasons that are told apart; the rest is counted together.
+const REASONS: usize = 200;
+
+impl Stats {
+    /// Counts a commit.
+    pub fn committed(&self, commit: &Commit) {
+        let Ok(mut stats) = self.0.lock() else { return };
+        stats.commits += 1;
+        stats.events += commit.events;
+        stats.freshness = commit.freshness.or(stats.freshness);
+        for (table, rows, bytes) in &commit.files {
+            *stats.rows.entry(table.clone()).or_default() += rows;
+            *stats.files.entry(table.clone()).or_default() += 1;
+            stats.bytes += bytes;
+        }
+        for (reason, count) in &commit.rejects {
+            let known = stats.rejects.len() < REASONS || stats.rejects.contains_key(reason);
+            let reason = if known { reason.as_str() } else { "other reasons" };
+            *stats.rejects.entry(reason.into()).or_default() += count;
+        }
+    }
+
+    /// Counts a lane's epoch that came to nothing.
+    pub fn abandoned(&self) {
+        if let Ok(mut stats) = self.0.lock() {
+            stats.abandoned += 1;
+        }
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+}

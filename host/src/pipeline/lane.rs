@@ -1,0 +1,370 @@
+//! A lane: a thread that owns some partitions. It polls, decodes, transforms and encodes them, and
+//! shares nothing.
+//!
+//! The life of an epoch in a lane: fill it, finish it at the barrier and send it up, fill the next one
+//! while the committer makes it true, learn the verdict. When something fails, the lane waits for that
+//! verdict, then drops what it has, opens its instances as of the last commit and goes back to its
+//! offsets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::own;
+use crate::batch::{Delivered, Reject, Rows, Span};
+use crate::commit::{Order, Part, Up, Verdict};
+use crate::decode::Decoder;
+use crate::env::Env;
+use crate::sink::EpochWriter;
+use crate::source::{Collector, Group, Polled, Queue, Taken};
+use crate::table::Table;
+use crate::transform::graph::Graph;
+use crate::transform::run::Runner;
+use crate::{Error, Kind, Result};
+
+/// What a lane is told.
+pub(super) enum Command {
+    /// Own this partition from now on.
+    Take(Taken),
+    /// From the committer.
+    Order(Order),
+}
+
+/// Events wait at most so long for their batch to fill.
+const LINGER: Duration = Duration::from_millis(50);
+/// How long a lane sleeps when there is nothing to do.
+const NAP: Duration = Duration::from_millis(10);
+/// An epoch is asked to end at so many events of a lane, whatever the interval.
+const EVENTS: u64 = 4_000_000;
+/// A transform that fails so often in a row, without a commit between, needs a person.
+const FAILURES: u32 = 5;
+
+/// Everything a lane owns.
+pub(super) struct Lane {
+    pub(super) number: usize,
+    pub(super) env: Env,
+    pub(super) topic: Arc<str>,
+    pub(super) group: Group,
+    pub(super) graph: Arc<Graph>,
+    pub(super) decoder: Decoder,
+    pub(super) writer: EpochWriter,
+    pub(super) raw: Arc<Table>,
+    pub(super) rejected: Arc<Table>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) up: UnboundedSender<Up>,
+    pub(super) state: State,
+}
+
+/// What changes while a lane runs.
+#[derive(Default)]
+pub(super) struct State {
+    partitions: BTreeMap<i32, Owned>,
+    /// The open epoch; none: nothing was written since the last barrier.
+    epoch: Option<String>,
+    events: u64,
+    rejects: BTreeMap<String, u64>,
+    /// A part is with the committer: its spans.
+    under_way: Option<Vec<Span>>,
+    asked: bool,
+    failed: Option<Failure>,
+    failures: u32,
+}
+
+struct Failure {
+    error: Error,
+    again: Instant,
+}
+
+/// A partition of this lane.
+struct Owned {
+    queue: Queue,
+    collector: Collector,
+    runner: Runner,
+    /// Where to go back to.
+    committed: i64,
+    span: Option<Span>,
+}
+
+impl Lane {
+    /// Runs until it is told to stop, or until a person is needed.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) if matches!(e.kind(), Kind::Stop | Kind::Usage) => {
+                    return self.say(Up::Fatal(e));
+                }
+                Err(e) => self.fail(e),
+            }
+        }
+        self.writer.abandon();
+    }
+
+    fn say(&self, up: Up) {
+        // The committer is gone only when the host ends; then nobody needs to know.
+        let _ = self.up.send(up);
+    }
+
+    /// One round: orders first, then a batch. False: the end.
+    fn turn(&mut self) -> Result<bool> {
+        while let Ok(command) = self.commands.try_recv() {
+            if !self.obey(command)? {
+                return Ok(false);
+            }
+        }
+        self.recover()?;
+        let idle = self.state.partitions.is_empty() || self.state.failed.is_some() || self.full();
+        if idle || !self.poll()? {
+            return match self.commands.recv_timeout(NAP) {
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => Ok(true),
+                Err(RecvTimeoutError::Disconnected) => Ok(false),
+            };
+        }
+        Ok(true)
+    }
+
+    /// The epoch is as large as it may get: ask for a commit, once, and wait.
+    fn full(&mut self) -> bool {
+        if self.state.events < EVENTS {
+            return false;
+        }
+        if !std::mem::replace(&mut self.state.asked, true) {
+            self.say(Up::Full);
+        }
+        true
+    }
+
+    fn obey(&mut self, command: Command) -> Result<bool> {
+        match command {
+            Command::Take(taken) => self.take(taken)?,
+            Command::Order(Order::Stop) => return Ok(false),
+            Command::Order(Order::Barrier { release }) => self.barrier(&release),
+            Command::Order(Order::Verdict(verdict)) => self.verdict(verdict),
+            Command::Order(Order::Lose(partitions)) => self.lose(&partitions),
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, taken: Taken) -> Result<()> {
+        let Taken { partition, from, queue } = taken;
+        let collector = Collector::new(self.env.clone(), self.topic.clone(), partition, from);
+        let runner = Runner::open(&self.graph, partition)
+            .map_err(|e| Error::stop(format!("cannot begin partition {partition}: {e}")))?;
+        let owned = Owned { queue, collector, runner, committed: from, span: None };
+        self.state.partitions.insert(partition, owned);
+        Ok(())
+    }
+
+    /// Polls each partition for what is there. False: there was nothing.
+    fn poll(&mut self) -> Result<bool> {
+        let mut found = false;
+        let partitions: Vec<i32> = self.state.partitions.keys().copied().collect();
+        for partition in partitions {
+            let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
+            while !owned.collector.full() {
+                match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
+                    Polled::Message => found = true,
+                    Polled::Nothing => break,
+                }
+            }
+            let due = owned.collector.since().is_some_and(|since| since.elapsed() >= LINGER);
+            if owned.collector.full() || due {
+                self.flow(partition)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes what was collected of a partition through the stages.
+    fn flow(&mut self, partition: i32) -> Result<()> {
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
+        let Some(delivered) = owned.collector.take() else { return Ok(()) };
+        if self.state.epoch.is_none() {
+            let id = self.env.fresh_id();
+            self.writer.begin(&id);
+            self.state.epoch = Some(id);
+        }
+        let delivered = Arc::new(delivered);
+        self.writer.write(&own::raw(&self.raw, &delivered)?)?;
+        let batch = self.decoder.decode(delivered.clone());
+        let outcome = owned.runner.batch(&batch)?;
+        write(&mut self.writer, &outcome.rows)?;
+        for rejects in [&batch.rejects, &outcome.rejects] {
+            if let Some(rows) = own::rejected(&self.rejected, &delivered, rejects)? {
+                self.writer.write(&rows)?;
+            }
+            count(&mut self.state.rejects, rejects);
+        }
+        self.state.events += delivered.len() as u64;
+        extend(&mut owned.span, &delivered);
+        Ok(())
+    }
+
+    /// Finishes the epoch and sends it up, whatever happens: the committer waits for it.
+    fn barrier(&mut self, release: &[i32]) {
+        let epoch = self.state.epoch.clone().unwrap_or_default();
+        let mut part = Part {
+            lane: self.number,
+            epoch,
+            spans: vec![],
+            files: vec![],
+            counts: vec![],
+            rejects: BTreeMap::new(),
+        };
+        if self.state.failed.is_none()
+            && let Err(e) = self.finish(&mut part)
+        {
+            if e.kind() == Kind::Stop {
+                return self.say(Up::Fatal(e));
+            }
+            // Nothing of it may become true.
+            (part.spans, part.files) = (vec![], vec![]);
+            self.fail(e);
+        }
+        for partition in release {
+            self.state.partitions.remove(partition);
+        }
+        self.state.under_way = Some(part.spans.clone());
+        self.say(Up::Part(part));
+    }
+
+    fn finish(&mut self, part: &mut Part) -> Result<()> {
+        let partitions: Vec<i32> = self.state.partitions.keys().copied().collect();
+        for partition in &partitions {
+            self.flow(*partition)?;
+        }
+        if self.state.epoch.is_none() {
+            return Ok(());
+        }
+        for owned in self.state.partitions.values_mut() {
+            if owned.span.is_none() {
+                continue;
+            }
+            // Watermarks come with windows; until then nothing is known.
+            let flushed = owned.runner.flush(None)?;
+            write(&mut self.writer, &flushed.rows)?;
+            owned.runner.snapshot()?;
+            part.counts.extend(owned.runner.take_counts());
+        }
+        let spans: Vec<Span> = self.state.partitions.values_mut().filter_map(|o| o.span.take()).collect();
+        let footer = self.footer(&spans);
+        part.epoch = self.state.epoch.take().unwrap_or_default();
+        part.files = self.writer.finish(footer)?;
+        part.spans = spans;
+        part.rejects = std::mem::take(&mut self.state.rejects);
+        (self.state.events, self.state.asked) = (0, false);
+        Ok(())
+    }
+
+    /// What every file of the epoch says of itself.
+    fn footer(&self, spans: &[Span]) -> Vec<(String, String)> {
+        let offsets: BTreeMap<String, [i64; 2]> =
+            spans.iter().map(|s| (s.partition.to_string(), [s.from, s.to])).collect();
+        let transforms: BTreeMap<&str, &str> =
+            self.graph.components().map(|c| (c.identity.name.as_str(), c.identity.digest.as_str())).collect();
+        vec![
+            ("tidemill.topic".into(), self.topic.to_string()),
+            ("tidemill.offsets".into(), serde_json::json!(offsets).to_string()),
+            ("tidemill.transforms".into(), serde_json::json!(transforms).to_string()),
+        ]
+    }
+
+    fn verdict(&mut self, verdict: Verdict) {
+        let spans = self.state.under_way.take().unwrap_or_default();
+        match verdict {
+            Verdict::Committed => {
+                if !spans.is_empty() {
+                    self.state.failures = 0;
+                }
+                for span in spans {
+                    if let Some(owned) = self.state.partitions.get_mut(&span.partition) {
+                        owned.committed = span.to;
+                        owned.runner.committed();
+                    }
+                }
+            }
+            // The committer has said why.
+            Verdict::Abandon => self.fail(Error::retry("the last epoch could not be committed")),
+        }
+    }
+
+    fn lose(&mut self, partitions: &[i32]) {
+        let before = self.state.partitions.len();
+        self.state.partitions.retain(|p, _| !partitions.contains(p));
+        // Their rows stand in the same files as those of the others.
+        if self.state.partitions.len() < before && self.state.epoch.is_some() {
+            self.fail(Error::retry(format!("partitions {partitions:?} were lost")));
+        }
+    }
+
+    /// Notes a failure. The first reason counts until the lane has recovered.
+    fn fail(&mut self, error: Error) {
+        if self.state.failed.is_some() {
+            return;
+        }
+        self.state.failures += 1;
+        if error.kind() == Kind::Abandon && self.state.failures >= FAILURES {
+            let reason = format!("{error}; tried {FAILURES} times from the last commit");
+            return self.say(Up::Fatal(Error::stop(reason)));
+        }
+        let pause = Duration::from_millis(200) * 2u32.pow(self.state.failures.min(5));
+        self.state.failed = Some(Failure { error, again: Instant::now() + pause });
+    }
+
+    /// The one way back: to the last commit.
+    fn recover(&mut self) -> Result<()> {
+        let Some(failure) = &self.state.failed else { return Ok(()) };
+        if self.state.under_way.is_some() || Instant::now() < failure.again {
+            return Ok(());
+        }
+        let error = self.state.failed.take().map(|f| f.error);
+        self.writer.abandon();
+        self.state.epoch = None;
+        (self.state.events, self.state.asked) = (0, false);
+        self.state.rejects.clear();
+        for (partition, owned) in &mut self.state.partitions {
+            owned.span = None;
+            owned.runner.abandon()?;
+            owned.collector.reset(owned.committed);
+            self.group.seek(*partition, owned.committed)?;
+        }
+        if let Some(error) = error {
+            self.say(Up::Abandoned { lane: self.number, error });
+        }
+        Ok(())
+    }
+}
+
+fn write(writer: &mut EpochWriter, rows: &[Rows]) -> Result<()> {
+    rows.iter().try_for_each(|rows| writer.write(rows))
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, rejects: &[Reject]) {
+    for reject in rejects {
+        match counts.get_mut(&*reject.reason) {
+            Some(count) => *count += 1,
+            None => drop(counts.insert(reject.reason.to_string(), 1)),
+        }
+    }
+}
+
+fn extend(span: &mut Option<Span>, delivered: &Delivered) {
+    let oldest = delivered.timestamp.values().iter().copied().min();
+    let events = delivered.len() as u64;
+    match span {
+        Some(span) => {
+            span.to = delivered.to;
+            span.events += events;
+            span.oldest = span.oldest.into_iter().chain(oldest).min();
+        }
+        None => {
+            let Delivered { partition, from, to, .. } = *delivered;
+            *span = Some(Span { partition, from, to, oldest, events });
+        }
+    }
+}

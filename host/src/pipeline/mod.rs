@@ -1,0 +1,334 @@
+//! Wires the stages; the only module that knows them all.
+//!
+//! ```text
+//!             ┌ group thread ┐   taken, released
+//! Kafka ──────┤  rebalances  ├─────────┬──────────────┐
+//!             └──────────────┘         v              v
+//!                        ┌ lane ── lane ── lane ┐   committer ──> zones, catalog, offsets
+//!  partition queues ────>│  decode, transform,  │──>  parts up,
+//!                        │  encode, stage       │<──  barriers and verdicts down
+//!                        └──────────────────────┘
+//! ```
+
+mod lane;
+mod own;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::catalog::{self, TableSpec};
+use crate::commit::{Committer, Lanes, Offsets, Order, Request, Setup};
+use crate::config::Config;
+use crate::decode::Decoder;
+use crate::env::Env;
+use crate::observe::Stats;
+use crate::sink::{EpochWriter, Keys, Stores};
+use crate::source::{Ends, Group, Owner, Taken};
+use crate::table::{self, Table};
+use crate::transform::graph::{Graph, Surroundings};
+use crate::transform::{Engine, registry};
+use crate::{Error, Kind, Result};
+use lane::{Command, Lane};
+
+/// Loads the transforms of a configuration and plans how they work together.
+pub fn graph(config: &Config) -> Result<Graph> {
+    let components = registry::load(&Arc::new(Engine::new()?), &config.transforms)?;
+    let (raw, rejected) = (table::raw(&config.topic), table::rejected());
+    let provenance: BTreeMap<String, bool> =
+        config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
+    let graph = Graph::plan(
+        components,
+        &Surroundings {
+            topic: &config.topic,
+            taken: &[&raw.name, &rejected.name],
+            provenance: &provenance,
+        },
+    )?;
+    if let Some(name) = provenance.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
+        return Err(Error::usage(format!("[tables.{name}] in the configuration: no transform makes a table {name}")));
+    }
+    Ok(graph)
+}
+
+/// Runs the whole way of the data until `stop` is set, the end is reached (`until-end`) or a person is
+/// needed. When it returns, everything that was done is committed or, with an error, abandoned.
+pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let graph = Arc::new(graph(config)?);
+    let group = Group::new(config.source())?;
+    let stores = Stores::open(config, &env).await?;
+    let catalog = catalog::open(config, &stores).await?;
+    let raw = Arc::new(table::raw(&config.topic));
+    let rejected = Arc::new(table::rejected());
+    let tables: Vec<TableSpec> = [&raw, &rejected]
+        .into_iter()
+        .chain(graph.tables())
+        .map(|table| TableSpec { table: table.clone(), location: stores.of(table.zone).table_address(table) })
+        .collect();
+
+    let ends = tokio::select! {
+        ends = ready(&group, &stores, catalog.as_ref(), &tables) => ends?,
+        () = stopped(&mut stop) => return Ok(()),
+    };
+    let parts = Parts { env: &env, graph: &graph, group: &group, stores: &stores, raw: &raw, rejected: &rejected };
+    let (up, from_lanes) = mpsc::unbounded_channel();
+    let (lanes, threads) = parts.lanes(config, &up)?;
+    drop(up);
+    let (requests, asked) = mpsc::channel(16);
+    let setup = Setup {
+        stores: stores.clone(),
+        catalog,
+        tables,
+        lanes: lanes.clone(),
+        offsets: Arc::new(group.clone()),
+        stats,
+        env,
+        interval: config.commit_interval,
+        until: config.until_end.then_some(ends),
+    };
+    let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
+    let leave = Arc::new(AtomicBool::new(false));
+    let member = serve(&group, lanes.clone(), requests.clone(), leave.clone())?;
+    let (failed, mut failure) = oneshot::channel();
+    let member = watch_thread(member, failed);
+
+    // One of three ends it: a signal, the committer (end reached, or an error), the group's thread.
+    let result = tokio::select! {
+        done = &mut committer => flat(done),
+        () = stopped(&mut stop) => finish(&requests, committer).await,
+        error = &mut failure => {
+            committer.abort();
+            Err(error.unwrap_or_else(|_| Error::stop("the group's thread ended; this is a bug")))
+        }
+    };
+    leave.store(true, Ordering::SeqCst);
+    drop(requests);
+    for lane in 0..lanes.count() {
+        lanes.order(lane, Order::Stop);
+    }
+    farewell(group, member, threads).await;
+    result
+}
+
+/// How long the last commit may take after a signal.
+const LAST_COMMIT: Duration = Duration::from_secs(7);
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(2);
+
+async fn finish(requests: &mpsc::Sender<Request>, mut committer: tokio::task::JoinHandle<Result<()>>) -> Result<()> {
+    // If the committer has just ended, its own result counts.
+    let _ = requests.send(Request::Stop).await;
+    match tokio::time::timeout(LAST_COMMIT, &mut committer).await {
+        Ok(done) => flat(done),
+        Err(_) => {
+            committer.abort();
+            Err(Error::stop(format!(
+                "the last commit did not end within {LAST_COMMIT:?}; its events will be read again at the next start"
+            )))
+        }
+    }
+}
+
+fn flat(done: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    done.unwrap_or_else(|e| Err(Error::stop(format!("the committer failed: {e}"))))
+}
+
+/// Ends the threads and leaves the group, within bounds: a broker that does not answer must not hold up
+/// the end of the process.
+async fn farewell(group: Group, member: thread::JoinHandle<()>, lanes: Vec<thread::JoinHandle<()>>) {
+    let (done, left) = oneshot::channel();
+    thread::spawn(move || {
+        for thread in lanes.into_iter().chain([member]) {
+            if thread.join().is_err() {
+                tracing::error!("a thread panicked");
+            }
+        }
+        group.leave();
+        let _ = done.send(());
+    });
+    if tokio::time::timeout(LEAVE, left).await.is_err() {
+        tracing::warn!("could not leave the consumer group in {LEAVE:?}; the brokers will notice by themselves");
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody can stop us any more.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until brokers, zones and catalog answer, and says what it waits for.
+async fn ready(
+    group: &Group,
+    stores: &Stores,
+    catalog: &dyn catalog::Catalog,
+    tables: &[TableSpec],
+) -> Result<Ends> {
+    let kafka = async {
+        until_there(|| {
+            let group = group.clone();
+            async move {
+                let ends = tokio::task::spawn_blocking(move || group.ends()).await;
+                ends.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
+            }
+        })
+        .await
+    };
+    let lake = async {
+        until_there(|| stores.check()).await?;
+        until_there(|| catalog.ensure(tables)).await
+    };
+    let (ends, ()) = tokio::try_join!(kafka, lake)?;
+    Ok(ends)
+}
+
+async fn until_there<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match ask().await {
+            Err(e) if e.kind() == Kind::Retry => tracing::warn!("{e}; retrying"),
+            other => return other,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// What lanes are made of.
+struct Parts<'a> {
+    env: &'a Env,
+    graph: &'a Arc<Graph>,
+    group: &'a Group,
+    stores: &'a Stores,
+    raw: &'a Arc<Table>,
+    rejected: &'a Arc<Table>,
+}
+
+impl Parts<'_> {
+    fn lanes(
+        &self,
+        config: &Config,
+        up: &mpsc::UnboundedSender<crate::commit::Up>,
+    ) -> Result<(Arc<Doors>, Vec<thread::JoinHandle<()>>)> {
+        let (mut doors, mut threads) = (Vec::new(), Vec::new());
+        for number in 0..config.lanes {
+            let (door, commands) = crossbeam_channel::unbounded();
+            let writer = EpochWriter::new(
+                self.stores.clone(),
+                u32::try_from(number).unwrap_or(u32::MAX),
+                config.sink(),
+            );
+            let lane = Lane {
+                number,
+                env: self.env.clone(),
+                topic: config.topic.as_str().into(),
+                group: self.group.clone(),
+                graph: self.graph.clone(),
+                decoder: Decoder::new(self.graph.fields(), config.max_event_size),
+                writer,
+                raw: self.raw.clone(),
+                rejected: self.rejected.clone(),
+                commands,
+                up: up.clone(),
+                state: lane::State::default(),
+            };
+            threads.push(spawn(&format!("lane-{number}"), move || lane.run())?);
+            doors.push(door);
+        }
+        Ok((Arc::new(Doors(doors)), threads))
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map_err(|e| Error::stop(format!("cannot start thread {name}: {e}")))
+}
+
+/// The lanes' command channels.
+struct Doors(Vec<Sender<Command>>);
+
+impl Doors {
+    fn send(&self, lane: usize, command: Command) {
+        // A lane that is gone has said why through the other channel.
+        let _ = self.0[lane].send(command);
+    }
+}
+
+impl Lanes for Doors {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+    fn order(&self, lane: usize, order: Order) {
+        self.send(lane, Command::Order(order));
+    }
+}
+
+impl Offsets for Group {
+    fn commit(&self, offsets: &[(i32, i64)]) -> Result<()> {
+        Group::commit(self, offsets)
+    }
+    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Option<i64>>> {
+        Group::committed(self, partitions)
+    }
+}
+
+/// Gives partitions to lanes and has the committer commit before they go.
+struct Dispatch {
+    lanes: Arc<Doors>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Owner for Dispatch {
+    fn taken(&mut self, partitions: Vec<Taken>) -> Result<()> {
+        for taken in partitions {
+            let lane = usize::try_from(taken.partition).unwrap_or_default() % self.lanes.count();
+            self.lanes.send(lane, Command::Take(taken));
+        }
+        Ok(())
+    }
+
+    fn released(&mut self, partitions: &[i32], lost: bool) {
+        let (done, told) = oneshot::channel();
+        let request = Request::Release { partitions: partitions.to_vec(), lost, done };
+        // If the committer is gone the host is ending, and there is nobody to wait for.
+        if self.requests.blocking_send(request).is_ok() {
+            let _ = told.blocking_recv();
+        }
+    }
+}
+
+fn serve(
+    group: &Group,
+    lanes: Arc<Doors>,
+    requests: mpsc::Sender<Request>,
+    leave: Arc<AtomicBool>,
+) -> Result<thread::JoinHandle<Result<()>>> {
+    let group = group.clone();
+    thread::Builder::new()
+        .name("group".into())
+        .spawn(move || group.serve(&mut Dispatch { lanes, requests }, &leave))
+        .map_err(|e| Error::stop(format!("cannot start thread group: {e}")))
+}
+
+/// Passes on the error of the group's thread, if it ends with one.
+fn watch_thread(
+    member: thread::JoinHandle<Result<()>>,
+    failed: oneshot::Sender<Error>,
+) -> thread::JoinHandle<()> {
+    thread::spawn(move || match member.join() {
+        Ok(Ok(())) => {
+            // Told to leave: keep the channel open, so that nobody takes it for a failure.
+            std::mem::forget(failed);
+        }
+        Ok(Err(e)) => drop(failed.send(e)),
+        Err(_) => drop(failed.send(Error::stop("the group's thread panicked"))),
+    })
+}

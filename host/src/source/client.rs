@@ -1,0 +1,155 @@
+//! The Kafka client: its configuration, and what it tells us from its own threads.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{TopicPartitionList, util::Timeout};
+
+use crate::{Error, Result};
+
+/// Where a partition without a committed offset begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At its first event.
+    Earliest,
+    /// After its last one.
+    Latest,
+}
+
+/// What the source must know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port,…`
+    pub brokers: String,
+    /// The topic to read.
+    pub topic: String,
+    /// The consumer group to join.
+    pub group: String,
+    /// A name that survives restarts (static membership); none: a new member each time.
+    pub instance: Option<String>,
+    /// For partitions without a committed offset.
+    pub start: Start,
+    /// Further librdkafka properties, passed through.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+/// How long a single question to the brokers may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Settings {
+    pub(super) fn consumer(&self) -> Result<BaseConsumer<Context>> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("client.id", "tidemill")
+            // Measured (docs/performance.md): prefetch enough to be never idle, within bounds.
+            .set("queued.min.messages", "100000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "20")
+            .set("log.connection.close", "false");
+        if let Some(instance) = &self.instance {
+            config.set("group.instance.id", instance);
+        }
+        for (name, value) in &self.librdkafka {
+            config.set(name, value);
+        }
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config.create_with_context(Context::new(&self.brokers)).map_err(|e| match e {
+            KafkaError::ClientConfig(_, reason, name, _) => Error::usage(format!(
+                "librdkafka does not take the property {name} (setting `librdkafka`, flag -X): {reason}"
+            )),
+            other => Error::stop(format!("cannot make a Kafka client: {other}")),
+        })
+    }
+}
+
+/// A change of the partitions that this member owns.
+#[derive(Clone, Debug)]
+pub(super) enum Rebalance {
+    Assign(Vec<i32>),
+    Revoke { partitions: Vec<i32>, lost: bool },
+}
+
+/// Receives what librdkafka calls back: rebalances are only noted here, and carried out by the thread
+/// that serves the group, outside the callback.
+pub struct Context {
+    brokers: String,
+    events: Mutex<VecDeque<Rebalance>>,
+    closing: AtomicBool,
+    last: Mutex<Option<Instant>>,
+}
+
+/// The same complaint is made this often.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
+impl Context {
+    fn new(brokers: &str) -> Self {
+        Context {
+            brokers: brokers.into(),
+            events: Mutex::default(),
+            closing: AtomicBool::new(false),
+            last: Mutex::default(),
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Rebalance> {
+        self.events.lock().ok()?.pop_front()
+    }
+
+    /// From now on a revocation is carried out in the callback: nobody serves the group any more.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters to a person comes through `error`; this is for those who debug.
+        tracing::debug!(target: "librdkafka", ?level, "{facility}: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Ok(mut last) = self.last.lock() else { return };
+        if last.is_some_and(|at| at.elapsed() < COMPLAIN) {
+            return tracing::debug!(target: "librdkafka", "{error}: {reason}");
+        }
+        *last = Some(Instant::now());
+        tracing::warn!("kafka at {} (setting `brokers`): {reason}; retrying", self.brokers);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions = list.elements().iter().map(|e| e.partition()).collect();
+        if self.closing.load(Ordering::SeqCst) {
+            if let Err(e) = consumer.incremental_unassign(list).or_else(|_| consumer.unassign()) {
+                tracing::debug!("unassign while closing: {e}");
+            }
+            return;
+        }
+        let event = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions),
+            _ => Rebalance::Revoke { partitions, lost: consumer.assignment_lost() },
+        };
+        if let Ok(mut events) = self.events.lock() {
+            events.push_back(event);
+        }
+    }
+
+    fn main_queue_min_poll_interval(&self) -> Timeout {
+        Timeout::After(Duration::from_millis(200))
+    }
+}

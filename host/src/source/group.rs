@@ -1,0 +1,286 @@
+//! Membership in the consumer group.
+//!
+//! librdkafka tells of a rebalance in a callback; the thread in [`Group::serve`] carries it out: it
+//! resolves where each partition begins, splits its queue off *before* it is assigned (so that no
+//! message can take the way of the shared queue), and lets the [`Owner`] commit before a partition goes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::Offset;
+
+use super::client::{Context, PATIENCE, Rebalance, Settings, Start};
+use super::collect::Collector;
+use crate::{Error, Result};
+
+/// A member of the consumer group.
+#[derive(Clone)]
+pub struct Group {
+    consumer: Arc<BaseConsumer<Context>>,
+    settings: Arc<Settings>,
+}
+
+/// First and last offsets of the topic's partitions: `low..high`.
+pub type Ends = BTreeMap<i32, (i64, i64)>;
+
+/// A partition that this member has taken.
+pub struct Taken {
+    /// Its number.
+    pub partition: i32,
+    /// The offset at which it begins.
+    pub from: i64,
+    /// Where its messages arrive.
+    pub queue: Queue,
+}
+
+/// Who works on the partitions.
+pub trait Owner {
+    /// These partitions are now ours. They begin to flow when this returns.
+    fn taken(&mut self, partitions: Vec<Taken>) -> Result<()>;
+    /// These partitions go: commit what was done for them, or drop it if they are `lost`. They go when
+    /// this returns.
+    fn released(&mut self, partitions: &[i32], lost: bool);
+}
+
+impl Group {
+    /// Makes the client; no broker is asked yet.
+    pub fn new(settings: Settings) -> Result<Group> {
+        Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings) })
+    }
+
+    fn unreachable(&self, error: &KafkaError) -> Error {
+        // The topic may be missing while the brokers are fine: say which.
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => self.no_topic(),
+            _ => Error::retry(format!(
+                "cannot reach kafka at {} (setting `brokers`): {error}",
+                self.settings.brokers
+            )),
+        }
+    }
+
+    fn no_topic(&self) -> Error {
+        Error::retry(format!(
+            "topic {} does not exist on {} (setting `topic`); `tidemill produce` would create it",
+            self.settings.topic, self.settings.brokers
+        ))
+    }
+
+    /// The topic's partitions with their first and last offsets. Fails within seconds.
+    pub fn ends(&self) -> Result<Ends> {
+        let topic = &self.settings.topic;
+        let metadata =
+            self.consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| self.unreachable(&e))?;
+        let partitions: Vec<i32> = match metadata.topics().first() {
+            Some(found) if found.error().is_none() => found.partitions().iter().map(|p| p.id()).collect(),
+            _ => return Err(self.no_topic()),
+        };
+        if partitions.is_empty() {
+            return Err(self.no_topic());
+        }
+        let mut ends = Ends::new();
+        for partition in partitions {
+            let found = self.consumer.fetch_watermarks(topic, partition, PATIENCE);
+            ends.insert(partition, found.map_err(|e| self.unreachable(&e))?);
+        }
+        Ok(ends)
+    }
+
+    /// What the group has committed for these partitions; none where it has nothing.
+    pub fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Option<i64>>> {
+        let list = self.list(partitions.iter().map(|p| (*p, None)))?;
+        let committed =
+            self.consumer.committed_offsets(list, PATIENCE).map_err(|e| self.unreachable(&e))?;
+        let mut found = BTreeMap::new();
+        for element in committed.elements() {
+            let offset = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            element.error().map_err(|e| self.unreachable(&e))?;
+            found.insert(element.partition(), offset);
+        }
+        Ok(found)
+    }
+
+    /// Commits offsets (where to go on) to the group.
+    pub fn commit(&self, offsets: &[(i32, i64)]) -> Result<()> {
+        let list = self.list(offsets.iter().map(|(p, o)| (*p, Some(*o))))?;
+        self.consumer
+            .commit(&list, CommitMode::Sync)
+            .map_err(|e| Error::retry(format!("cannot commit offsets to group {}: {e}", self.settings.group)))
+    }
+
+    /// Takes a partition back to an offset.
+    pub fn seek(&self, partition: i32, offset: i64) -> Result<()> {
+        self.consumer.seek(&self.settings.topic, partition, Offset::Offset(offset), PATIENCE).map_err(|e| {
+            Error::retry(format!("cannot take partition {partition} back to offset {offset}: {e}"))
+        })
+    }
+
+    fn list(&self, partitions: impl Iterator<Item = (i32, Option<i64>)>) -> Result<TopicPartitionList> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in partitions {
+            let offset = offset.map_or(Offset::Invalid, Offset::Offset);
+            list.add_partition_offset(&self.settings.topic, partition, offset)
+                .map_err(|e| Error::stop(format!("offset {offset:?} of partition {partition}: {e}")))?;
+        }
+        Ok(list)
+    }
+
+    /// Joins the group and serves it until `stop`. Runs on a thread of its own.
+    pub fn serve(&self, owner: &mut dyn Owner, stop: &AtomicBool) -> Result<()> {
+        self.consumer
+            .subscribe(&[&self.settings.topic])
+            .map_err(|e| Error::stop(format!("cannot subscribe to {}: {e}", self.settings.topic)))?;
+        while !stop.load(Ordering::SeqCst) {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                None => {}
+                Some(Ok(message)) => {
+                    // Split before it was assigned, a partition has no other way than its own queue.
+                    let (partition, offset) = (rdkafka::Message::partition(&message), message.offset());
+                    return Err(Error::stop(format!(
+                        "an event (partition {partition}, offset {offset}) came past its lane; this is a bug"
+                    )));
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(Error::stop(format!("the Kafka client gave up: {code}")));
+                }
+                Some(Err(e)) => tracing::debug!("kafka: {e}"),
+            }
+            while let Some(event) = self.consumer.context().next() {
+                self.rebalance(event, owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rebalance(&self, event: Rebalance, owner: &mut dyn Owner) -> Result<()> {
+        match event {
+            Rebalance::Assign(partitions) => {
+                let starts = retry("where to begin", || self.starts(&partitions))?;
+                let mut taken = Vec::with_capacity(starts.len());
+                for (partition, from) in &starts {
+                    taken.push(Taken { partition: *partition, from: *from, queue: self.queue(*partition)? });
+                }
+                let list = self.list(starts.iter().map(|(p, o)| (*p, Some(*o))))?;
+                tracing::info!(?starts, "partitions assigned");
+                self.consumer
+                    .incremental_assign(&list)
+                    .map_err(|e| Error::stop(format!("cannot take partitions {partitions:?}: {e}")))?;
+                owner.taken(taken)
+            }
+            Rebalance::Revoke { partitions, lost } => {
+                tracing::info!(?partitions, lost, "partitions revoked");
+                owner.released(&partitions, lost);
+                let list = self.list(partitions.iter().map(|p| (*p, None)))?;
+                self.consumer
+                    .incremental_unassign(&list)
+                    .map_err(|e| Error::stop(format!("cannot give up partitions {partitions:?}: {e}")))
+            }
+        }
+    }
+
+    /// Where these partitions begin: at what the group has committed, or as `start` says.
+    fn starts(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>> {
+        let mut starts = BTreeMap::new();
+        for (partition, committed) in self.committed(partitions)? {
+            let found = self.consumer.fetch_watermarks(&self.settings.topic, partition, PATIENCE);
+            let (low, high) = found.map_err(|e| self.unreachable(&e))?;
+            let from = match (committed, self.settings.start) {
+                (Some(offset), _) if offset < low => {
+                    return Err(Error::stop(format!(
+                        "partition {partition}: group {} has committed offset {offset}, but the topic begins at {low}: \
+                         its retention has passed us; to go on without those events, set the group's offset to {low}",
+                        self.settings.group
+                    )));
+                }
+                (Some(offset), _) if offset > high => {
+                    return Err(Error::stop(format!(
+                        "partition {partition}: group {} has committed offset {offset}, but the topic ends at {high}: \
+                         it was created anew; use another group (setting `group`)",
+                        self.settings.group
+                    )));
+                }
+                (Some(offset), _) => offset,
+                (None, Start::Earliest) => low,
+                (None, Start::Latest) => high,
+            };
+            starts.insert(partition, from);
+        }
+        Ok(starts)
+    }
+
+    fn queue(&self, partition: i32) -> Result<Queue> {
+        let queue = self.consumer.split_partition_queue(&self.settings.topic, partition);
+        let queue = queue.ok_or_else(|| Error::stop(format!("partition {partition} has no queue")))?;
+        Ok(Queue(queue))
+    }
+
+    /// Leaves the group, so that others take over at once. To be called by the last owner of a queue's
+    /// group; blocks for as long as the brokers take.
+    pub fn leave(self) {
+        self.consumer.context().close();
+        self.consumer.unsubscribe();
+        drop(self.consumer);
+    }
+}
+
+/// Asks again while the brokers cannot be reached, for a bounded time.
+fn retry<T>(what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    for attempt in 1.. {
+        match ask() {
+            Err(e) if e.kind() == crate::Kind::Retry && attempt < 60 => {
+                tracing::warn!("cannot find out {what}: {e}; retrying");
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            other => return other,
+        }
+    }
+    unreachable!("the loop returns")
+}
+
+/// The messages of one partition.
+pub struct Queue(PartitionQueue<Context>);
+
+/// What a poll found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// A message; it is in the collector.
+    Message,
+    /// Nothing within the time.
+    Nothing,
+}
+
+impl Queue {
+    /// Waits for a message and puts it into the collector.
+    pub fn poll(&self, wait: Duration, into: &mut Collector) -> Result<Polled> {
+        match self.0.poll(wait) {
+            None => Ok(Polled::Nothing),
+            Some(Ok(message)) => {
+                into.push(&message);
+                Ok(Polled::Message)
+            }
+            Some(Err(KafkaError::MessageConsumption(
+                code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
+            ))) => Err(Error::stop(format!(
+                "partition {}: the offset {} is gone from the topic ({code}); set the group's offset by hand to go on",
+                into.partition(),
+                into.position()
+            ))),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                Err(Error::stop(format!("the Kafka client gave up: {code}")))
+            }
+            Some(Err(e)) => {
+                tracing::debug!(partition = into.partition(), "kafka: {e}");
+                Ok(Polled::Nothing)
+            }
+        }
+    }
+}

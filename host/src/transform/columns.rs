@@ -1,0 +1,295 @@
+//! Columns across the boundary: Arrow arrays go in as borrowed slices, what comes back is checked
+//! and becomes Arrow arrays. This module is where bytes of a guest become bytes of the lake.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
+
+use super::bindings::types as wit;
+use super::spec::type_name;
+
+/// One column on its way into a guest. Borrows from the array where the layouts agree.
+pub(super) struct Crossing<'a> {
+    validity: Option<Cow<'a, [u8]>>,
+    values: Layout<'a>,
+}
+
+enum Layout<'a> {
+    Bits(Cow<'a, [u8]>),
+    Ints(Cow<'a, [i64]>),
+    Floats(&'a [f64]),
+    Bytes { offsets: Cow<'a, [u32]>, data: &'a [u8] },
+    Dictionary { indices: Vec<u32>, offsets: Vec<u32>, data: Vec<u8> },
+}
+
+impl<'a> Crossing<'a> {
+    /// Lays out an array of one of the contract's types.
+    pub(super) fn new(array: &'a dyn Array, dictionary: bool) -> Result<Self, String> {
+        let validity = array.nulls().filter(|n| n.null_count() > 0).map(|n| packed(n.inner()));
+        let values = match array.data_type() {
+            DataType::Boolean => Layout::Bits(packed(array.as_boolean().values())),
+            DataType::Int64 => Layout::Ints(Cow::Borrowed(array.as_primitive::<Int64Type>().values())),
+            DataType::Timestamp(..) => {
+                Layout::Ints(Cow::Borrowed(array.as_primitive::<TimestampMicrosecondType>().values()))
+            }
+            DataType::Date32 => {
+                Layout::Ints(array.as_primitive::<Date32Type>().values().iter().map(|d| i64::from(*d)).collect())
+            }
+            DataType::Decimal128(..) => {
+                let values = array.as_primitive::<Decimal128Type>().values().iter();
+                // Precision is at most 18, so a value that does not fit stands behind a null.
+                Layout::Ints(values.map(|d| i64::try_from(*d).unwrap_or_default()).collect())
+            }
+            DataType::Float64 => Layout::Floats(array.as_primitive::<Float64Type>().values()),
+            DataType::Utf8 => {
+                let array = array.as_string::<i32>();
+                bytes(array.offsets(), array.value_data(), array, dictionary)
+            }
+            DataType::Binary => {
+                let array = array.as_binary::<i32>();
+                bytes(array.offsets(), array.value_data(), array, dictionary)
+            }
+            other => return Err(format!("{other} cannot cross")),
+        };
+        Ok(Crossing { validity, values })
+    }
+
+    /// How many bytes will be copied into the guest.
+    pub(super) fn size(&self) -> usize {
+        self.validity.as_ref().map_or(0, |v| v.len())
+            + match &self.values {
+                Layout::Bits(bits) => bits.len(),
+                Layout::Ints(ints) => ints.len() * 8,
+                Layout::Floats(floats) => floats.len() * 8,
+                Layout::Bytes { offsets, data } => offsets.len() * 4 + data.len(),
+                Layout::Dictionary { indices, offsets, data } => {
+                    (indices.len() + offsets.len()) * 4 + data.len()
+                }
+            }
+    }
+
+    /// The column as the call wants it.
+    pub(super) fn param(&self) -> wit::ColumnParam<'_> {
+        wit::ColumnParam {
+            validity: self.validity.as_deref(),
+            values: match &self.values {
+                Layout::Bits(bits) => wit::ValuesParam::Bits(bits),
+                Layout::Ints(ints) => wit::ValuesParam::Ints(ints),
+                Layout::Floats(floats) => wit::ValuesParam::Floats(floats),
+                Layout::Bytes { offsets, data } => {
+                    wit::ValuesParam::Bytes(wit::BytesValuesParam { offsets, data })
+                }
+                Layout::Dictionary { indices, offsets, data } => {
+                    wit::ValuesParam::Dictionary(wit::DictionaryValuesParam {
+                        indices,
+                        values: wit::BytesValuesParam { offsets, data },
+                    })
+                }
+            },
+        }
+    }
+}
+
+/// Bits from the first row on, exactly as many bytes as the rows need.
+fn packed(bits: &BooleanBuffer) -> Cow<'_, [u8]> {
+    let bytes = bits.len().div_ceil(8);
+    if bits.offset().is_multiple_of(8) {
+        let start = bits.offset() / 8;
+        return Cow::Borrowed(&bits.values()[start..start + bytes]);
+    }
+    Cow::Owned(bits.sliced().as_slice()[..bytes].to_vec())
+}
+
+fn bytes<'a>(offsets: &'a OffsetBuffer<i32>, data: &'a [u8], array: &dyn Array, dictionary: bool) -> Layout<'a> {
+    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+    let data = &data[index(first)..index(last)];
+    if dictionary {
+        return self::dictionary(offsets, data, first, array);
+    }
+    // Arrow's offsets are not negative, so their bits are those of an unsigned number.
+    let offsets = match first {
+        0 => Cow::Borrowed(bytemuck::cast_slice::<i32, u32>(offsets)),
+        _ => offsets.iter().map(|o| o.wrapping_sub(first).cast_unsigned()).collect(),
+    };
+    Layout::Bytes { offsets, data }
+}
+
+fn dictionary<'a>(offsets: &OffsetBuffer<i32>, data: &'a [u8], first: i32, array: &dyn Array) -> Layout<'a> {
+    let mut known = std::collections::HashMap::<&[u8], u32>::new();
+    let (mut indices, mut ends, mut values) = (Vec::with_capacity(array.len()), vec![0], Vec::new());
+    for row in 0..array.len() {
+        if array.is_null(row) {
+            indices.push(0);
+            continue;
+        }
+        let value = &data[index(offsets[row] - first)..index(offsets[row + 1] - first)];
+        let next = ends.len() - 1;
+        indices.push(*known.entry(value).or_insert_with(|| {
+            values.extend_from_slice(value);
+            ends.push(number(values.len()));
+            number(next)
+        }));
+    }
+    Layout::Dictionary { indices, offsets: ends, data: values }
+}
+
+/// An Arrow offset as an index: it is never negative.
+fn index(offset: i32) -> usize {
+    usize::try_from(offset).unwrap_or_default()
+}
+
+/// A length that is bounded by an Arrow offset.
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// The most bytes that one returned column may hold once a dictionary is unfolded.
+const COLUMN: usize = 256 << 20;
+
+/// Checks a column that a guest returned and makes it an array.
+pub(super) fn accept(
+    column: wit::ColumnResult,
+    rows: usize,
+    data_type: &DataType,
+    nullable: bool,
+) -> Result<ArrayRef, String> {
+    let nulls = match column.validity {
+        None => None,
+        Some(bits) if bits.len() != rows.div_ceil(8) => {
+            return Err(format!("its validity has {} bytes for {rows} rows", bits.len()));
+        }
+        Some(bits) => Some(NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows))),
+    };
+    let nulls = nulls.filter(|n| n.null_count() > 0);
+    if let (false, Some(nulls)) = (nullable, &nulls) {
+        return Err(format!("{} of its values are null, and it is not nullable", nulls.null_count()));
+    }
+    let length = |found: usize| {
+        if found == rows { Ok(()) } else { Err(format!("it has {found} values for {rows} rows")) }
+    };
+    let array: ArrayRef = match (data_type, column.values) {
+        (DataType::Boolean, wit::ValuesResult::Bits(bits)) => {
+            if bits.len() != rows.div_ceil(8) {
+                return Err(format!("it has {} bytes of bits for {rows} rows", bits.len()));
+            }
+            Arc::new(BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows), nulls))
+        }
+        (DataType::Int64, wit::ValuesResult::Ints(ints)) => {
+            length(ints.len())?;
+            Arc::new(Int64Array::new(ints.into(), nulls))
+        }
+        (DataType::Timestamp(..), wit::ValuesResult::Ints(ints)) => {
+            length(ints.len())?;
+            Arc::new(TimestampMicrosecondArray::new(ints.into(), nulls).with_timezone("UTC"))
+        }
+        (DataType::Date32, wit::ValuesResult::Ints(ints)) => {
+            length(ints.len())?;
+            let days = narrow(&ints, nulls.as_ref(), |day| i32::try_from(day).ok())?;
+            Arc::new(Date32Array::new(days.into(), nulls))
+        }
+        (DataType::Decimal128(precision, scale), wit::ValuesResult::Ints(ints)) => {
+            length(ints.len())?;
+            let most = 10_i128.pow(u32::from(*precision));
+            let values = narrow(&ints, nulls.as_ref(), |v| {
+                let v = i128::from(v);
+                (v.abs() < most).then_some(v)
+            })?;
+            let array = Decimal128Array::new(values.into(), nulls);
+            Arc::new(array.with_precision_and_scale(*precision, *scale).map_err(|e| e.to_string())?)
+        }
+        (DataType::Float64, wit::ValuesResult::Floats(floats)) => {
+            length(floats.len())?;
+            Arc::new(Float64Array::new(floats.into(), nulls))
+        }
+        (DataType::Utf8 | DataType::Binary, wit::ValuesResult::Bytes(values)) => {
+            let (offsets, data) = offsets(values)?;
+            length(offsets.len() - 1)?;
+            variable(data_type, offsets, data, nulls)?
+        }
+        (DataType::Utf8 | DataType::Binary, wit::ValuesResult::Dictionary(dictionary)) => {
+            length(dictionary.indices.len())?;
+            let (offsets, data) = unfold(dictionary, nulls.as_ref())?;
+            variable(data_type, offsets, data, nulls)?
+        }
+        (expected, _) => return Err(format!("its layout is not that of {}", type_name(expected))),
+    };
+    Ok(array)
+}
+
+/// Values that must fit a narrower type, except behind a null, where they mean nothing.
+fn narrow<T: Default + Copy>(
+    values: &[i64],
+    nulls: Option<&NullBuffer>,
+    fit: impl Fn(i64) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    let mut out = Vec::with_capacity(values.len());
+    for (row, value) in values.iter().enumerate() {
+        match fit(*value) {
+            Some(fitting) => out.push(fitting),
+            None if nulls.is_some_and(|n| n.is_null(row)) => out.push(T::default()),
+            None => return Err(format!("{value} in row {row} is out of range")),
+        }
+    }
+    Ok(out)
+}
+
+/// Offsets that start at 0, never descend and end at the length of the data.
+fn offsets(values: wit::BytesValuesResult) -> Result<(Vec<u32>, Vec<u8>), String> {
+    let wit::BytesValuesResult { offsets, data } = values;
+    let last = offsets.last().copied().map(usize::try_from);
+    if i32::try_from(data.len()).is_err() {
+        return Err(format!("it has {} bytes; 2 GiB are the most", data.len()));
+    }
+    if offsets.first() != Some(&0) || last != Some(Ok(data.len())) {
+        return Err(format!("its offsets must begin at 0 and end at {}, the length of its data", data.len()));
+    }
+    if let Some(at) = offsets.windows(2).position(|w| w[0] > w[1]) {
+        return Err(format!("its offsets descend at {at}"));
+    }
+    Ok((offsets, data))
+}
+
+fn unfold(dictionary: wit::DictionaryValuesResult, nulls: Option<&NullBuffer>) -> Result<(Vec<u32>, Vec<u8>), String> {
+    let (ends, values) = offsets(dictionary.values)?;
+    let (mut offsets, mut data) = (Vec::with_capacity(dictionary.indices.len() + 1), Vec::new());
+    offsets.push(0);
+    for (row, at) in dictionary.indices.iter().enumerate() {
+        if nulls.is_none_or(|n| n.is_valid(row)) {
+            let at = *at as usize;
+            let (Some(start), Some(end)) = (ends.get(at), ends.get(at + 1)) else {
+                return Err(format!("its index {at} in row {row} is beyond its {} values", ends.len() - 1));
+            };
+            data.extend_from_slice(&values[*start as usize..*end as usize]);
+            if data.len() > COLUMN {
+                return Err(format!("it unfolds to more than {} MiB", COLUMN >> 20));
+            }
+        }
+        offsets.push(number(data.len()));
+    }
+    Ok((offsets, data))
+}
+
+fn variable(
+    data_type: &DataType,
+    offsets: Vec<u32>,
+    data: Vec<u8>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, String> {
+    // Ascending and at most `i32::MAX`, both checked: the bits are those of a signed number.
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(bytemuck::cast_vec::<u32, i32>(offsets)));
+    let data = Buffer::from_vec(data);
+    if *data_type == DataType::Utf8 {
+        // Checks UTF-8 and that no offset splits a character.
+        return match StringArray::try_new(offsets, data, nulls) {
+            Ok(array) => Ok(Arc::new(array)),
+            Err(_) => Err("its bytes are not UTF-8, or an offset splits a character".into()),
+        };
+    }
+    Ok(Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(|e| e.to_string())?))
+}

@@ -1,0 +1,415 @@
+//! The graph at work for one partition: its instances, fed in order.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    UInt32Array,
+};
+use arrow::compute;
+use arrow::datatypes::DataType;
+
+use super::graph::{Feed, Graph, Node, Plan, Source};
+use super::instance::Instance;
+use super::outcome::{Checked, Emission, Picked};
+use super::spec::Metadata;
+use crate::batch::{Batch, Counts, Delivered, Outcome, Reject, Rows, Stage};
+use crate::{Error, Result};
+
+/// Rows that cross in one call. Larger inputs are cut.
+const CHUNK: usize = 8192;
+
+/// The instances of one partition and the states they had at the last commit.
+pub struct Runner {
+    graph: Arc<Graph>,
+    partition: i32,
+    instances: Vec<Instance>,
+    counts: Vec<Counts>,
+    states: Vec<State>,
+}
+
+/// The state of one instance.
+#[derive(Clone, Default)]
+struct State {
+    /// As of the last commit.
+    committed: Option<Vec<u8>>,
+    /// As of the commit that is under way.
+    pending: Option<Vec<u8>>,
+}
+
+/// Rows on their way from one transform to the next.
+struct Edge {
+    rows: RecordBatch,
+    /// The event that each row stems from; none: rows from a flush.
+    origin: Option<Vec<u32>>,
+}
+
+impl Runner {
+    /// Opens an instance of each transform.
+    pub fn open(graph: &Arc<Graph>, partition: i32) -> Result<Runner> {
+        let nodes = graph.nodes.len();
+        let mut runner = Runner {
+            graph: graph.clone(),
+            partition,
+            instances: Vec::new(),
+            counts: vec![Counts::default(); nodes],
+            states: vec![State::default(); nodes],
+        };
+        runner.reopen()?;
+        Ok(runner)
+    }
+
+    /// Drops what the instances hold and takes them back to the last commit.
+    pub fn abandon(&mut self) -> Result<()> {
+        self.counts.fill(Counts::default());
+        self.states.iter_mut().for_each(|s| s.pending = s.committed.clone());
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.instances.clear();
+        for (node, state) in self.graph.nodes.iter().zip(&self.states) {
+            let fail = |e: String| fault(node, self.partition, &e);
+            let mut instance = node.component.instantiate().map_err(fail)?;
+            if let (Some(version), Some(bytes)) = (node.component.spec.state_version, &state.committed) {
+                instance.restore(version, bytes).map_err(fail)?;
+            }
+            self.instances.push(instance);
+        }
+        Ok(())
+    }
+
+    /// Runs a batch through all transforms.
+    pub fn batch(&mut self, batch: &Batch) -> Result<Outcome> {
+        let graph = self.graph.clone();
+        let mut work = Work::new(&graph, &batch.delivered);
+        for (at, node) in graph.nodes.iter().enumerate() {
+            match node.feed {
+                Feed::Topic => {
+                    let input = Given::Topic(batch);
+                    self.process(at, &input, &mut work)?;
+                }
+                Feed::Output { .. } => self.drain(at, &mut work)?,
+            }
+        }
+        Ok(work.outcome)
+    }
+
+    /// Asks all transforms for what is due before a commit.
+    pub fn flush(&mut self, watermark: Option<i64>) -> Result<Outcome> {
+        let graph = self.graph.clone();
+        let nobody = nothing();
+        let mut work = Work::new(&graph, &nobody);
+        for (at, node) in graph.nodes.iter().enumerate() {
+            self.drain(at, &mut work)?;
+            // Bounded: a transform that always has more would hold up the commit for ever.
+            for round in 0.. {
+                let flushed = self.instances[at].flush(&node.component.spec, watermark);
+                let (emissions, more) = flushed.map_err(|e| fault(node, self.partition, &e))?;
+                for (output, emission) in emissions {
+                    work.fresh(at, output, emission).map_err(|e| fault(node, self.partition, &e))?;
+                }
+                if !more {
+                    break;
+                }
+                if round == FLUSHES {
+                    let e = format!("it still has more to flush after {FLUSHES} calls");
+                    return Err(fault(node, self.partition, &e));
+                }
+            }
+        }
+        Ok(work.outcome)
+    }
+
+    /// Takes the state of all instances, for the commit that begins now.
+    pub fn snapshot(&mut self) -> Result<()> {
+        for (at, node) in self.graph.nodes.iter().enumerate() {
+            if node.component.spec.state_version.is_some() {
+                let state = self.instances[at].snapshot().map_err(|e| fault(node, self.partition, &e))?;
+                if let Some(state) = state {
+                    self.states[at].pending = Some(state);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The states of the last [`snapshot`](Runner::snapshot) are true.
+    pub fn committed(&mut self) {
+        self.states.iter_mut().for_each(|s| s.committed = s.pending.clone());
+    }
+
+    /// What became of rows since the last call, by transform.
+    pub fn take_counts(&mut self) -> Vec<(Arc<crate::batch::Identity>, Counts)> {
+        let identities = self.graph.components().map(|c| c.identity.clone());
+        identities.zip(self.counts.iter_mut().map(std::mem::take)).collect()
+    }
+
+    /// Feeds a transform all that waits for it.
+    fn drain(&mut self, at: usize, work: &mut Work<'_>) -> Result<()> {
+        let Feed::Output { node, output } = self.graph.nodes[at].feed else { return Ok(()) };
+        // They stay where they are: another transform may read the same output.
+        for edge in work.edges[node][output].clone() {
+            self.process(at, &Given::Edge(&edge), work)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one transform over its input, cut into calls.
+    fn process(&mut self, at: usize, given: &Given<'_>, work: &mut Work<'_>) -> Result<()> {
+        let graph = self.graph.clone();
+        let node = &graph.nodes[at];
+        let partition = self.partition;
+        let fail = |e: String| fault(node, partition, &e);
+        let columns: Vec<ArrayRef> = node.reads.iter().map(|s| given.column(s)).collect();
+        for start in (0..given.len()).step_by(CHUNK) {
+            let rows = CHUNK.min(given.len() - start);
+            let part: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
+            let checked = self.instances[at].process(&node.component.spec, rows, &part).map_err(fail)?;
+            self.counts[at] += work.checked(at, given, start, checked).map_err(fail)?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls of `flush` at one commit.
+const FLUSHES: usize = 10_000;
+
+fn fault(node: &Node, partition: i32, what: &str) -> Error {
+    let name = &node.component.spec.name;
+    let file = node.component.path().display();
+    Error::abandon(format!("transform {name} ({file}), partition {partition}: {what}"))
+}
+
+fn nothing() -> Arc<Delivered> {
+    Arc::new(Delivered {
+        topic: "".into(),
+        partition: 0,
+        from: 0,
+        to: 0,
+        offset: Int64Array::from(Vec::<i64>::new()),
+        timestamp: Vec::<i64>::new().into(),
+        key: BinaryArray::from_vec(vec![]),
+        value: BinaryArray::from_vec(vec![]),
+        headers: crate::table::no_headers(0),
+    })
+}
+
+/// What a transform is given.
+enum Given<'a> {
+    Topic(&'a Batch),
+    Edge(&'a Edge),
+}
+
+impl Given<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Given::Topic(batch) => batch.rows.len(),
+            Given::Edge(edge) => edge.rows.num_rows(),
+        }
+    }
+
+    fn origin(&self) -> Option<&[u32]> {
+        match self {
+            Given::Topic(batch) => Some(&batch.rows),
+            Given::Edge(edge) => edge.origin.as_deref(),
+        }
+    }
+
+    fn column(&self, source: &Source) -> ArrayRef {
+        match (self, source) {
+            (Given::Topic(batch), Source::Field(at)) => batch.columns[*at].clone(),
+            (Given::Topic(batch), Source::Metadata(m)) => of_rows(metadata(&batch.delivered, *m), &batch.rows),
+            (Given::Topic(batch), Source::Header(name, data_type)) => {
+                of_rows(header(&batch.delivered, name, data_type), &batch.rows)
+            }
+            (Given::Edge(edge), Source::Column(at)) => edge.rows.column(*at).clone(),
+            // The plan gives topics fields and outputs columns, never the other way round.
+            (_, source) => unreachable!("{source:?} of the wrong kind of input"),
+        }
+    }
+}
+
+/// The values of the events that became rows.
+fn of_rows(all: ArrayRef, rows: &[u32]) -> ArrayRef {
+    if rows.len() == all.len() { all } else { pick(&all, rows) }
+}
+
+/// Values by index. Indices have been checked.
+fn pick(values: &ArrayRef, rows: &[u32]) -> ArrayRef {
+    let indices = UInt32Array::from(rows.to_vec());
+    compute::take(values, &indices, None).expect("indices are in range and the type is a plain one")
+}
+
+fn metadata(delivered: &Delivered, metadata: Metadata) -> ArrayRef {
+    let rows = delivered.len();
+    match metadata {
+        Metadata::Topic => Arc::new(StringArray::from(vec![&*delivered.topic; rows])),
+        Metadata::Partition => Arc::new(Int64Array::from(vec![i64::from(delivered.partition); rows])),
+        Metadata::Offset => Arc::new(delivered.offset.clone()),
+        Metadata::Timestamp => Arc::new(delivered.timestamp.clone()),
+        Metadata::Key => Arc::new(delivered.key.clone()),
+        Metadata::Value => Arc::new(delivered.value.clone()),
+    }
+}
+
+/// The last header of a name. As utf8, bytes that are not UTF-8 are null.
+fn header(delivered: &Delivered, name: &str, data_type: &DataType) -> ArrayRef {
+    let values = (0..delivered.len()).map(|row| crate::table::last_header(&delivered.headers, row, name));
+    if *data_type == DataType::Binary {
+        return Arc::new(values.collect::<BinaryArray>());
+    }
+    Arc::new(values.map(|v| v.and_then(|v| String::from_utf8(v).ok())).collect::<StringArray>())
+}
+
+/// One pass over the graph.
+struct Work<'a> {
+    graph: &'a Graph,
+    delivered: &'a Delivered,
+    /// What waits for the readers of an output, by node and output.
+    edges: Vec<Vec<Vec<Rc<Edge>>>>,
+    outcome: Outcome,
+}
+
+impl<'a> Work<'a> {
+    fn new(graph: &'a Graph, delivered: &'a Delivered) -> Self {
+        let edges = graph.nodes.iter().map(|n| n.outputs.iter().map(|_| Vec::new()).collect()).collect();
+        Work { graph, delivered, edges, outcome: Outcome::default() }
+    }
+
+    /// Takes what a call made of the rows from `start` on.
+    fn checked(&mut self, at: usize, given: &Given<'_>, start: usize, checked: Checked) -> Result<Counts, String> {
+        let mut counts = checked.counts;
+        let rows = usize::try_from(counts.input).unwrap_or(usize::MAX);
+        for (reason, refused) in checked.rejections {
+            self.reject(at, given, start, &refused, &reason);
+        }
+        for (output, emission) in checked.emissions {
+            let plan = &self.graph.nodes[at].outputs[output];
+            let picked: Vec<u32> = match emission.rows {
+                Picked::Fresh => {
+                    self.fresh(at, output, emission)?;
+                    continue;
+                }
+                Picked::All => (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect(),
+                Picked::Selected(ref selected) => selected.clone(),
+            };
+            let whole = picked.len() == rows && picked.iter().enumerate().all(|(i, p)| i == *p as usize);
+            let columns = columns(plan, emission.columns, |source| {
+                let column = given.column(source).slice(start, rows);
+                if whole { column } else { pick(&column, &picked) }
+            });
+            let (columns, picked, missing) = self.without_nulls(plan, columns, picked)?;
+            for (column, refused) in missing {
+                counts.emitted = counts.emitted.saturating_sub(refused.len() as u64);
+                counts.rejected += refused.len() as u64;
+                let reason = format!("{} is null", plan.schema.field(column).name());
+                self.reject(at, given, start, &refused, &reason.into());
+            }
+            let origin = given.origin().map(|origin| picked.iter().map(|p| origin[start + *p as usize]).collect());
+            self.emit(at, output, columns, origin)?;
+        }
+        Ok(counts)
+    }
+
+    /// A copied column may hold a null where the table has none: those rows are refused.
+    #[allow(clippy::type_complexity)]
+    fn without_nulls(
+        &self,
+        plan: &Plan,
+        mut columns: Vec<ArrayRef>,
+        mut picked: Vec<u32>,
+    ) -> Result<(Vec<ArrayRef>, Vec<u32>, Vec<(usize, Vec<u32>)>), String> {
+        let mut missing = Vec::new();
+        for at in 0..columns.len() {
+            if plan.schema.field(at).is_nullable() || columns[at].null_count() == 0 {
+                continue;
+            }
+            let keep = compute::is_not_null(&columns[at]).map_err(|e| e.to_string())?;
+            let (mut left, mut refused) = (Vec::new(), Vec::new());
+            picked.iter().zip(keep.values()).for_each(|(p, k)| if k { left.push(*p) } else { refused.push(*p) });
+            refused.dedup();
+            columns = filter(&columns, &keep)?;
+            picked = left;
+            missing.push((at, refused));
+        }
+        Ok((columns, picked, missing))
+    }
+
+    /// Takes rows that stem from no single event.
+    fn fresh(&mut self, at: usize, output: usize, emission: Emission) -> Result<(), String> {
+        let plan = &self.graph.nodes[at].outputs[output];
+        let columns = columns(plan, emission.columns, |_| unreachable!("fresh rows copy nothing"));
+        self.emit(at, output, columns, None)
+    }
+
+    fn emit(
+        &mut self,
+        at: usize,
+        output: usize,
+        columns: Vec<ArrayRef>,
+        origin: Option<Vec<u32>>,
+    ) -> Result<(), String> {
+        let plan = &self.graph.nodes[at].outputs[output];
+        let rows = RecordBatch::try_new(plan.schema.clone(), columns).map_err(|e| e.to_string())?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        if let Some(table) = &plan.table {
+            let mut columns = rows.columns().to_vec();
+            if plan.provenance {
+                let Some(origin) = &origin else {
+                    return Err(format!(
+                        "output {0} has rows that stem from no single event, so it cannot have provenance; set [tables.{0}] provenance = false",
+                        table.name
+                    ));
+                };
+                let offset: ArrayRef = Arc::new(self.delivered.offset.clone());
+                columns.push(Arc::new(Int32Array::from(vec![self.delivered.partition; origin.len()])));
+                columns.push(pick(&offset, origin));
+            }
+            let batch = RecordBatch::try_new(table.schema.clone(), columns).map_err(|e| e.to_string())?;
+            self.outcome.rows.push(Rows { table: table.clone(), batch });
+        }
+        if plan.read {
+            self.edges[at][output].push(Rc::new(Edge { rows, origin }));
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, at: usize, given: &Given<'_>, start: usize, refused: &[u32], reason: &Arc<str>) {
+        let component = &self.graph.nodes[at].component;
+        let Some(origin) = given.origin() else {
+            // No event stands behind these rows: what made them is in the table of the event.
+            tracing::warn!(
+                transform = component.spec.name,
+                rows = refused.len(),
+                "refused rows of another transform's flush: {reason}"
+            );
+            return;
+        };
+        self.outcome.rejects.extend(refused.iter().map(|row| Reject {
+            row: origin[start + *row as usize],
+            stage: Stage::Transform,
+            transform: Some(component.identity.clone()),
+            reason: reason.clone(),
+        }));
+    }
+}
+
+/// The columns of an output in their order: computed ones as they came, copied ones from their source.
+fn columns(plan: &Plan, computed: Vec<ArrayRef>, mut copy: impl FnMut(&Source) -> ArrayRef) -> Vec<ArrayRef> {
+    let mut computed = computed.into_iter();
+    plan.copied
+        .iter()
+        .map(|copied| match copied {
+            Some(source) => copy(source),
+            None => computed.next().expect("one computed column each: checked with the outcome"),
+        })
+        .collect()
+}
+
+fn filter(columns: &[ArrayRef], keep: &BooleanArray) -> Result<Vec<ArrayRef>, String> {
+    columns.iter().map(|c| compute::filter(c, keep).map_err(|e| e.to_string())).collect()
+}

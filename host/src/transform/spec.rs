@@ -1,0 +1,422 @@
+//! What a transform says of itself, checked: after this module a descriptor is to be trusted.
+
+use arrow::datatypes::DataType;
+
+use super::bindings::types as wit;
+use crate::table::{PROVENANCE, timestamp_type};
+use crate::{Error, Result};
+
+/// A checked descriptor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// What the transform calls itself.
+    pub name: String,
+    /// The version it gives itself.
+    pub version: String,
+    /// What it reads.
+    pub input: Input,
+    /// The columns that cross into it, in order.
+    pub reads: Vec<Read>,
+    /// What it makes.
+    pub outputs: Vec<Output>,
+    /// The version of its state; none: it holds no row back.
+    pub state_version: Option<u32>,
+}
+
+/// What a transform reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A topic; none: the one that the host was started with.
+    Topic(Option<String>),
+    /// An output of another transform.
+    Output(String),
+}
+
+/// A column that crosses into a transform.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Read {
+    /// Its name inside the transform.
+    pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its type.
+    pub data_type: DataType,
+    /// It crosses in the dictionary layout.
+    pub dictionary: bool,
+}
+
+/// Where a column comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A JSON member (or pointer) of a topic, a column of an output.
+    Field(String),
+    /// A part of the Kafka record.
+    Metadata(Metadata),
+    /// The last header of this name.
+    Header(String),
+}
+
+/// A part of the Kafka record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Metadata {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Key,
+    Value,
+}
+
+impl Metadata {
+    /// The type it has in a transform.
+    pub fn data_type(self) -> DataType {
+        match self {
+            Metadata::Topic => DataType::Utf8,
+            Metadata::Partition | Metadata::Offset => DataType::Int64,
+            Metadata::Timestamp => timestamp_type(),
+            Metadata::Key | Metadata::Value => DataType::Binary,
+        }
+    }
+}
+
+/// Something that a transform makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Unique among all transforms of a host; a table's name if it is one.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Index of the column that files its rows; none: it is no table.
+    pub event_time: Option<usize>,
+}
+
+/// A column of an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub data_type: DataType,
+    /// Whether it may hold nulls.
+    pub nullable: bool,
+    /// None: the transform computes it. Otherwise the host copies it from the input row.
+    pub copied: Option<Origin>,
+    /// How rows with equal keys become one.
+    pub merge: Merge,
+}
+
+/// How two rows that agree in all keys become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Merge {
+    None,
+    Key,
+    Sum,
+    Min,
+    Max,
+}
+
+impl Output {
+    /// Rows with equal keys may be merged: the table is additive.
+    pub fn additive(&self) -> bool {
+        self.columns.iter().any(|c| c.merge == Merge::Key)
+    }
+}
+
+const COLUMNS: usize = 1000;
+const OUTPUTS: usize = 64;
+const ORIGIN: usize = 256;
+
+impl Spec {
+    /// Checks what `open` returned. `file` names the component in errors.
+    pub(super) fn check(descriptor: wit::Descriptor, file: &str) -> Result<Spec> {
+        let bad = |what: String| Error::usage(format!("transform {file}: {what}"));
+        name(&descriptor.name, "the transform's name").map_err(bad)?;
+        if descriptor.version.is_empty() || descriptor.version.len() > 64 || !printable(&descriptor.version) {
+            return Err(bad("its version must be 1 to 64 printable characters".into()));
+        }
+        properties(&descriptor.properties).map_err(bad)?;
+        let topic = matches!(descriptor.input, wit::Source::Topic(_));
+        let input = match descriptor.input {
+            wit::Source::Topic(Some(t)) if t.is_empty() || t.len() > 249 => {
+                return Err(bad("it reads a topic whose name is not 1 to 249 characters long".into()));
+            }
+            wit::Source::Topic(t) => Input::Topic(t),
+            wit::Source::Output(o) => {
+                name(&o, "the output it reads").map_err(bad)?;
+                Input::Output(o)
+            }
+        };
+        if descriptor.reads.len() > COLUMNS || descriptor.outputs.len() > OUTPUTS {
+            return Err(bad(format!("it has more than {COLUMNS} reads or {OUTPUTS} outputs")));
+        }
+        let reads = descriptor.reads.into_iter().map(|r| read(r, topic)).collect::<Result<Vec<_>, _>>();
+        let reads = reads.map_err(bad)?;
+        unique(reads.iter().map(|r| r.name.as_str()), "column it reads").map_err(bad)?;
+        let outputs = descriptor.outputs.into_iter().map(|o| output(o, topic)).collect::<Result<Vec<_>, _>>();
+        let outputs = outputs.map_err(bad)?;
+        unique(outputs.iter().map(|o| o.name.as_str()), "output").map_err(bad)?;
+        if reads.is_empty() && outputs.iter().all(|o| o.columns.iter().all(|c| c.copied.is_none())) {
+            return Err(bad("it reads no column and copies none".into()));
+        }
+        Ok(Spec {
+            name: descriptor.name,
+            version: descriptor.version,
+            input,
+            reads,
+            outputs,
+            state_version: descriptor.state_version,
+        })
+    }
+}
+
+fn read(read: wit::InputColumn, topic: bool) -> Result<Read, String> {
+    name(&read.name, "a column it reads")?;
+    properties(&read.properties)?;
+    let data_type = data_type(read.data_type).map_err(|e| format!("column {}: {e}", read.name))?;
+    let origin = origin(read.origin, &data_type, topic).map_err(|e| format!("column {}: {e}", read.name))?;
+    if read.dictionary && !matches!(data_type, DataType::Utf8 | DataType::Binary) {
+        return Err(format!("column {}: only utf8 and binary have a dictionary layout", read.name));
+    }
+    Ok(Read { name: read.name, origin, data_type, dictionary: read.dictionary })
+}
+
+fn output(output: wit::Output, topic: bool) -> Result<Output, String> {
+    let table = output.name;
+    name(&table, "an output's name")?;
+    properties(&output.properties)?;
+    if output.columns.is_empty() || output.columns.len() > COLUMNS {
+        return Err(format!("output {table}: 1 to {COLUMNS} columns are possible"));
+    }
+    let mut columns = Vec::with_capacity(output.columns.len());
+    for column in output.columns {
+        let column = self::column(column, topic).map_err(|e| format!("output {table}: {e}"))?;
+        columns.push(column);
+    }
+    unique(columns.iter().map(|c| c.name.as_str()), "column").map_err(|e| format!("output {table}: {e}"))?;
+    if columns.iter().any(|c| c.merge != Merge::None)
+        && !(columns.iter().all(|c| c.merge != Merge::None) && columns.iter().any(|c| c.merge == Merge::Key))
+    {
+        return Err(format!("output {table}: if one column merges, all must, and at least one must be a key"));
+    }
+    let event_time = match output.event_time {
+        None => None,
+        Some(by) => Some(
+            columns
+                .iter()
+                .position(|c| c.name == by && c.data_type == timestamp_type() && !c.nullable)
+                .ok_or(format!(
+                    "output {table}: its event time `{}` must be a timestamp column that is not nullable",
+                    by.chars().take(64).collect::<String>()
+                ))?,
+        ),
+    };
+    Ok(Output { name: table, columns, event_time })
+}
+
+fn column(column: wit::OutputColumn, topic: bool) -> Result<Column, String> {
+    name(&column.name, "a column's name")?;
+    if ["date", "hour"].contains(&column.name.as_str()) || PROVENANCE.contains(&column.name.as_str()) {
+        return Err(format!("column {}: the host adds a column of this name itself", column.name));
+    }
+    properties(&column.properties)?;
+    let at = |e: String| format!("column {}: {e}", column.name);
+    let data_type = data_type(column.data_type).map_err(at)?;
+    let copied = match column.content {
+        wit::Content::Computed => None,
+        wit::Content::Copied(from) => Some(origin(from, &data_type, topic).map_err(at)?),
+    };
+    let merge = match column.merge {
+        wit::Merge::None => Merge::None,
+        wit::Merge::Key => Merge::Key,
+        wit::Merge::Sum => Merge::Sum,
+        wit::Merge::Min => Merge::Min,
+        wit::Merge::Max => Merge::Max,
+    };
+    let number = matches!(data_type, DataType::Int64 | DataType::Float64 | DataType::Decimal128(..));
+    if merge == Merge::Sum && !number {
+        return Err(at("only int64, float64 and decimal can be summed".into()));
+    }
+    Ok(Column { name: column.name, data_type, nullable: column.nullable, copied, merge })
+}
+
+fn origin(origin: wit::Origin, data_type: &DataType, topic: bool) -> Result<Origin, String> {
+    match origin {
+        wit::Origin::Field(f) if f.is_empty() || f.len() > ORIGIN => {
+            Err(format!("the field's name is not 1 to {ORIGIN} bytes long"))
+        }
+        wit::Origin::Field(f) => Ok(Origin::Field(f)),
+        _ if !topic => Err("an output of a transform has neither Kafka metadata nor headers".into()),
+        wit::Origin::Header(h) if h.is_empty() || h.len() > ORIGIN => {
+            Err(format!("the header's name is not 1 to {ORIGIN} bytes long"))
+        }
+        wit::Origin::Header(h) => match data_type {
+            DataType::Utf8 | DataType::Binary => Ok(Origin::Header(h)),
+            other => Err(format!("a header is utf8 or binary, not {}", type_name(other))),
+        },
+        wit::Origin::Metadata(m) => {
+            let metadata = match m {
+                wit::Metadata::Topic => Metadata::Topic,
+                wit::Metadata::Partition => Metadata::Partition,
+                wit::Metadata::Offset => Metadata::Offset,
+                wit::Metadata::Timestamp => Metadata::Timestamp,
+                wit::Metadata::Key => Metadata::Key,
+                wit::Metadata::Value => Metadata::Value,
+            };
+            if metadata.data_type() != *data_type {
+                return Err(format!(
+                    "Kafka's {metadata:?} is {}, not {}",
+                    type_name(&metadata.data_type()),
+                    type_name(data_type)
+                ));
+            }
+            Ok(Origin::Metadata(metadata))
+        }
+    }
+}
+
+fn data_type(data_type: wit::DataType) -> Result<DataType, String> {
+    Ok(match data_type {
+        wit::DataType::Boolean => DataType::Boolean,
+        wit::DataType::Int64 => DataType::Int64,
+        wit::DataType::Float64 => DataType::Float64,
+        wit::DataType::Date => DataType::Date32,
+        wit::DataType::Timestamp => timestamp_type(),
+        wit::DataType::Utf8 => DataType::Utf8,
+        wit::DataType::Binary => DataType::Binary,
+        wit::DataType::Decimal(d) => match i8::try_from(d.scale) {
+            Ok(scale) if (1..=18).contains(&d.precision) && d.scale <= d.precision => {
+                DataType::Decimal128(d.precision, scale)
+            }
+            _ => return Err(format!("decimal({}, {}) is out of range", d.precision, d.scale)),
+        },
+    })
+}
+
+/// A type in the words of the contract.
+pub fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".into(),
+        DataType::Int64 => "int64".into(),
+        DataType::Float64 => "float64".into(),
+        DataType::Date32 => "date".into(),
+        DataType::Timestamp(..) => "timestamp".into(),
+        DataType::Utf8 => "utf8".into(),
+        DataType::Binary => "binary".into(),
+        DataType::Decimal128(p, s) => format!("decimal({p}, {s})"),
+        other => other.to_string(),
+    }
+}
+
+/// Names become object keys and tables: `[a-z][a-z0-9_]{0,63}`.
+fn name(name: &str, what: &str) -> Result<(), String> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
+    if first && name.len() <= 64 && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+    Err(format!("{what} is \"{shown}\"; expected lower-case letters, digits and _, 64 at most, a letter first"))
+}
+
+fn printable(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control())
+}
+
+fn properties(properties: &[(String, String)]) -> Result<(), String> {
+    match properties.iter().find(|(key, _)| !key.starts_with("x-")) {
+        None => Ok(()),
+        Some((key, _)) => Err(format!(
+            "this host does not know the property \"{}\"; a newer one may",
+            key.chars().take(64).flat_map(char::escape_debug).collect::<String>()
+        )),
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>, what: &str) -> Result<(), String> {
+    let mut seen = std::collections::HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(format!("there is more than one {what} \"{name}\""));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn descriptor() -> wit::Descriptor {
+        let column = |name: &str, data_type| wit::OutputColumn {
+            name: name.into(),
+            data_type,
+            nullable: false,
+            content: wit::Content::Computed,
+            merge: wit::Merge::None,
+            properties: vec![],
+        };
+        wit::Descriptor {
+            name: "clean".into(),
+            version: "1.0.0".into(),
+            input: wit::Source::Topic(None),
+            reads: vec![wit::InputColumn {
+                name: "page".into(),
+                origin: wit::Origin::Field("page".into()),
+                data_type: wit::DataType::Utf8,
+                dictionary: false,
+                properties: vec![],
+            }],
+            outputs: vec![wit::Output {
+                name: "events".into(),
+                columns: vec![column("at", wit::DataType::Timestamp), column("page", wit::DataType::Utf8)],
+                event_time: Some("at".into()),
+                properties: vec![],
+            }],
+            state_version: None,
+            properties: vec![],
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut wit::Descriptor)) -> String {
+        let mut d = descriptor();
+        change(&mut d);
+        Spec::check(d, "t.wasm").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_sound_descriptor_is_accepted() {
+        let spec = Spec::check(descriptor(), "t.wasm").unwrap();
+        assert_eq!(spec.outputs[0].event_time, Some(0));
+        assert!(!spec.outputs[0].additive());
+    }
+
+    #[test]
+    fn names_that_could_leave_their_folder_are_refused() {
+        for bad in ["../up", "", "Upper", "a/b", "1st", "naïve", "a\nb", &"x".repeat(65)] {
+            let error = refused(|d| d.outputs[0].name = bad.into());
+            assert!(error.contains("transform t.wasm: an output's name"), "{bad}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(refused(|d| d.outputs[0].event_time = Some("page".into())).contains("event time `page`"));
+        assert!(refused(|d| d.outputs[0].columns[0].nullable = true).contains("not nullable"));
+        assert!(refused(|d| d.outputs[0].columns[1].name = "at".into()).contains("more than one column"));
+        assert!(refused(|d| d.outputs[0].columns[1].name = "hour".into()).contains("host adds"));
+        assert!(refused(|d| d.outputs[0].columns[0].merge = wit::Merge::Key).contains("all must"));
+        assert!(refused(|d| d.outputs[0].columns[1].merge = wit::Merge::Sum).contains("summed"));
+        assert!(refused(|d| d.properties = vec![("fast".into(), "1".into())]).contains("\"fast\""));
+        assert!(refused(|d| d.reads[0].origin = wit::Origin::Metadata(wit::Metadata::Offset)).contains("int64"));
+        assert!(refused(|d| {
+            d.input = wit::Source::Output("other".into());
+            d.reads[0].origin = wit::Origin::Header("h".into());
+        })
+        .contains("neither"));
+        let wide = wit::DataType::Decimal(wit::DecimalType { precision: 19, scale: 2 });
+        assert!(refused(|d| d.reads[0].data_type = wide).contains("out of range"));
+    }
+}
