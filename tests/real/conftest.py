@@ -81,12 +81,13 @@ def nothing_outlives_its_test(request):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows the end of what each process said."""
+    """A failed test shows the end of what each process said, unless an earlier one did."""
     report = yield
     if report.failed:
         for process in Process.all:
-            command = " ".join(process.argv)
-            state = "running" if process.alive() else f"ended with {process.code}"
-            report.sections.append((f"{process.name} ({state}): {process.folder}",
-                                    f"{command}\n{process.stderr[-3000:]}"))
+            state, said = "running" if process.alive() else f"ended with {process.code}", process.stderr
+            if process.shown != (state, said):
+                process.shown = state, said
+                report.sections.append((f"{process.name} ({state}) in {process.folder}",
+                                        f"{' '.join(process.argv)}\n{said[-3000:]}"))
     return report

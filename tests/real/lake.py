@@ -74,7 +74,7 @@ class Lake:
         paths = [str(p) for p in self.files().get(table, {}).values()]
         if not paths:
             return 0
-        return duckdb.sql(f"select count(*) from read_parquet({paths!r}, hive_partitioning = false)").fetchone()[0]
+        return duckdb.sql(f"select count(*) from read_parquet({paths!r}, hive_partitioning = false)").fetchall()[0][0]
 
     def offsets(self, table, partition="kafka_partition", offset="kafka_offset"):
         """The (partition, offset) of each row, in no order."""

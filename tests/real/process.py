@@ -13,13 +13,15 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
-def until(condition, seconds, what, every=0.05):
-    """Waits until `condition()` is true and returns its value; fails after `seconds`."""
+def until(condition, seconds, what, every=0.05, alive=()):
+    """Waits until `condition()` is true and returns its value; fails after `seconds`, or when one of `alive` ended."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
+        for process in alive:
+            assert process.alive(), f"{process.name} ended with {process.code} before: {what}"
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds} s: {what}")
         time.sleep(every)
@@ -57,7 +59,7 @@ class Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.argv = [str(a) for a in argv]
         self.stdout_path, self.stderr_path = self.folder / "stdout", self.folder / "stderr"
-        self.code = self.rusage = None
+        self.code = self.rusage = self.shown = None
         self.started = time.monotonic()
         with open(self.stdout_path, "wb") as out, open(self.stderr_path, "wb") as err:
             self._popen = subprocess.Popen(

@@ -64,7 +64,7 @@ def test_each_bad_event_is_rejected_alone(tidemill, kafka, disk, name):
 
     began = time.monotonic()
     host = tidemill.run(name, name, disk, "--catalog", "local", "--until-end")
-    assert host.wait(60) == 0, host.stderr
+    assert host.wait(60) == 0
     print(f"{len(sent)} events, {len(BAD)} of them bad, in {time.monotonic() - began:.1f} s")
 
     rejected = disk.rejected()
@@ -97,7 +97,7 @@ def test_every_codec_is_read(tidemill, kafka, disk, name):
     assert kafka.codecs(name) == codecs, "the broker's disk must hold batches of every codec"
 
     host = tidemill.run(name, name, disk, "--catalog", "local", "--until-end")
-    assert host.wait(60) == 0, host.stderr
+    assert host.wait(60) == 0
     assert disk.rejected() == {}
     pages = disk.open().sql("select page from user_events").fetchall()
     assert sorted(pages) == sorted((f"/{codec}/{i}",) for codec in codecs for i in range(300))

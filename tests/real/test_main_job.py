@@ -36,7 +36,7 @@ class Job:
 def preloaded(tidemill, kafka):
     """The topic `user-events`, filled before any host starts. `produce` creates it."""
     produce = tidemill.produce("user-events", COUNT)
-    assert produce.wait(60) == 0, produce.stderr
+    assert produce.wait(60) == 0
     print(cost(produce))
     ends = kafka.ends("user-events")
     assert len(ends) == 3 and sum(ends.values()) == COUNT and all(ends.values())
@@ -47,7 +47,7 @@ def on_s3(tidemill, buckets, preloaded):
     """The reference deployment: every name is the default."""
     lake = buckets("user-events")
     host = tidemill.run("user-events", "tidemill", lake, "--catalog", "glue", "--until-end")
-    assert host.wait(90) == 0, host.stderr
+    assert host.wait(90) == 0
     return Job("s3", "user-events", lake, [host], preloaded, "user_analytics_db")
 
 
@@ -57,7 +57,7 @@ def on_disk(tidemill, tmp_path_factory, preloaded):
     (folder / "processed").mkdir()
     lake = Lake(Folder(folder / "raw"), Folder(folder / "processed"))
     host = tidemill.run("user-events", "on-disk", lake, "--catalog", "local", "--until-end")
-    assert host.wait(90) == 0, host.stderr
+    assert host.wait(90) == 0
     return Job("disk", "user-events", lake, [host], preloaded)
 
 
@@ -69,14 +69,16 @@ def with_two_hosts(tidemill, kafka, buckets):
     arguments = [topic, group, lake, "--catalog", "glue", "--database", "two_hosts"]
     produce = tidemill.produce(topic, COUNT, rate=15_000)
     first = tidemill.run(*arguments)
-    until(lambda: lake.count("two_hosts_raw"), 30, "the first host wrote rows")
+    until(lambda: lake.count("two_hosts_raw"), 30, "the first host wrote rows", alive=[first])
     assert produce.alive(), "the second host must join while events come in"
 
     second = tidemill.run(*arguments)
-    shared = until(lambda: len(m := kafka.members(group)) == 2 and all(m.values()) and m, 30, "two hosts share the topic")
+    shared = until(lambda: len(m := kafka.members(group)) == 2 and all(m.values()) and m, 30,
+                   "two hosts share the topic", alive=[first, second])
     before = Counter(p for p, _ in lake.offsets("two_hosts_raw", "partition", "offset"))
-    assert produce.wait(60) == 0, produce.stderr
-    until(lambda: lake.count("two_hosts_raw") >= COUNT, 60, "all events are in the raw zone")
+    assert produce.wait(60) == 0
+    until(lambda: lake.count("two_hosts_raw") >= COUNT, 60, "all events are in the raw zone",
+          alive=[first, second])
     assert kafka.members(group) == shared, "the assignment was to hold until the end"
     after = Counter(p for p, _ in lake.offsets("two_hosts_raw", "partition", "offset"))
     for member, partitions in shared.items():
@@ -100,8 +102,9 @@ def job(request, tidemill, kafka, buckets, tmp_path_factory):
 
 
 def test_raw_holds_every_event_once_and_byte_for_byte(job):
-    rows = job.lake.open().sql(f'select partition, "offset", topic, key, value, epoch_ms("timestamp") from {job.raw_table}')
-    found = {(p, o): rest for p, o, *rest in rows.fetchall()}
+    rows = job.lake.open().sql(f"""
+        select partition, "offset", topic, key, value, epoch_ms("timestamp") from {job.raw_table}""").fetchall()
+    found = {(p, o): rest for p, o, *rest in rows}
     assert len(found) == len(rows) == COUNT
     assert found == {at: [job.topic, m.key(), m.value(), m.timestamp()[1]] for at, m in job.events.items()}
 
@@ -138,8 +141,8 @@ def test_user_events_is_what_clean_promises(job):
 
 def test_the_minutes_add_up_to_user_events(job):
     db = job.lake.open()
-    assert db.sql("select sum(events) from user_activity_per_minute").fetchone() == \
-           db.sql("select count(*) from user_events").fetchone()
+    assert db.sql("select sum(events) from user_activity_per_minute").fetchall()[0] == \
+           db.sql("select count(*) from user_events").fetchall()[0]
     summed = db.sql("""select epoch_us(window_start), event_type, device, sum(events)::bigint
                        from user_activity_per_minute group by all""").fetchall()
     counted = db.sql("""select epoch_us(time_bucket(interval 1 minute, "timestamp")), event_type, device, count(*)

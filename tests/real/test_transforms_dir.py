@@ -40,7 +40,7 @@ def test_no_transform_is_exit_code_2(tidemill, kafka, disk, name, transforms, tm
     kafka.create(name)
     host = tidemill("run", "--brokers", kafka.brokers, "--topic", name, "--group", name, *disk.arguments(),
                     "--transforms", folder, "--catalog", "local")
-    assert host.wait(20) == 2, host.stderr
+    assert host.wait(20) == 2
     print(host.stderr)
     for word in ("broken.wasm", "expected", "found", said):
         assert word in host.stderr
@@ -49,5 +49,5 @@ def test_no_transform_is_exit_code_2(tidemill, kafka, disk, name, transforms, tm
 def test_a_missing_directory_is_said(tidemill, kafka, disk, name, tmp_path):
     host = tidemill("run", "--brokers", kafka.brokers, "--topic", name, "--group", name, *disk.arguments(),
                     "--transforms", tmp_path / "missing", "--catalog", "local")
-    assert host.wait(20) == 2, host.stderr
+    assert host.wait(20) == 2
     assert "missing" in host.stderr and "transforms" in host.stderr
