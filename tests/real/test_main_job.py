@@ -156,7 +156,7 @@ def test_the_minutes_add_up_to_user_events(job):
 def test_rows_lie_in_the_folder_of_their_hour(job, table, time):
     table = table or job.raw_table
     misfiled = job.lake.open().sql(f"""
-        select filename, min("{time}"), count(*) from {table}
+        select filename, min("{time}")::varchar, count(*) from {table}
         where not contains(filename, strftime("{time}", '/{table}/date=%Y-%m-%d/hour=%H/')) group by all""").fetchall()
     assert not misfiled
 
