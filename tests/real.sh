@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# The suite on real components: Apache Kafka, versitygw (S3) and moto (Glue), with DuckDB as the reader.
+#
+#   tests/real.sh [pytest arguments]        e.g.  tests/real.sh -k two-hosts -s
+#
+# Needs Java 17+ and Maven, Go, Python 3.11+ and the Rust toolchain; Linux. Everything else is downloaded once into
+# ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads nothing.
+# TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one.
+# Servers listen on 127.0.0.1 only, on ports that are free.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+real="$root/tests/real"
+cache=${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidemill-tests}
+versitygw=v1.8.0
+
+missing=0
+need() { # need COMMAND "what to install" [check]
+  command -v "$1" >/dev/null 2>&1 && { [ $# -lt 3 ] || eval "$3" >/dev/null 2>&1; } && return
+  echo "tests/real.sh needs $1: install $2" >&2
+  missing=1
+}
+need java "a Java runtime, 17 or later (Debian: default-jre-headless)" \
+  '[ "$(java -version 2>&1 | sed -n "s/.*version \"\([0-9]*\).*/\1/p;" | head -1)" -ge 17 ]'
+need mvn "Maven 3.8 or later (Debian: maven)"
+need go "Go 1.21 or later (Debian: golang)"
+need python3 "Python 3.11 or later with venv (Debian: python3 python3-venv)" \
+  'python3 -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"'
+need cargo "Rust (rustup reads the version from rust-toolchain.toml)"
+[ $missing = 0 ] || exit 2
+
+# prepare NAME FOLDER COMMAND...: runs COMMAND with $new, a fresh folder that becomes FOLDER once it succeeded.
+prepare() {
+  local name=$1 folder=$2 began=$SECONDS
+  shift 2
+  if [ -e "$folder/.complete" ]; then
+    echo "have $name"
+    return
+  fi
+  echo "preparing $name ..."
+  rm -rf "$folder" # left by an interrupted run
+  mkdir -p "$folder"
+  new=$folder "$@" || { echo "tests/real.sh could not prepare $name (see above)" >&2; exit 1; }
+  touch "$folder/.complete"
+  echo "prepared $name in $((SECONDS - began)) s"
+}
+key() { cat "$@" | sha256sum | cut -c1-12; } # of the contents, so that every checkout shares the cache
+
+python_packages() {
+  python3 -m venv "$new" && "$new/bin/pip" install --quiet --no-deps --requirement "$real/requirements.txt" &&
+    "$new/bin/pip" check
+}
+kafka_jars() {
+  (cd "$new" && TERM=dumb mvn --quiet --batch-mode --file "$real/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime "-DoutputDirectory=$new")
+}
+s3_gateway() { (cd "$new" && GOBIN="$new" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw"); }
+
+venv="$cache/python-$(key "$real/requirements.txt" <(python3 --version))"
+kafka="$cache/kafka-$(key "$real/pom.xml")"
+gateway="$cache/versitygw-$versitygw"
+prepare "Python packages" "$venv" python_packages
+prepare "Apache Kafka" "$kafka" kafka_jars
+prepare "versitygw $versitygw" "$gateway" s3_gateway
+
+if [ -z "${TIDEMILL_BIN:-}" ]; then
+  began=$SECONDS
+  (cd "$root" && cargo build --release --locked)
+  TIDEMILL_BIN="${CARGO_TARGET_DIR:-$root/target}/release/tidemill"
+  echo "built tidemill in $((SECONDS - began)) s"
+fi
+TIDEMILL_BIN=$(realpath "$TIDEMILL_BIN")
+
+# The transforms that ship, compiled by the command that users have. The names of this script's own settings
+# look like those of the product: they are kept from it.
+if [ -z "${TIDEMILL_TEST_TRANSFORMS:-}" ]; then
+  began=$SECONDS
+  (cd "$root" && env -u TIDEMILL_BIN -u TIDEMILL_TEST_CACHE "$TIDEMILL_BIN" build)
+  TIDEMILL_TEST_TRANSFORMS="$root/transforms"
+  echo "built the transforms in $((SECONDS - began)) s"
+fi
+
+export TIDEMILL_BIN TIDEMILL_TEST_TRANSFORMS
+export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw"
+cd "$real"
+PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m pytest "$@"

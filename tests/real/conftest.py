@@ -1,0 +1,93 @@
+"""The servers, one of each for the whole run, and what a test starts with. tests/real.sh sets the environment."""
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from glue import Glue
+from host import Tidemill
+from kafka import Kafka
+from lake import Bucket, Folder, Lake
+from process import Process
+from s3 import S3
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    kafka = Kafka(tmp_path_factory.mktemp("kafka") / "broker", os.environ["TIDEMILL_TEST_KAFKA"])
+    yield kafka
+    kafka.process.stop(30)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    s3 = S3(tmp_path_factory.mktemp("s3"), os.environ["TIDEMILL_TEST_VERSITYGW"])
+    yield s3
+    s3.process.stop(30)
+
+
+@pytest.fixture(scope="session")
+def glue(tmp_path_factory):
+    glue = Glue(tmp_path_factory.mktemp("glue"))
+    yield glue
+    glue.process.stop(30)
+
+
+@pytest.fixture(scope="session")
+def transforms():
+    """The transforms that ship, as components."""
+    return Path(os.environ["TIDEMILL_TEST_TRANSFORMS"])
+
+
+@pytest.fixture(scope="session")
+def tidemill(tmp_path_factory, kafka, s3, glue, transforms):
+    return Tidemill(tmp_path_factory.mktemp("tidemill"), kafka, s3, glue, transforms)
+
+
+@pytest.fixture(scope="session")
+def buckets(s3):
+    """Makes a lake in two fresh buckets on S3."""
+    return lambda name: Lake(Bucket(s3, f"{name}-raw"), Bucket(s3, f"{name}-processed"))
+
+
+@pytest.fixture
+def name():
+    """A fresh name for a topic, a group and a lake."""
+    return f"t-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A lake in two fresh folders."""
+    for zone in ("raw", "processed"):
+        (tmp_path / zone).mkdir()
+    return Lake(Folder(tmp_path / "raw"), Folder(tmp_path / "processed"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_outlives_its_test(request):
+    """Processes that a test started itself end with it; those of fixtures end with them."""
+    for fixture in ("tidemill", "job"):  # started before the test's own
+        if fixture in request.fixturenames:
+            request.getfixturevalue(fixture)
+    before = len(Process.all)
+    yield
+    for process in Process.all[before:]:
+        if process.alive():
+            process.kill()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows the end of what each process said, unless an earlier one did."""
+    report = yield
+    if report.failed:
+        for process in Process.all:
+            state, said = "running" if process.alive() else f"ended with {process.code}", process.stderr
+            if process.shown != (state, said):
+                process.shown = state, said
+                report.sections.append((f"{process.name} ({state}) in {process.folder}",
+                                        f"{' '.join(process.argv)}\n{said[-3000:]}"))
+    return report

@@ -1,0 +1,50 @@
+"""The tidemill binary, as a user starts it."""
+
+import os
+from pathlib import Path
+
+from process import Process
+from s3 import REGION
+
+BINARY = Path(os.environ["TIDEMILL_BIN"])
+
+
+class Tidemill:
+    """Starts the binary. Its environment holds nothing that a test does not say, so no setting of the machine leaks in."""
+
+    def __init__(self, folder, kafka, s3, glue, transforms):
+        self.folder, self.kafka, self.transforms = folder, kafka, transforms
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": folder,
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_ENDPOINT_URL_S3": s3.url,
+            "AWS_ENDPOINT_URL_GLUE": glue.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self.started = 0
+
+    def __call__(self, command, *arguments, **env):
+        """Starts `tidemill COMMAND ARGUMENTS` and returns at once."""
+        self.started += 1
+        name = f"tidemill-{command}-{self.started}"
+        return Process(name, [BINARY, command, *arguments], {**self.env, **env}, self.folder / name)
+
+    def produce(self, topic, count, rate=0, **env):
+        """Starts the generator with the suite's usual share of bad events."""
+        return self("produce", "--brokers", self.kafka.brokers, "--topic", topic, "--count", count,
+                    "--bad", "0.01", "--seed", "7", "--rate", rate, **env)
+
+    def run(self, topic, group, lake, *arguments, env={}):
+        """Starts a host that commits each second."""
+        return self("run", "--brokers", self.kafka.brokers, "--topic", topic, "--group", group, *lake.arguments(),
+                    "--transforms", self.transforms, "--commit-interval", "1s", *arguments, **env)
+
+
+def cost(process):
+    """One line on what a process took."""
+    r = process.rusage
+    return (f"{process.name}: {process.seconds:.1f} s, {r.ru_utime + r.ru_stime:.2f} CPU-s, "
+            f"{r.ru_maxrss / 1024:.0f} MiB at its peak")

@@ -1,0 +1,118 @@
+"""Apache Kafka: one broker in KRaft mode, and what the tests ask of it."""
+
+import base64
+import os
+import struct
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from confluent_kafka import ConsumerGroupState, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from process import free_port, start_server
+
+LOGGING = Path(__file__).with_name("log4j2.properties")
+LARGEST = 20_000_000  # bytes of one message
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+message.max.bytes={largest}
+replica.fetch.max.bytes={largest}
+log.retention.hours=-1
+"""
+
+
+class Kafka:
+    def __init__(self, folder, jars):
+        self.data, self.port = folder / "data", free_port()
+        folder.mkdir(parents=True)
+        config = folder / "server.properties"
+        config.write_text(PROPERTIES.format(port=self.port, controller=free_port(), data=self.data, largest=LARGEST))
+        java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
+                f"-Dlog4j2.configurationFile={LOGGING}"]
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a")
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", config],
+                       check=True, timeout=60, stdout=subprocess.DEVNULL)
+        self.process = start_server("kafka", [*java, "kafka.Kafka", config], os.environ, folder, self.port)
+        self.brokers = f"127.0.0.1:{self.port}"
+        self.client = {"bootstrap.servers": self.brokers, "log_level": 2}
+        self.admin = AdminClient(self.client)
+
+    def create(self, topic, partitions=3, **config):
+        self.admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
+
+    def producer(self, **config):
+        return Producer({**self.client, "acks": "all", "linger.ms": 50, **config})
+
+    def ends(self, topic):
+        """{partition: end offset}"""
+        consumer = self._consumer()
+        try:
+            partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
+        finally:
+            consumer.close()
+
+    def events(self, topic):
+        """{(partition, offset): message} of everything in the topic."""
+        ends, found = self.ends(topic), {}
+        consumer = self._consumer()
+        try:
+            consumer.assign([TopicPartition(topic, p, 0) for p, end in ends.items() if end])
+            deadline = time.monotonic() + 60
+            while len(found) < sum(ends.values()):
+                assert time.monotonic() < deadline, f"{len(found)} of {sum(ends.values())} events of {topic} in 60 s"
+                for m in consumer.consume(10_000, timeout=0.2):
+                    assert not m.error(), m.error()
+                    found[m.partition(), m.offset()] = m
+        finally:
+            consumer.close()
+        return found
+
+    def members(self, group):
+        """{member: partitions} of a group whose assignment is settled; none while it is not."""
+        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        if described.state != ConsumerGroupState.STABLE:
+            return {}
+        return {m.member_id: {t.partition for t in m.assignment.topic_partitions} for m in described.members}
+
+    def left(self, group):
+        """Whether nobody is in the group any more."""
+        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        return not described.members and described.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+
+    def codecs(self, topic):
+        """The codecs of the batches on the broker's disk (record batch, bits 0 to 2 of the attributes)."""
+        names = ["none", "gzip", "snappy", "lz4", "zstd"]
+        found = set()
+        for segment in self.data.glob(f"{topic}-*/*.log"):
+            data, at = segment.read_bytes(), 0
+            while at + 61 <= len(data):
+                length, = struct.unpack_from(">i", data, at + 8)
+                if length <= 0:
+                    break  # the preallocated rest
+                attributes, = struct.unpack_from(">h", data, at + 21)
+                found.add(names[attributes & 7])
+                at += 12 + length
+        return found
+
+    def _consumer(self):
+        return Consumer({**self.client, "group.id": f"tests-{uuid.uuid4()}",
+                         "enable.auto.commit": False, "auto.offset.reset": "error",
+                         "fetch.message.max.bytes": LARGEST, "receive.message.max.bytes": 4 * LARGEST})
