@@ -1,0 +1,251 @@
+//! Merges the sources of settings: flags, then environment, then file, then defaults.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::TableConfig;
+use super::settings::{Flags, SETTINGS, variable};
+use super::units;
+use crate::{Error, Result};
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flag,
+    /// This variable.
+    Environment(String),
+    /// This file.
+    File(String),
+    /// Nobody said anything else.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flag => f.write_str("flag"),
+            Source::Environment(name) => write!(f, "environment {name}"),
+            Source::File(path) => f.write_str(path),
+            Source::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Merged values, still text, each with its source.
+#[derive(Debug, Default)]
+pub struct Layers {
+    pub(super) values: BTreeMap<&'static str, (String, Source)>,
+    pub(super) librdkafka: BTreeMap<String, (String, Source)>,
+    plain: BTreeMap<String, String>,
+    pub(super) tables: BTreeMap<String, TableConfig>,
+}
+
+impl Layers {
+    /// Reads all sources of this process.
+    pub fn load(flags: &Flags) -> Result<Layers> {
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let path = flags.config.clone().or_else(|| {
+            environment.iter().find(|(name, _)| *name == variable("config")).map(|(_, path)| path.clone())
+        });
+        let file = match path {
+            Some(path) => Some((path.clone(), read(&path)?)),
+            None if std::path::Path::new(FILE).exists() => Some((FILE.to_string(), read(FILE)?)),
+            None => None,
+        };
+        Layers::merge(flags, &environment, file)
+    }
+
+    /// Merges sources, weakest first.
+    pub(super) fn merge(
+        flags: &Flags,
+        environment: &[(String, String)],
+        file: Option<(String, String)>,
+    ) -> Result<Layers> {
+        let mut layers = Layers::default();
+        for setting in &SETTINGS {
+            if let Some(default) = setting.default {
+                layers.values.insert(setting.key, (default.into(), Source::Default));
+            }
+        }
+        if let Some((path, text)) = file {
+            layers.file(&path, &text)?;
+        }
+        for (name, value) in environment {
+            layers.variable(name, value)?;
+        }
+        for (key, value) in &flags.values {
+            layers.values.insert(key, (value.clone(), Source::Flag));
+        }
+        for property in &flags.librdkafka {
+            layers.property(property, &Source::Flag)?;
+        }
+        layers.plain = layers.librdkafka.iter().map(|(k, (v, _))| (k.clone(), v.clone())).collect();
+        Ok(layers)
+    }
+
+    fn file(&mut self, path: &str, text: &str) -> Result<()> {
+        let bad = |what: String| Error::usage(format!("{path}: {what}"));
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| bad(e.to_string().trim_end().into()))?;
+        let source = Source::File(path.into());
+        for (key, value) in table {
+            match (key.as_str(), value) {
+                ("librdkafka", toml::Value::Table(properties)) => {
+                    for (name, value) in flatten("", &properties) {
+                        self.librdkafka.insert(name, (value, source.clone()));
+                    }
+                }
+                ("tables", toml::Value::Table(tables)) => {
+                    for (name, table) in tables {
+                        let table = table_config(&table).map_err(|e| bad(format!("[tables.{name}]: {e}")))?;
+                        self.tables.insert(name, table);
+                    }
+                }
+                (name, toml::Value::Table(_)) => return Err(bad(unknown(name))),
+                (name, value) => {
+                    let known = SETTINGS.iter().find(|s| s.key == name).ok_or_else(|| bad(unknown(name)))?;
+                    let value = scalar(&value).ok_or_else(|| bad(format!("{name}: expected one value")))?;
+                    self.values.insert(known.key, (value, source.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, name: &str, value: &str) -> Result<()> {
+        let source = Source::Environment(name.into());
+        if let Some(setting) = SETTINGS.iter().find(|s| variable(s.key) == name) {
+            self.values.insert(setting.key, (value.into(), source));
+        } else if name == variable("librdkafka") {
+            for property in value.split(',').filter(|p| !p.is_empty()) {
+                self.property(property, &source)?;
+            }
+        } else if let Some(rest) = name.strip_prefix("TIDEMILL_")
+            && name != variable("config")
+        {
+            // No error: orchestrators put variables of such names there by themselves.
+            let near = nearest(&rest.to_ascii_lowercase().replace('_', "-"));
+            tracing::warn!("{name} is no setting{}", near.map_or(String::new(), |k| format!("; did you mean {}?", variable(k))));
+        }
+        Ok(())
+    }
+
+    fn property(&mut self, property: &str, source: &Source) -> Result<()> {
+        let (name, value) = property.split_once('=').ok_or_else(|| {
+            // The text may hold a secret: show no more than what could be a name.
+            let name: String = property.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+            Error::usage(format!("librdkafka property {name}: expected PROPERTY=VALUE ({source})"))
+        })?;
+        self.librdkafka.insert(name.trim().into(), (value.into(), source.clone()));
+        Ok(())
+    }
+
+    /// A value that may be unset.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.values.get(key).map(|(value, _)| value.clone())
+    }
+
+    pub(super) fn required(&self, key: &str) -> Result<String> {
+        self.text(key).filter(|v| !v.is_empty()).ok_or_else(|| self.wrong(key, "a value"))
+    }
+
+    pub(super) fn librdkafka(&self) -> &BTreeMap<String, String> {
+        &self.plain
+    }
+
+    pub(super) fn tables(&self) -> &BTreeMap<String, TableConfig> {
+        &self.tables
+    }
+
+    /// The error of a value that is not what it should be.
+    pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
+        let (value, source) = self.values.get(key).cloned().unwrap_or((String::new(), Source::Default));
+        Error::usage(format!("setting `{key}` is \"{value}\" ({source}); expected {expected}"))
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+        let value = self.required(key)?;
+        value.parse().map_err(|_| self.wrong(key, "true or false"))
+    }
+
+    pub(super) fn whole(&self, key: &str, least: usize, most: usize) -> Result<Option<usize>> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let number = text.parse().ok().filter(|n| (least..=most).contains(n));
+        number.map(Some).ok_or_else(|| self.wrong(key, &format!("a number from {least} to {most}")))
+    }
+
+    pub(super) fn duration(&self, key: &str, least: &str, most: &str) -> Result<Duration> {
+        let expected = format!("a duration with its unit from {least} to {most}, as 5s or 1m30s");
+        let within = |d: &Duration| {
+            units::duration(least).is_some_and(|l| *d >= l) && units::duration(most).is_some_and(|m| *d <= m)
+        };
+        let value = units::duration(&self.required(key)?).filter(within);
+        value.ok_or_else(|| self.wrong(key, &expected))
+    }
+
+    pub(super) fn size(&self, key: &str, least: &str, most: &str) -> Result<usize> {
+        let expected = format!("a size from {least} to {most}, as 256MiB or 1GB");
+        let within = |s: &usize| {
+            units::size(least).is_some_and(|l| *s >= l) && units::size(most).is_some_and(|m| *s <= m)
+        };
+        let value = units::size(&self.required(key)?).filter(within);
+        value.ok_or_else(|| self.wrong(key, &expected))
+    }
+}
+
+/// The file that is read where nobody names one.
+const FILE: &str = "tidemill.toml";
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| Error::usage(format!("cannot read configuration {path}: {e}")))
+}
+
+fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
+    let table = table.as_table().ok_or("expected a table")?;
+    let mut config = TableConfig { provenance: true };
+    for (key, value) in table {
+        match key.as_str() {
+            "provenance" => config.provenance = value.as_bool().ok_or("provenance: expected true or false")?,
+            other => return Err(format!("unknown key `{other}`; the nearest valid key is `provenance`")),
+        }
+    }
+    Ok(config)
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(s) => Some(s.clone()),
+        toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// `a.b = 1` is the property `a.b`, whether TOML takes it for one key or for two.
+fn flatten(prefix: &str, table: &toml::Table) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    for (key, value) in table {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            toml::Value::Table(inner) => out.extend(flatten(&name, inner)),
+            other => out.extend(scalar(other).map(|v| (name, v))),
+        }
+    }
+    out
+}
+
+fn unknown(key: &str) -> String {
+    match nearest(key) {
+        Some(near) => format!("unknown key `{key}`; did you mean `{near}`?"),
+        None => format!("unknown key `{key}`"),
+    }
+}
+
+/// The valid key that is nearest to a wrong one.
+fn nearest(key: &str) -> Option<&'static str> {
+    let keys = SETTINGS.iter().map(|s| s.key).chain(["librdkafka", "tables"]);
+    let scored = keys.map(|k| (strsim::jaro_winkler(&key.replace('_', "-"), k), k));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.5).map(|(_, k)| k)
+}

@@ -1,0 +1,168 @@
+//! One typed configuration; its defaults are the reference deployment.
+//!
+//! [`settings`] is the table of all settings: from it come the flags, the environment variables, the
+//! keys of `tidemill.toml` and `--print-config`. [`layers`] merges the sources (flags, then environment,
+//! then file, then defaults); this module gives every value its type.
+
+mod layers;
+mod print;
+pub mod settings;
+pub mod units;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::sink::Location;
+use crate::source::{self, Start};
+use crate::{Error, Result};
+pub use layers::{Layers, Source};
+pub use settings::Flags;
+
+/// Everything that a run depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `host:port,…` of Kafka.
+    pub brokers: String,
+    /// The topic to read.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// Names what this pipeline keeps beside the tables. By default the group's name.
+    pub pipeline: String,
+    /// The root of the raw zone.
+    pub raw: Location,
+    /// The root of the processed zone.
+    pub processed: Location,
+    /// The directory of components.
+    pub transforms: PathBuf,
+    /// Where tables are registered.
+    pub catalog: CatalogKind,
+    /// The database in the catalog.
+    pub database: String,
+    /// The time between commits.
+    pub commit_interval: Duration,
+    /// Bytes that rows and files on their way may take.
+    pub memory: usize,
+    /// Threads that work on partitions.
+    pub lanes: usize,
+    /// Where partitions without a committed offset begin.
+    pub start: Start,
+    /// End when the offsets that were the last at the start are committed.
+    pub until_end: bool,
+    /// Static membership in the group.
+    pub instance: Option<String>,
+    /// A larger event is rejected.
+    pub max_event_size: usize,
+    /// Passed through to librdkafka.
+    pub librdkafka: BTreeMap<String, String>,
+    /// Settings of single tables, by name.
+    pub tables: BTreeMap<String, TableConfig>,
+}
+
+/// Where tables are registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogKind {
+    /// The AWS Glue Data Catalog.
+    Glue,
+    /// Files beside the tables.
+    Local,
+    /// Nowhere.
+    None,
+}
+
+/// Settings of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableConfig {
+    /// Keep the partition and offset that a row stems from.
+    pub provenance: bool,
+}
+
+/// Properties that Tidemill sets itself, and what to use instead.
+const OWNED: [(&str, &str); 8] = [
+    ("bootstrap.servers", "`brokers`"),
+    ("metadata.broker.list", "`brokers`"),
+    ("group.id", "`group`"),
+    ("group.instance.id", "`instance`"),
+    ("auto.offset.reset", "`start`"),
+    ("enable.auto.commit", "nothing: offsets are committed when their events are in the lake"),
+    ("enable.auto.offset.store", "nothing: offsets are committed when their events are in the lake"),
+    ("partition.assignment.strategy", "nothing: partitions are assigned cooperative-sticky"),
+];
+
+impl Config {
+    /// The configuration that flags, environment, file and defaults make together.
+    pub fn load(flags: &Flags) -> Result<Config> {
+        Config::of(&Layers::load(flags)?)
+    }
+
+    /// Gives merged values their types. An error names the setting, its value and where it came from.
+    pub fn of(layers: &Layers) -> Result<Config> {
+        let text = |key: &str| layers.text(key);
+        let group = layers.required("group")?;
+        let processed = Location::parse(&layers.required("processed")?, "processed")?;
+        let catalog = match text("catalog").as_deref() {
+            Some("glue") => CatalogKind::Glue,
+            Some("local") => CatalogKind::Local,
+            Some("none") => CatalogKind::None,
+            Some(_) => return Err(layers.wrong("catalog", "glue, local or none")),
+            None if matches!(processed, Location::Local(_)) => CatalogKind::Local,
+            None => CatalogKind::Glue,
+        };
+        if catalog == CatalogKind::Local && !matches!(processed, Location::Local(_)) {
+            return Err(layers.wrong("catalog", "glue or none for a lake on S3; local is for file:///"));
+        }
+        let transforms = layers.required("transforms")?;
+        if transforms.contains("://") {
+            return Err(layers.wrong("transforms", "a directory; transforms from S3 come in a later version"));
+        }
+        let config = Config {
+            brokers: layers.required("brokers")?,
+            topic: layers.required("topic")?,
+            pipeline: text("pipeline").unwrap_or_else(|| group.clone()),
+            group,
+            raw: Location::parse(&layers.required("raw")?, "raw")?,
+            processed,
+            transforms: transforms.into(),
+            catalog,
+            database: layers.required("database")?,
+            commit_interval: layers.duration("commit-interval", "100ms", "1h")?,
+            memory: layers.size("memory", "64MiB", "1TiB")?,
+            lanes: match layers.whole("lanes", 1, 64)? {
+                Some(lanes) => lanes,
+                None => std::thread::available_parallelism().map_or(1, usize::from).min(8),
+            },
+            start: match layers.required("start")?.as_str() {
+                "earliest" => Start::Earliest,
+                "latest" => Start::Latest,
+                _ => return Err(layers.wrong("start", "earliest or latest")),
+            },
+            until_end: layers.flag("until-end")?,
+            instance: text("instance"),
+            max_event_size: layers.size("max-event-size", "1KiB", "1GiB")?,
+            librdkafka: layers.librdkafka().clone(),
+            tables: layers.tables().clone(),
+        };
+        for (property, instead) in OWNED {
+            if config.librdkafka.contains_key(property) {
+                return Err(Error::usage(format!("librdkafka property {property} is Tidemill's own; use {instead}")));
+            }
+        }
+        Ok(config)
+    }
+
+    /// What the source needs of it.
+    pub fn source(&self) -> source::Settings {
+        source::Settings {
+            brokers: self.brokers.clone(),
+            topic: self.topic.clone(),
+            group: self.group.clone(),
+            instance: self.instance.clone(),
+            start: self.start,
+            librdkafka: self.librdkafka.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
