@@ -1,1 +1,48 @@
-//! To be written.
+//! From rows to Parquet files that nobody can see yet, and from there into the lake.
+//!
+//! ```text
+//! Rows ──> EpochWriter ──> StageWriter ──> StagedFile ──publish──> object in its zone
+//!          split by hour,   invisible:      plain data, stands      visible
+//!          one encoder per  a multipart     in a commit record
+//!          (table, hour)    upload, or
+//!                           a staging file
+//! ```
+//!
+//! The contract, rule by rule of the commit protocol:
+//!
+//! * **F1** No reader can see a file before it is published. On S3 it is a multipart upload to its final
+//!   key that was not completed; on a local disk a file under `_tidemill/<pipeline>/staging/`.
+//! * **F2** Published means seen: after the upload was completed, HEAD shows its key, size and ETag.
+//!   Publishing again is success.
+//! * **M5** Removing is: abort the upload, then delete the key; locally unlink staging, then final.
+//! * Keys are unique: they carry the id of the epoch, the lane and a number. [`keys`] owns every one.
+//! * Memory is bounded: rows and encoders by [`Settings::buffer_bytes`], parts on their way to the store
+//!   by the zone's budget. Whoever exceeds a bound writes smaller row groups or more files, or waits.
+//!
+//! Kinds of errors: what goes wrong while a file is staged costs the epoch ([`Kind::Abandon`]); what goes
+//! wrong while it is published can be tried again ([`Kind::Retry`]); a failed fsync, a missing bucket or
+//! missing rights need a person ([`Kind::Stop`]).
+//!
+//! [`Kind::Abandon`]: crate::Kind::Abandon
+//! [`Kind::Retry`]: crate::Kind::Retry
+//! [`Kind::Stop`]: crate::Kind::Stop
+
+pub mod aws;
+mod disk;
+mod encode;
+mod file;
+pub mod keys;
+mod location;
+mod properties;
+mod s3;
+mod split;
+mod stage;
+mod staged;
+mod zone;
+
+pub use encode::{EpochWriter, Pressure, Settings};
+pub use keys::Keys;
+pub use location::Location;
+pub use stage::{PendingFile, StageWriter, Summary};
+pub use staged::{Publish, StagedFile};
+pub use zone::{Stores, ZoneStore};

@@ -1,0 +1,142 @@
+//! The one owner of every object key.
+//!
+//! A key is relative to the root of its zone and uses `/` on every system:
+//!
+//! ```text
+//! <table>/date=YYYY-MM-DD/hour=HH/<epoch>-<lane>-<n>.parquet       data, seen by readers
+//! _tidemill/<pipeline>/staging/<epoch>-<lane>-<n>.parquet          local disk: not yet published
+//! _tidemill/<pipeline>/catalog/<table>/table.json                  local catalog
+//! _tidemill/<pipeline>/catalog/<table>/partitions/date=…,hour=….json
+//! ```
+//!
+//! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
+//! pipeline, so that two pipelines in one zone never touch each other's files (rule L7).
+
+use crate::error::{Error, Result};
+use crate::table::Hour;
+
+/// The folder of a zone that readers do not look into.
+const HOUSE: &str = "_tidemill";
+/// The longest name of a pipeline, in bytes before escaping.
+const LONGEST_NAME: usize = 128;
+
+/// The keys of one pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pipeline: String,
+    /// The pipeline's name as one harmless path segment.
+    segment: String,
+}
+
+impl Keys {
+    /// The keys of the pipeline of that name, which may be any consumer group's.
+    pub fn new(pipeline: &str) -> Result<Keys> {
+        if pipeline.is_empty() {
+            return Err(Error::usage("the pipeline's name is empty (setting `pipeline`)"));
+        }
+        if pipeline.len() > LONGEST_NAME {
+            return Err(Error::usage(format!(
+                "the pipeline's name has {} bytes, at most {LONGEST_NAME} are possible (setting `pipeline`): {}…",
+                pipeline.len(),
+                pipeline.chars().take(32).collect::<String>(),
+            )));
+        }
+        Ok(Keys { pipeline: pipeline.into(), segment: escape(pipeline) })
+    }
+
+    /// The pipeline's name as it was given.
+    pub fn pipeline(&self) -> &str {
+        &self.pipeline
+    }
+
+    /// The name of a data file. It is used once: the epoch's id is never used again, and `n` counts the
+    /// files of one lane in one epoch.
+    pub fn file_name(epoch: &str, lane: u32, n: u32) -> String {
+        format!("{epoch}-{lane}-{n}.parquet")
+    }
+
+    /// Where readers find a data file.
+    pub fn data(table: &str, hour: Hour, file_name: &str) -> String {
+        format!("{table}/{hour}/{file_name}")
+    }
+
+    /// Where a data file waits on a local disk until it is published.
+    pub fn staging(&self, file_name: &str) -> String {
+        format!("{}/{file_name}", self.staging_folder())
+    }
+
+    /// The folder of everything that waits.
+    pub fn staging_folder(&self) -> String {
+        format!("{HOUSE}/{}/staging", self.segment)
+    }
+
+    /// The root of the local catalog, in the processed zone.
+    pub fn catalog(&self) -> String {
+        format!("{HOUSE}/{}/catalog", self.segment)
+    }
+
+    /// A table in the local catalog, relative to the catalog's root.
+    pub fn catalog_table(table: &str) -> String {
+        format!("{table}/table.json")
+    }
+
+    /// A partition in the local catalog, relative to the catalog's root.
+    pub fn catalog_partition(table: &str, hour: Hour) -> String {
+        let (date, hour) = hour.values();
+        format!("{table}/partitions/date={date},hour={hour}.json")
+    }
+}
+
+/// A name as one path segment: what is no ASCII letter, digit, `-`, `_` or inner `.` becomes `=` and two
+/// hexadecimal digits. Two names never become the same segment.
+fn escape(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => segment.push(char::from(byte)),
+            b'.' if at > 0 => segment.push('.'),
+            other => segment.push_str(&format!("={other:02X}")),
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn a_data_file_lies_under_its_hour() {
+        let name = Keys::file_name("0198", 2, 7);
+        let key = Keys::data("user_events", Hour::of(1_764_669_599_999_999), &name);
+        assert_eq!(key, "user_events/date=2025-12-02/hour=09/0198-2-7.parquet");
+    }
+
+    #[test]
+    fn everything_else_is_the_pipelines_own() {
+        let keys = Keys::new("tidemill").expect("a plain name");
+        assert_eq!(keys.staging("a-0-1.parquet"), "_tidemill/tidemill/staging/a-0-1.parquet");
+        assert_eq!(keys.catalog(), "_tidemill/tidemill/catalog");
+        assert_eq!(Keys::catalog_table("t"), "t/table.json");
+        assert_eq!(Keys::catalog_partition("t", Hour(0)), "t/partitions/date=1970-01-01,hour=00.json");
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_folder_or_meet_another() {
+        for (name, segment) in
+            [("..", "=2E."), ("a/b", "a=2Fb"), ("a=2Fb", "a=3D2Fb"), ("größe", "gr=C3=B6=C3=9Fe")]
+        {
+            assert_eq!(Keys::new(name).expect("can be escaped").segment, segment);
+        }
+        assert_eq!(Keys::new("").expect_err("empty").kind(), Kind::Usage);
+        assert_eq!(Keys::new(&"x".repeat(129)).expect_err("too long").kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn no_hour_panics() {
+        for time in [i64::MIN, i64::MAX, 0, -1] {
+            assert!(Keys::data("t", Hour::of(time), "f").starts_with("t/date="));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! A zone on S3: invisible files are multipart uploads that were not completed.
+//!
+//! Every call is bounded: connecting, requests and retries together give an error within 10 seconds when
+//! nothing answers ([`CALL`]); only moving a part of a file may take longer ([`TRANSFER`]).
+
+use std::future::Future;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStoreExt, PutPayload, RetryConfig};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+
+use super::aws::{Chain, s3_endpoint};
+use super::staged::{Publish, StagedFile};
+use crate::env::Env;
+use crate::error::{Error, Result};
+
+/// The bytes of every part but a file's last.
+pub(super) const PART: usize = 8 << 20;
+/// How long anything may take that moves no data.
+const CALL: Duration = Duration::from_secs(9);
+/// How long one attempt to move a part, or to put the parts together, may take.
+const TRANSFER: Duration = Duration::from_secs(30);
+
+/// A prefix of a bucket.
+#[derive(Debug)]
+pub(super) struct S3 {
+    store: AmazonS3,
+    prefix: String,
+    /// `s3://bucket/prefix`
+    name: String,
+    endpoint: String,
+    setting: String,
+}
+
+/// What a lane sends to the task that uploads its file.
+pub(super) enum Message {
+    /// The next part, and its share of the budget, which is given back once it was uploaded.
+    Part(Vec<u8>, OwnedSemaphorePermit),
+    /// There are no more parts. Without this word the upload is aborted.
+    Finish,
+}
+
+/// What the store said, as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    MissingBucket,
+    Denied,
+    Missing,
+    Refused,
+    Silent,
+}
+
+impl S3 {
+    pub(super) fn open(bucket: &str, prefix: &str, setting: &str, sdk: &SdkConfig, env: Env) -> Result<S3> {
+        let name =
+            if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+        let region = sdk.region().map_or("us-east-1", |region| region.as_ref());
+        let own = s3_endpoint(sdk);
+        let client = ClientOptions::new()
+            .with_connect_timeout(Duration::from_millis(2_500))
+            .with_timeout(TRANSFER)
+            .with_allow_http(own.as_ref().is_some_and(|url| url.starts_with("http://")));
+        let retry = RetryConfig {
+            backoff: BackoffConfig {
+                init_backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(1),
+                base: 2.0,
+            },
+            max_retries: 2,
+            retry_timeout: Duration::from_secs(8),
+        };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_region(region)
+            .with_client_options(client)
+            .with_retry(retry);
+        if let Some(url) = &own {
+            builder = builder.with_endpoint(url).with_virtual_hosted_style_request(false);
+        }
+        if let Some(provider) = sdk.credentials_provider() {
+            builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
+        }
+        let store = builder.build().map_err(|error| {
+            Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
+        })?;
+        let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        Ok(S3 { store, prefix: prefix.into(), name, endpoint, setting: setting.into() })
+    }
+
+    /// Proves that the bucket answers, exists, can be listed and can be written to. Leaves nothing.
+    pub(super) async fn check(&self, probe: &str) -> Result<()> {
+        let one = PaginatedListOptions { max_keys: Some(1), ..PaginatedListOptions::default() };
+        let prefix = (!self.prefix.is_empty()).then(|| format!("{}/", self.prefix));
+        let listed = within(CALL, self.store.list_paginated(prefix.as_deref(), one)).await;
+        listed.map_err(|failure| self.unusable("list", failure))?;
+        let path = self.path(probe)?;
+        let upload = within(CALL, self.store.create_multipart(&path)).await;
+        let upload = upload.map_err(|failure| self.unusable("write to", failure))?;
+        let aborted = within(CALL, self.store.abort_multipart(&path, &upload)).await;
+        aborted.map_err(|failure| self.unusable("abort an upload to", failure))
+    }
+
+    fn unusable(&self, doing: &str, (answer, why): Failure) -> Error {
+        let S3 { name, endpoint, setting, .. } = self;
+        match answer {
+            Answer::MissingBucket => Error::stop(format!(
+                "the bucket of {name} does not exist at {endpoint} (setting `{setting}`): create it, or correct the setting"
+            )),
+            Answer::Denied => Error::stop(format!(
+                "access denied: these credentials may not {doing} {name} at {endpoint} (setting `{setting}`): {why}"
+            )),
+            Answer::Silent => {
+                Error::retry(format!("cannot reach {name} at {endpoint} (setting `{setting}`): {why}"))
+            }
+            Answer::Missing | Answer::Refused => {
+                Error::retry(format!("cannot {doing} {name} at {endpoint} (setting `{setting}`): {why}"))
+            }
+        }
+    }
+
+    /// Starts the task that uploads one file, part by part as they come. At most one part waits.
+    pub(super) fn upload(
+        self: &Arc<Self>,
+        key: &str,
+        on: &Handle,
+    ) -> (mpsc::Sender<Message>, JoinHandle<Result<Publish>>) {
+        let (to, from) = mpsc::channel(1);
+        let (this, key) = (Arc::clone(self), key.to_owned());
+        (to, on.spawn(async move { this.receive(&key, from).await }))
+    }
+
+    async fn receive(&self, key: &str, mut from: mpsc::Receiver<Message>) -> Result<Publish> {
+        let path = self.path(key)?;
+        let mut upload = None;
+        let result = self.receive_parts(&path, &mut upload, &mut from).await;
+        if let (Err(_), Some(id)) = (&result, &upload) {
+            // Nobody knows this upload: if it stays, only the bucket's lifecycle rule finds it.
+            if let Err((_, why)) = within(CALL, self.store.abort_multipart(&path, id)).await {
+                tracing::warn!(
+                    "an unfinished upload of {}/{key} is left to the bucket's lifecycle: {why}",
+                    self.name
+                );
+            }
+        }
+        result
+    }
+
+    async fn receive_parts(
+        &self,
+        path: &Path,
+        upload: &mut Option<String>,
+        from: &mut mpsc::Receiver<Message>,
+    ) -> Result<Publish> {
+        let failed = |(_, why): Failure| {
+            Error::abandon(format!("cannot upload {path} to {} at {}: {why}", self.name, self.endpoint))
+        };
+        let mut parts = Vec::new();
+        loop {
+            match from.recv().await {
+                Some(Message::Part(bytes, share)) => {
+                    let id = match upload {
+                        Some(id) => id,
+                        None => upload
+                            .insert(within(CALL, self.store.create_multipart(path)).await.map_err(failed)?),
+                    };
+                    let sent = self.store.put_part(path, id, parts.len(), PutPayload::from(bytes));
+                    // `object_store` bounds each attempt and the number of attempts.
+                    let part = sent.await.map_err(|error| failed(explain(&error)))?;
+                    parts.push(part.content_id);
+                    drop(share);
+                }
+                Some(Message::Finish) => {
+                    let id = upload.clone().unwrap_or_default();
+                    return Ok(Publish::Upload { id, parts });
+                }
+                None => return Err(Error::abandon(format!("the upload of {path} was given up"))),
+            }
+        }
+    }
+
+    /// Completes the upload and looks whether the object is there (rule F2).
+    pub(super) async fn publish(&self, file: &StagedFile, id: &str, parts: &[String]) -> Result<()> {
+        let path = self.path(&file.key)?;
+        let parts = parts.iter().map(|etag| PartId { content_id: etag.clone() }).collect();
+        let completed = within(TRANSFER, self.store.complete_multipart(&path, &id.to_owned(), parts)).await;
+        // Whatever Complete answered, HEAD decides: an error may hide that it was completed before, and
+        // success may come while another call is still putting the parts together.
+        let meta = match within(CALL, self.store.head(&path)).await {
+            Ok(meta) => meta,
+            Err((Answer::Missing, why)) => {
+                return Err(match completed {
+                    Ok(_) => Error::retry(format!(
+                        "{} was completed but {} does not show it yet",
+                        file.key, self.name
+                    )),
+                    Err((Answer::Missing, _)) => Error::abandon(format!(
+                        "the upload of {} to {} has vanished before it was completed: {why}; a lifecycle rule that aborts uploads may be too eager",
+                        file.key, self.name
+                    )),
+                    Err((_, why)) => Error::retry(format!(
+                        "cannot complete the upload of {} to {} at {}: {why}",
+                        file.key, self.name, self.endpoint
+                    )),
+                });
+            }
+            Err((_, why)) => {
+                return Err(Error::retry(format!(
+                    "cannot see whether {} was published to {} at {}: {why}",
+                    file.key, self.name, self.endpoint
+                )));
+            }
+        };
+        if meta.size != file.bytes {
+            return Err(Error::stop(format!(
+                "{} in {} has {} bytes instead of {}: something else wrote to that key",
+                file.key, self.name, meta.size, file.bytes
+            )));
+        }
+        let plain = |tag: &str| tag.trim_matches('"').to_owned();
+        if let (Ok(result), Some(shown)) = (&completed, &meta.e_tag)
+            && result.e_tag.as_deref().is_some_and(|tag| plain(tag) != plain(shown))
+        {
+            return Err(Error::retry(format!(
+                "{} in {} does not show its own ETag yet",
+                file.key, self.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Aborts the upload. One that is gone already is success.
+    pub(super) async fn discard(&self, file: &StagedFile, id: &str) -> Result<()> {
+        match within(CALL, self.store.abort_multipart(&self.path(&file.key)?, &id.to_owned())).await {
+            Ok(()) | Err((Answer::Missing, _)) => Ok(()),
+            Err((_, why)) => Err(Error::retry(format!(
+                "cannot abort the upload of {} to {} at {}: {why}",
+                file.key, self.name, self.endpoint
+            ))),
+        }
+    }
+
+    /// Deletes the object. One that is gone already is success.
+    pub(super) async fn delete(&self, key: &str) -> Result<()> {
+        match within(CALL, self.store.delete(&self.path(key)?)).await {
+            Ok(()) | Err((Answer::Missing, _)) => Ok(()),
+            Err((_, why)) => Err(Error::retry(format!(
+                "cannot delete {key} from {} at {}: {why}",
+                self.name, self.endpoint
+            ))),
+        }
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        let whole = if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) };
+        Path::parse(&whole).map_err(|error| {
+            Error::usage(format!(
+                "{whole} cannot be a key in {} (setting `{}`): {error}",
+                self.name, self.setting
+            ))
+        })
+    }
+}
+
+/// What kind of failure it was, and its reason in a few words.
+type Failure = (Answer, String);
+
+/// Does something that must answer in time.
+async fn within<T>(
+    time: Duration,
+    doing: impl Future<Output = object_store::Result<T>>,
+) -> std::result::Result<T, Failure> {
+    match tokio::time::timeout(time, doing).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(explain(&error)),
+        Err(_) => Err((Answer::Silent, format!("no answer within {} s", time.as_secs()))),
+    }
+}
+
+/// The kind and the innermost reason of an error; what wraps it repeats the request and counts retries.
+fn explain(error: &object_store::Error) -> Failure {
+    let mut inner: &(dyn std::error::Error + 'static) = error;
+    while let Some(next) = inner.source() {
+        inner = next;
+    }
+    let text = inner.to_string();
+    let code = element(&text, "Code").unwrap_or_default();
+    let answer = match error {
+        _ if code == "NoSuchBucket" => Answer::MissingBucket,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Answer::Denied
+        }
+        _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => Answer::Denied,
+        object_store::Error::NotFound { .. } => Answer::Missing,
+        _ if text.contains("non-2xx") || text.contains("error response") || !code.is_empty() => {
+            Answer::Refused
+        }
+        _ => Answer::Silent,
+    };
+    let why = match (code, element(&text, "Message")) {
+        ("", _) => {
+            text.replace('\n', " ").replace("Server returned non-2xx status code: ", "the store answered ")
+        }
+        (code, Some(message)) => format!("{code}: {message}"),
+        (code, None) => code.to_owned(),
+    };
+    let why = why.trim().trim_end_matches([':', '.', ' ']);
+    let mut letters = why.chars();
+    let why = match letters.next() {
+        // "Connection refused" begins a sentence, "AccessDenied" is a name.
+        Some(first)
+            if why.split(' ').next().is_some_and(|word| word.chars().skip(1).all(char::is_lowercase)) =>
+        {
+            first.to_lowercase().chain(letters).take(300).collect()
+        }
+        _ => why.chars().take(300).collect(),
+    };
+    (answer, why)
+}
+
+/// The text of the first XML element of that name.
+fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner)
+}

@@ -1,0 +1,210 @@
+//! A zone of the lake as a place to stage files in and to publish them.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::disk::Disk;
+use super::keys::Keys;
+use super::location::Location;
+use super::s3::S3;
+use super::stage::{Budget, StageWriter};
+use super::staged::{Publish, StagedFile};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::table::{Hour, Table, Zone};
+
+/// The bytes that may be on their way to one zone, in KiB: four parts.
+const UNDER_WAY: usize = 32 << 10;
+
+/// One zone of the lake.
+#[derive(Debug)]
+pub struct ZoneStore {
+    zone: Zone,
+    location: Location,
+    keys: Keys,
+    place: Place,
+    budget: Budget,
+    /// A name for the file that [`check`](ZoneStore::check) writes, unlike that of any other host.
+    probe: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    S3(Arc<S3>),
+    Disk(Disk),
+}
+
+impl ZoneStore {
+    /// A zone at that location. Nothing is sent yet: see [`check`](ZoneStore::check).
+    ///
+    /// `setting` is the setting that the location came from, for errors. Must be called within a tokio
+    /// runtime, which will carry the uploads.
+    pub fn open(
+        zone: Zone,
+        location: Location,
+        setting: &str,
+        keys: &Keys,
+        sdk: Option<&SdkConfig>,
+        env: &Env,
+    ) -> Result<ZoneStore> {
+        let place = match (&location, sdk) {
+            (Location::S3 { bucket, prefix }, Some(sdk)) => {
+                Place::S3(Arc::new(S3::open(bucket, prefix, setting, sdk, Arc::clone(env))?))
+            }
+            (Location::S3 { .. }, None) => {
+                return Err(Error::usage(format!("{location} needs AWS settings (setting `{setting}`)")));
+            }
+            (Location::Local(root), _) => Place::Disk(Disk::new(root.clone(), setting)),
+        };
+        let runtime =
+            Handle::try_current().map_err(|_| Error::stop("a zone can only be opened within a runtime"))?;
+        let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY)) };
+        let probe = format!("{}/check-{}", keys.staging_folder(), env.fresh_id());
+        Ok(ZoneStore { zone, location, keys: keys.clone(), place, budget, probe })
+    }
+
+    /// Which zone it is.
+    pub fn zone(&self) -> Zone {
+        self.zone
+    }
+
+    /// Where it lies.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The address of a table's folder, as it stands in a catalog.
+    pub fn table_address(&self, table: &Table) -> String {
+        self.location.join(&table.name)
+    }
+
+    /// Proves within 30 seconds that the zone exists and can be listed and written to; an address where
+    /// nothing answers is an error within 10. Leaves no trace.
+    pub async fn check(&self) -> Result<()> {
+        match &self.place {
+            Place::S3(s3) => s3.check(&self.probe).await,
+            Place::Disk(disk) => {
+                let (disk, probe) = (disk.clone(), self.probe.clone());
+                blocking(move || disk.check(&probe)).await
+            }
+        }
+    }
+
+    /// A new file that no reader can see. Its name must be new, too: see [`Keys::file_name`].
+    pub fn stage(self: &Arc<Self>, table: &str, hour: Hour, file_name: &str) -> Result<StageWriter> {
+        let staging = self.keys.staging(file_name);
+        let draft = StagedFile {
+            zone: self.zone,
+            table: table.into(),
+            hour,
+            key: Keys::data(table, hour, file_name),
+            rows: 0,
+            bytes: 0,
+            first: 0,
+            last: 0,
+            how: Publish::Rename { staging: String::new() },
+        };
+        match &self.place {
+            Place::S3(s3) => Ok(StageWriter::upload(Arc::clone(self), draft, Arc::clone(s3))),
+            Place::Disk(disk) => StageWriter::disk(Arc::clone(self), draft, disk.clone(), staging),
+        }
+    }
+
+    /// Makes a staged file visible and sees that it is (rule F2). What is visible already is success.
+    pub async fn publish(&self, file: &StagedFile) -> Result<()> {
+        match (&self.place, &file.how) {
+            (Place::S3(s3), Publish::Upload { id, parts }) => s3.publish(file, id, parts).await,
+            (Place::Disk(disk), Publish::Rename { staging }) => {
+                let (disk, staging, key, bytes) =
+                    (disk.clone(), staging.clone(), file.key.clone(), file.bytes);
+                blocking(move || disk.publish(&staging, &key, bytes)).await
+            }
+            _ => Err(self.misplaced(file)),
+        }
+    }
+
+    /// Throws away a file that was not published. What is gone already is success; a published file stays.
+    pub async fn discard(&self, file: &StagedFile) -> Result<()> {
+        match (&self.place, &file.how) {
+            (Place::S3(s3), Publish::Upload { id, .. }) => s3.discard(file, id).await,
+            (Place::Disk(disk), Publish::Rename { staging }) => {
+                let (disk, staging) = (disk.clone(), staging.clone());
+                blocking(move || disk.unlink(&staging)).await
+            }
+            _ => Err(self.misplaced(file)),
+        }
+    }
+
+    /// Removes a file whether it was published or not (rule M5): first what a late publisher could still
+    /// make visible, then what is visible.
+    pub async fn remove(&self, file: &StagedFile) -> Result<()> {
+        self.discard(file).await?;
+        match &self.place {
+            Place::S3(s3) => s3.delete(&file.key).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), file.key.clone());
+                blocking(move || disk.unlink(&key)).await
+            }
+        }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    fn misplaced(&self, file: &StagedFile) -> Error {
+        Error::stop(format!(
+            "{} was staged elsewhere: the {:?} zone is now {}, which cannot hold it",
+            file.key, self.zone, self.location
+        ))
+    }
+}
+
+/// Runs something short that waits for a disk.
+async fn blocking(doing: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    let done = tokio::task::spawn_blocking(doing).await;
+    done.map_err(|error| Error::abandon(format!("a task that works on the disk broke: {error}")))?
+}
+
+/// The zones of a lake.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// What came from Kafka.
+    pub raw: Arc<ZoneStore>,
+    /// What was made of it.
+    pub processed: Arc<ZoneStore>,
+}
+
+impl Stores {
+    /// The store of a zone.
+    pub fn of(&self, zone: Zone) -> &Arc<ZoneStore> {
+        match zone {
+            Zone::Raw => &self.raw,
+            Zone::Processed => &self.processed,
+        }
+    }
+
+    /// See [`ZoneStore::check`]; both zones at the same time.
+    pub async fn check(&self) -> Result<()> {
+        let (raw, processed) = tokio::join!(self.raw.check(), self.processed.check());
+        raw.and(processed)
+    }
+
+    /// See [`ZoneStore::publish`].
+    pub async fn publish(&self, file: &StagedFile) -> Result<()> {
+        self.of(file.zone).publish(file).await
+    }
+
+    /// See [`ZoneStore::discard`].
+    pub async fn discard(&self, file: &StagedFile) -> Result<()> {
+        self.of(file.zone).discard(file).await
+    }
+
+    /// See [`ZoneStore::remove`].
+    pub async fn remove(&self, file: &StagedFile) -> Result<()> {
+        self.of(file.zone).remove(file).await
+    }
+}
