@@ -1,1 +1,119 @@
-//! To be written.
+//! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+
+pub mod build;
+mod demo;
+mod graph;
+mod produce;
+mod run;
+mod signal;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::{Kind, Result};
+
+/// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
+#[derive(Parser)]
+#[command(name = "tidemill", version, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    /// Say more: -v for details, -vv for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tidemill demo                      see it work: no Kafka, no AWS needed
+  tidemill run                       the reference deployment: user-events to S3 and Glue
+  tidemill run --raw file:///lake/raw --processed file:///lake/processed
+  tidemill run --print-config        what would be run, and where each value comes from";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the host: Kafka, transforms, Parquet, catalog
+    Run(run::Run),
+    /// Watch the whole way of the data on this machine: no Kafka, no AWS
+    Demo(demo::Demo),
+    /// Generate events into a topic
+    Produce(produce::Produce),
+    /// Compile transform crates to components
+    Build(build::Build),
+    /// Print the pipeline that the transforms make
+    Graph(graph::Graph),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main() -> ExitCode {
+    // Clap ends the process itself for --help (0) and wrong usage (2).
+    let cli = Cli::parse();
+    log(&cli);
+    let result = match cli.command {
+        Command::Run(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Produce(command) => command.run(),
+        Command::Build(command) => command.run(),
+        Command::Graph(command) => command.run(),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    code(result)
+}
+
+fn code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(if e.kind() == Kind::Usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// Logs go to stderr: warnings for the demo and for tools, progress for a host.
+fn log(cli: &Cli) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (&cli.command, cli.verbose) {
+        (Command::Run(_), 0) => "warn,tidemill=info",
+        (_, 0) => "warn",
+        (_, 1) => "warn,tidemill=debug",
+        _ => "info,tidemill=trace,librdkafka=debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .compact()
+        .init();
+}
+
+/// A runtime for what is asynchronous: uploads, the catalog, the committer.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| crate::Error::stop(format!("cannot start the runtime: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

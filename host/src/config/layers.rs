@@ -59,6 +59,11 @@ impl Layers {
         Layers::merge(flags, &environment, file)
     }
 
+    /// Flags over defaults, without this process's environment and files.
+    pub fn only(flags: &Flags) -> Result<Layers> {
+        Layers::merge(flags, &[], None)
+    }
+
     /// Merges sources, weakest first.
     pub(super) fn merge(
         flags: &Flags,

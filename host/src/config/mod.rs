@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::sink::Location;
+use crate::sink::{self, Location};
 use crate::source::{self, Start};
 use crate::{Error, Result};
 pub use layers::{Layers, Source};
@@ -149,6 +149,12 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// What the sink needs of it: each lane may hold its share of half the memory; the other half is for
+    /// parts on their way to the store, fetched messages and transforms.
+    pub fn sink(&self) -> sink::Settings {
+        sink::Settings { buffer_bytes: self.memory / 2 / self.lanes, ..sink::Settings::default() }
     }
 
     /// What the source needs of it.

@@ -186,7 +186,7 @@ impl Lane {
         let Some(delivered) = owned.collector.take() else { return Ok(()) };
         if self.state.epoch.is_none() {
             let id = self.env.fresh_id();
-            self.writer.begin(&id);
+            self.writer.begin(&id, vec![]);
             self.state.epoch = Some(id);
         }
         let delivered = Arc::new(delivered);
@@ -254,7 +254,7 @@ impl Lane {
         let spans: Vec<Span> = self.state.partitions.values_mut().filter_map(|o| o.span.take()).collect();
         let footer = self.footer(&spans);
         part.epoch = self.state.epoch.take().unwrap_or_default();
-        part.files = self.writer.finish(footer)?;
+        part.files = self.writer.finish(&footer)?;
         part.spans = spans;
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);

@@ -61,8 +61,8 @@ pub fn graph(config: &Config) -> Result<Graph> {
 pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::Receiver<bool>) -> Result<()> {
     let graph = Arc::new(graph(config)?);
     let group = Group::new(config.source())?;
-    let stores = Stores::open(config, &env).await?;
-    let catalog = catalog::open(config, &stores).await?;
+    let keys = Keys::new(&config.pipeline)?;
+    let (stores, catalog) = lake(config, &keys, &env).await?;
     let raw = Arc::new(table::raw(&config.topic));
     let rejected = Arc::new(table::rejected());
     let tables: Vec<TableSpec> = [&raw, &rejected]
@@ -75,7 +75,15 @@ pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::
         ends = ready(&group, &stores, catalog.as_ref(), &tables) => ends?,
         () = stopped(&mut stop) => return Ok(()),
     };
-    let parts = Parts { env: &env, graph: &graph, group: &group, stores: &stores, raw: &raw, rejected: &rejected };
+    let parts = Parts {
+        env: &env,
+        graph: &graph,
+        group: &group,
+        stores: &stores,
+        keys: &keys,
+        raw: &raw,
+        rejected: &rejected,
+    };
     let (up, from_lanes) = mpsc::unbounded_channel();
     let (lanes, threads) = parts.lanes(config, &up)?;
     drop(up);
@@ -206,6 +214,7 @@ struct Parts<'a> {
     graph: &'a Arc<Graph>,
     group: &'a Group,
     stores: &'a Stores,
+    keys: &'a Keys,
     raw: &'a Arc<Table>,
     rejected: &'a Arc<Table>,
 }
@@ -221,6 +230,7 @@ impl Parts<'_> {
             let (door, commands) = crossbeam_channel::unbounded();
             let writer = EpochWriter::new(
                 self.stores.clone(),
+                self.keys,
                 u32::try_from(number).unwrap_or(u32::MAX),
                 config.sink(),
             );

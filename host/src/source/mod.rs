@@ -7,7 +7,10 @@
 
 mod client;
 mod collect;
+pub mod embedded;
+pub mod generate;
 mod group;
+pub mod produce;
 
 pub use client::{Settings, Start};
 pub use collect::Collector;

@@ -18,6 +18,7 @@ pub mod registry;
 pub mod run;
 pub mod sidecar;
 pub mod spec;
+mod view;
 
 pub use component::Component;
 pub use engine::Engine;
