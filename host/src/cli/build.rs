@@ -41,7 +41,12 @@ impl Build {
         let out = self.out.as_ref().unwrap_or(&self.directory);
         for built in build(&self.directory, out)? {
             let state = if built.changed { "built" } else { "unchanged" };
-            println!("{state} {} ({} KiB) -> {}", built.name, built.bytes.div_ceil(1024), built.path.display());
+            println!(
+                "{state} {} ({} KiB) -> {}",
+                built.name,
+                built.bytes.div_ceil(1024),
+                built.path.display()
+            );
         }
         Ok(())
     }
@@ -65,8 +70,7 @@ pub fn build(directory: &Path, out: &Path) -> Result<Vec<Built>> {
         workspace.has_profile = toml.get("profile").and_then(|p| p.get("wasm")).is_some();
         workspace.packages.push(package);
     }
-    std::fs::create_dir_all(out)
-        .map_err(|e| Error::stop(format!("cannot create {}: {e}", out.display())))?;
+    std::fs::create_dir_all(out).map_err(|e| Error::stop(format!("cannot create {}: {e}", out.display())))?;
     let mut built = Vec::new();
     for (root, workspace) in &workspaces {
         for (name, artifact) in compile(root, workspace)? {
@@ -138,7 +142,9 @@ fn compile(root: &Path, workspace: &Workspace) -> Result<Vec<(String, PathBuf)>>
         let Some(wasm) = files.into_iter().find(|f| f.ends_with(".wasm")) else { continue };
         // A library's target has `_` where the crate may have `-`.
         let target = message["target"]["name"].as_str().unwrap_or_default();
-        if let Some(name) = workspace.packages.iter().find(|p| p.replace('-', "_") == target.replace('-', "_")) {
+        if let Some(name) =
+            workspace.packages.iter().find(|p| p.replace('-', "_") == target.replace('-', "_"))
+        {
             artifacts.push((name.clone(), PathBuf::from(wasm)));
         }
     }

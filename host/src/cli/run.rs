@@ -22,7 +22,8 @@ pub(super) struct Run {
     json: bool,
 }
 
-const HELP: &str = "Every setting can also stand in tidemill.toml under the same name, or in the environment as
+const HELP: &str =
+    "Every setting can also stand in tidemill.toml under the same name, or in the environment as
 TIDEMILL_…; flags go before environment before file. AWS settings are the SDK's standard ones
 (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, …).
 

@@ -166,7 +166,10 @@ impl Committer {
             if e.kind() != Kind::Retry {
                 return Err(e);
             }
-            tracing::warn!(partitions = self.registrar.waiting(), "not registered yet: {e}; retrying at the next commit");
+            tracing::warn!(
+                partitions = self.registrar.waiting(),
+                "not registered yet: {e}; retrying at the next commit"
+            );
         }
         self.offsets(&done).await?;
         for part in &done {

@@ -17,11 +17,12 @@ const ABREAST: usize = 16;
 /// Publishes files, and retries for as long as the store is only away for a while. Publishing again
 /// what is published is success, so this can be called as often as one likes.
 pub(super) async fn publish(stores: &Stores, files: &[StagedFile]) -> Result<()> {
-    stream::iter(files)
-        .map(|file| retry("publish", move || stores.publish(file)))
-        .buffer_unordered(ABREAST)
-        .try_collect::<()>()
-        .await
+    let work = files.iter().map(|file| one(stores.clone(), file.clone())).collect::<Vec<_>>();
+    stream::iter(work).buffer_unordered(ABREAST).try_collect::<()>().await
+}
+
+async fn one(stores: Stores, file: StagedFile) -> Result<()> {
+    retry("publish", || stores.publish(&file)).await
 }
 
 /// Does something again until it works or there is no point in it.

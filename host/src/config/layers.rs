@@ -94,7 +94,8 @@ impl Layers {
 
     fn file(&mut self, path: &str, text: &str) -> Result<()> {
         let bad = |what: String| Error::usage(format!("{path}: {what}"));
-        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| bad(e.to_string().trim_end().into()))?;
+        let table: toml::Table =
+            text.parse().map_err(|e: toml::de::Error| bad(e.to_string().trim_end().into()))?;
         let source = Source::File(path.into());
         for (key, value) in table {
             match (key.as_str(), value) {
@@ -133,7 +134,10 @@ impl Layers {
         {
             // No error: orchestrators put variables of such names there by themselves.
             let near = nearest(&rest.to_ascii_lowercase().replace('_', "-"));
-            tracing::warn!("{name} is no setting{}", near.map_or(String::new(), |k| format!("; did you mean {}?", variable(k))));
+            tracing::warn!(
+                "{name} is no setting{}",
+                near.map_or(String::new(), |k| format!("; did you mean {}?", variable(k)))
+            );
         }
         Ok(())
     }
@@ -141,7 +145,8 @@ impl Layers {
     fn property(&mut self, property: &str, source: &Source) -> Result<()> {
         let (name, value) = property.split_once('=').ok_or_else(|| {
             // The text may hold a secret: show no more than what could be a name.
-            let name: String = property.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+            let name: String =
+                property.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
             Error::usage(format!("librdkafka property {name}: expected PROPERTY=VALUE ({source})"))
         })?;
         self.librdkafka.insert(name.trim().into(), (value.into(), source.clone()));
@@ -213,7 +218,9 @@ fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
     let mut config = TableConfig { provenance: true };
     for (key, value) in table {
         match key.as_str() {
-            "provenance" => config.provenance = value.as_bool().ok_or("provenance: expected true or false")?,
+            "provenance" => {
+                config.provenance = value.as_bool().ok_or("provenance: expected true or false")?
+            }
             other => return Err(format!("unknown key `{other}`; the nearest valid key is `provenance`")),
         }
     }

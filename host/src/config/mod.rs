@@ -145,7 +145,9 @@ impl Config {
         };
         for (property, instead) in OWNED {
             if config.librdkafka.contains_key(property) {
-                return Err(Error::usage(format!("librdkafka property {property} is Tidemill's own; use {instead}")));
+                return Err(Error::usage(format!(
+                    "librdkafka property {property} is Tidemill's own; use {instead}"
+                )));
             }
         }
         Ok(config)

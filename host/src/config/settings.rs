@@ -34,14 +34,29 @@ pub const SETTINGS: [Setting; 16] = [
     setting("raw", Some("s3://user-events-raw"), "URL", "Raw zone: s3://bucket/prefix or file:///folder"),
     setting("processed", Some("s3://user-events-processed"), "URL", "Processed zone, likewise"),
     setting("transforms", Some("transforms"), "DIR", "Directory of transforms (*.wasm)"),
-    setting("catalog", None, "KIND", "Where tables are registered: glue, local, none [default: glue for S3, local for file]"),
+    setting(
+        "catalog",
+        None,
+        "KIND",
+        "Where tables are registered: glue, local, none [default: glue for S3, local for file]",
+    ),
     setting("database", Some("user_analytics_db"), "NAME", "Database in the catalog"),
     setting("commit-interval", Some("5s"), "DURATION", "Time between commits, as 5s or 500ms"),
     setting("memory", Some("256MiB"), "SIZE", "Memory for rows and files under way"),
     setting("lanes", None, "N", "Threads that work on partitions [default: the cores, 8 at most]"),
-    setting("start", Some("earliest"), "WHERE", "Where partitions without a committed offset begin: earliest, latest"),
+    setting(
+        "start",
+        Some("earliest"),
+        "WHERE",
+        "Where partitions without a committed offset begin: earliest, latest",
+    ),
     setting("until-end", Some("false"), "", "End when what is in the topic now has been committed"),
-    setting("instance", None, "ID", "Name of this host in the group that survives restarts (static membership)"),
+    setting(
+        "instance",
+        None,
+        "ID",
+        "Name of this host in the group that survives restarts (static membership)",
+    ),
     setting("max-event-size", Some("1MiB"), "SIZE", "Larger events are rejected"),
 ];
 

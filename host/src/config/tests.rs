@@ -70,7 +70,8 @@ fn secrets_are_masked_and_the_rest_reads_back() {
         "ssl.key.location=/k.pem".into(),
         "queued.min.messages=5".into(),
     ];
-    let layers = Layers::merge(&given, &env(&[("TIDEMILL_LIBRDKAFKA", "a.b=c,queued.min.messages=1")]), None).unwrap();
+    let layers =
+        Layers::merge(&given, &env(&[("TIDEMILL_LIBRDKAFKA", "a.b=c,queued.min.messages=1")]), None).unwrap();
     let config = Config::of(&layers).unwrap();
     assert_eq!(config.librdkafka["queued.min.messages"], "5");
     let printed = config.print(&layers);
@@ -78,5 +79,8 @@ fn secrets_are_masked_and_the_rest_reads_back() {
     assert!(printed.contains("/k.pem"), "{printed}");
     let again = Config::of(&Layers::merge(&Flags::default(), &[], file(&printed)).unwrap()).unwrap();
     assert_eq!(again.librdkafka["sasl.password"], "********");
-    assert_eq!(Config { librdkafka: BTreeMap::new(), ..again }, Config { librdkafka: BTreeMap::new(), ..config });
+    assert_eq!(
+        Config { librdkafka: BTreeMap::new(), ..again },
+        Config { librdkafka: BTreeMap::new(), ..config }
+    );
 }

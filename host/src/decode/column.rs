@@ -121,7 +121,10 @@ impl Builder {
                     }
                     DataType::Decimal128(precision, scale) => {
                         let values: ScalarBuffer<i128> = ints.into_iter().map(i128::from).collect();
-                        Arc::new(Decimal128Array::new(values, nulls).with_data_type(DataType::Decimal128(precision, scale)))
+                        Arc::new(
+                            Decimal128Array::new(values, nulls)
+                                .with_data_type(DataType::Decimal128(precision, scale)),
+                        )
                     }
                     _ => Arc::new(Int64Array::new(ints.into(), nulls)),
                 }

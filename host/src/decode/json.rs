@@ -122,7 +122,11 @@ fn refuse(error: &serde_json::Error, text: &str) -> String {
     if !text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok() {
         return "the value is not a JSON object".into();
     }
-    if error.is_eof() { "it is not valid JSON: it ends too early".into() } else { "it is not valid JSON".into() }
+    if error.is_eof() {
+        "it is not valid JSON: it ends too early".into()
+    } else {
+        "it is not valid JSON".into()
+    }
 }
 
 const TWICE: &str = "twice: ";

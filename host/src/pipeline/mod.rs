@@ -22,15 +22,15 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::catalog::{self, TableSpec};
+use crate::catalog::{Catalog, Glue, Local, NoCatalog, TableSpec};
 use crate::commit::{Committer, Lanes, Offsets, Order, Request, Setup};
-use crate::config::Config;
+use crate::config::{CatalogKind, Config};
 use crate::decode::Decoder;
 use crate::env::Env;
 use crate::observe::Stats;
-use crate::sink::{EpochWriter, Keys, Stores};
+use crate::sink::{self, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Owner, Taken};
-use crate::table::{self, Table};
+use crate::table::{self, Table, Zone};
 use crate::transform::graph::{Graph, Surroundings};
 use crate::transform::{Engine, registry};
 use crate::{Error, Kind, Result};
@@ -44,21 +44,24 @@ pub fn graph(config: &Config) -> Result<Graph> {
         config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
     let graph = Graph::plan(
         components,
-        &Surroundings {
-            topic: &config.topic,
-            taken: &[&raw.name, &rejected.name],
-            provenance: &provenance,
-        },
+        &Surroundings { topic: &config.topic, taken: &[&raw.name, &rejected.name], provenance: &provenance },
     )?;
     if let Some(name) = provenance.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
-        return Err(Error::usage(format!("[tables.{name}] in the configuration: no transform makes a table {name}")));
+        return Err(Error::usage(format!(
+            "[tables.{name}] in the configuration: no transform makes a table {name}"
+        )));
     }
     Ok(graph)
 }
 
 /// Runs the whole way of the data until `stop` is set, the end is reached (`until-end`) or a person is
 /// needed. When it returns, everything that was done is committed or, with an error, abandoned.
-pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(
+    config: &Config,
+    env: Env,
+    stats: Arc<Stats>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let graph = Arc::new(graph(config)?);
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
@@ -68,7 +71,10 @@ pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::
     let tables: Vec<TableSpec> = [&raw, &rejected]
         .into_iter()
         .chain(graph.tables())
-        .map(|table| TableSpec { table: table.clone(), location: stores.of(table.zone).table_address(table) })
+        .map(|table| TableSpec {
+            merge: graph.merge(&table.name),
+            ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
+        })
         .collect();
 
     let ends = tokio::select! {
@@ -123,12 +129,39 @@ pub async fn run(config: &Config, env: Env, stats: Arc<Stats>, mut stop: watch::
     result
 }
 
+/// Opens the zones and the catalog. AWS is asked for its settings only where something lies there.
+async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dyn Catalog>)> {
+    let on_s3 = [&config.raw, &config.processed].iter().any(|zone| matches!(zone, Location::S3 { .. }));
+    let sdk = match on_s3 || config.catalog == CatalogKind::Glue {
+        true => Some(sink::aws::config().await),
+        false => None,
+    };
+    let open = |zone, location: &Location, setting| {
+        ZoneStore::open(zone, location.clone(), setting, keys, sdk.as_ref(), env).map(Arc::new)
+    };
+    let stores = Stores {
+        raw: open(Zone::Raw, &config.raw, "raw")?,
+        processed: open(Zone::Processed, &config.processed, "processed")?,
+    };
+    let catalog: Arc<dyn Catalog> = match (config.catalog, &sdk, &config.processed) {
+        (CatalogKind::Glue, Some(sdk), _) => Arc::new(Glue::new(sdk, &config.database)),
+        (CatalogKind::Local, _, Location::Local(root)) => {
+            Arc::new(Local::new(root.join(keys.catalog()), env.clone()))
+        }
+        _ => Arc::new(NoCatalog),
+    };
+    Ok((stores, catalog))
+}
+
 /// How long the last commit may take after a signal.
 const LAST_COMMIT: Duration = Duration::from_secs(7);
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
-async fn finish(requests: &mpsc::Sender<Request>, mut committer: tokio::task::JoinHandle<Result<()>>) -> Result<()> {
+async fn finish(
+    requests: &mpsc::Sender<Request>,
+    mut committer: tokio::task::JoinHandle<Result<()>>,
+) -> Result<()> {
     // If the committer has just ended, its own result counts.
     let _ = requests.send(Request::Stop).await;
     match tokio::time::timeout(LAST_COMMIT, &mut committer).await {
@@ -160,7 +193,9 @@ async fn farewell(group: Group, member: thread::JoinHandle<()>, lanes: Vec<threa
         let _ = done.send(());
     });
     if tokio::time::timeout(LEAVE, left).await.is_err() {
-        tracing::warn!("could not leave the consumer group in {LEAVE:?}; the brokers will notice by themselves");
+        tracing::warn!(
+            "could not leave the consumer group in {LEAVE:?}; the brokers will notice by themselves"
+        );
     }
 }
 
@@ -172,12 +207,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// Waits until brokers, zones and catalog answer, and says what it waits for.
-async fn ready(
-    group: &Group,
-    stores: &Stores,
-    catalog: &dyn catalog::Catalog,
-    tables: &[TableSpec],
-) -> Result<Ends> {
+async fn ready(group: &Group, stores: &Stores, catalog: &dyn Catalog, tables: &[TableSpec]) -> Result<Ends> {
     let kafka = async {
         until_there(|| {
             let group = group.clone();

@@ -25,7 +25,11 @@ pub(super) fn raw(table: &Arc<Table>, delivered: &Delivered) -> Result<Rows> {
 }
 
 /// Rejected events with their reasons. None if there are none.
-pub(super) fn rejected(table: &Arc<Table>, delivered: &Delivered, rejects: &[Reject]) -> Result<Option<Rows>> {
+pub(super) fn rejected(
+    table: &Arc<Table>,
+    delivered: &Delivered,
+    rejects: &[Reject],
+) -> Result<Option<Rows>> {
     if rejects.is_empty() {
         return Ok(None);
     }

@@ -85,7 +85,7 @@ pub(super) enum Rebalance {
 
 /// Receives what librdkafka calls back: rebalances are only noted here, and carried out by the thread
 /// that serves the group, outside the callback.
-pub struct Context {
+pub(super) struct Context {
     brokers: String,
     events: Mutex<VecDeque<Rebalance>>,
     closing: AtomicBool,

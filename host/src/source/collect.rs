@@ -117,7 +117,8 @@ impl Collector {
             from,
             to: self.position,
             offset: take(&mut self.offset).into(),
-            timestamp: arrow::array::TimestampMicrosecondArray::from(take(&mut self.timestamp)).with_timezone("UTC"),
+            timestamp: arrow::array::TimestampMicrosecondArray::from(take(&mut self.timestamp))
+                .with_timezone("UTC"),
             key: self.key.finish(),
             value: self.value.finish(),
             headers: self.headers.finish(rows),

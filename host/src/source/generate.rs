@@ -8,9 +8,20 @@ use crate::env::Micros;
 
 /// Users that events come from.
 const USERS: u64 = 50_000;
-const TYPES: [&str; 10] =
-    ["page_view", "page_view", "page_view", "click", "click", "scroll", "search", "purchase", "Page_View", " CLICK "];
-const DEVICES: [&str; 8] = ["mobile", "mobile", "mobile", "desktop", "desktop", "Desktop", "tablet", "smart_tv"];
+const TYPES: [&str; 10] = [
+    "page_view",
+    "page_view",
+    "page_view",
+    "click",
+    "click",
+    "scroll",
+    "search",
+    "purchase",
+    "Page_View",
+    " CLICK ",
+];
+const DEVICES: [&str; 8] =
+    ["mobile", "mobile", "mobile", "desktop", "desktop", "Desktop", "tablet", "smart_tv"];
 const PLACES: [&str; 8] = ["US", "GB", "DE", "FR", "IN", "BR", "JP", "CA"];
 
 /// What kind of event was made.
@@ -92,7 +103,9 @@ impl Generator {
         let event_type = if made == Made::Blank { "  " } else { self.pick(&TYPES) };
         let _ = write!(value, "\"event_type\":\"{event_type}\",\"timestamp\":\"");
         match DateTime::from_timestamp_micros(time).filter(|_| made != Made::NoTime) {
-            Some(time) => value.push_str(time.to_rfc3339_opts(SecondsFormat::Millis, true).trim_end_matches('Z')),
+            Some(time) => {
+                value.push_str(time.to_rfc3339_opts(SecondsFormat::Millis, true).trim_end_matches('Z'))
+            }
             None => value.push_str("yesterday"),
         }
         let page = self.below(500);
@@ -121,7 +134,9 @@ mod tests {
     fn a_seed_gives_a_sequence() {
         let events = |seed| {
             let (mut g, mut key, mut value) = (Generator::new(seed, 0.1), String::new(), String::new());
-            (0..100).map(|_| (g.next(1_764_669_600_000_000, &mut key, &mut value), value.clone())).collect::<Vec<_>>()
+            (0..100)
+                .map(|_| (g.next(1_764_669_600_000_000, &mut key, &mut value), value.clone()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(events(7), events(7));
         assert_ne!(events(7), events(8));

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
+use rdkafka::{Message, TopicPartitionList};
 
 use super::client::{Context, PATIENCE, Rebalance, Settings, Start};
 use super::collect::Collector;
@@ -57,7 +57,9 @@ impl Group {
     fn unreachable(&self, error: &KafkaError) -> Error {
         // The topic may be missing while the brokers are fine: say which.
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => self.no_topic(),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                self.no_topic()
+            }
             _ => Error::retry(format!(
                 "cannot reach kafka at {} (setting `brokers`): {error}",
                 self.settings.brokers
@@ -95,8 +97,7 @@ impl Group {
     /// What the group has committed for these partitions; none where it has nothing.
     pub fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Option<i64>>> {
         let list = self.list(partitions.iter().map(|p| (*p, None)))?;
-        let committed =
-            self.consumer.committed_offsets(list, PATIENCE).map_err(|e| self.unreachable(&e))?;
+        let committed = self.consumer.committed_offsets(list, PATIENCE).map_err(|e| self.unreachable(&e))?;
         let mut found = BTreeMap::new();
         for element in committed.elements() {
             let offset = match element.offset() {
@@ -144,7 +145,7 @@ impl Group {
                 None => {}
                 Some(Ok(message)) => {
                     // Split before it was assigned, a partition has no other way than its own queue.
-                    let (partition, offset) = (rdkafka::Message::partition(&message), message.offset());
+                    let (partition, offset) = (message.partition(), message.offset());
                     return Err(Error::stop(format!(
                         "an event (partition {partition}, offset {offset}) came past its lane; this is a bug"
                     )));

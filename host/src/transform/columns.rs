@@ -5,11 +5,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array,
+    Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
 
 use super::bindings::types as wit;
 use super::spec::type_name;
@@ -38,9 +40,9 @@ impl<'a> Crossing<'a> {
             DataType::Timestamp(..) => {
                 Layout::Ints(Cow::Borrowed(array.as_primitive::<TimestampMicrosecondType>().values()))
             }
-            DataType::Date32 => {
-                Layout::Ints(array.as_primitive::<Date32Type>().values().iter().map(|d| i64::from(*d)).collect())
-            }
+            DataType::Date32 => Layout::Ints(
+                array.as_primitive::<Date32Type>().values().iter().map(|d| i64::from(*d)).collect(),
+            ),
             DataType::Decimal128(..) => {
                 let values = array.as_primitive::<Decimal128Type>().values().iter();
                 // Precision is at most 18, so a value that does not fit stands behind a null.
@@ -106,7 +108,12 @@ fn packed(bits: &BooleanBuffer) -> Cow<'_, [u8]> {
     Cow::Owned(bits.sliced().as_slice()[..bytes].to_vec())
 }
 
-fn bytes<'a>(offsets: &'a OffsetBuffer<i32>, data: &'a [u8], array: &dyn Array, dictionary: bool) -> Layout<'a> {
+fn bytes<'a>(
+    offsets: &'a OffsetBuffer<i32>,
+    data: &'a [u8],
+    array: &dyn Array,
+    dictionary: bool,
+) -> Layout<'a> {
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     let data = &data[index(first)..index(last)];
     if dictionary {
@@ -255,7 +262,10 @@ fn offsets(values: wit::BytesValuesResult) -> Result<(Vec<u32>, Vec<u8>), String
     Ok((offsets, data))
 }
 
-fn unfold(dictionary: wit::DictionaryValuesResult, nulls: Option<&NullBuffer>) -> Result<(Vec<u32>, Vec<u8>), String> {
+fn unfold(
+    dictionary: wit::DictionaryValuesResult,
+    nulls: Option<&NullBuffer>,
+) -> Result<(Vec<u32>, Vec<u8>), String> {
     let (ends, values) = offsets(dictionary.values)?;
     let (mut offsets, mut data) = (Vec::with_capacity(dictionary.indices.len() + 1), Vec::new());
     offsets.push(0);

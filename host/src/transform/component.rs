@@ -71,7 +71,8 @@ impl Component {
     /// A new instance, opened. It must say of itself what the first one said.
     pub(super) fn instantiate(&self) -> Result<Instance, String> {
         let (instance, descriptor) = Instance::open(&self.loaded)?;
-        let mut spec = Spec::check(descriptor, &self.path().display().to_string()).map_err(|e| e.to_string())?;
+        let mut spec =
+            Spec::check(descriptor, &self.path().display().to_string()).map_err(|e| e.to_string())?;
         spec.input = self.spec.input.clone();
         if spec != self.spec {
             return Err("it describes itself differently from the first time".into());

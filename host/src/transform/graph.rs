@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::component::Component;
-use super::spec::{Input, Metadata, Origin, Output, Spec, type_name};
+use super::spec::{Input, Merge, Metadata, Origin, Output, Spec, type_name};
 use crate::batch::FieldSpec;
 use crate::table::{PROVENANCE, Table, Zone};
 use crate::{Error, Result};
@@ -98,6 +98,24 @@ impl Graph {
     /// The tables that the transforms make.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.nodes.iter().flat_map(|n| &n.outputs).filter_map(|o| o.table.as_ref())
+    }
+
+    /// How rows of a table with equal keys merge, by column; empty if they do not.
+    pub fn merge(&self, table: &str) -> BTreeMap<String, String> {
+        let mut outputs = self.nodes.iter().flat_map(|n| &n.component.spec.outputs);
+        let columns = outputs.find(|o| o.name == table).into_iter().flat_map(|o| &o.columns);
+        columns
+            .filter_map(|c| {
+                let how = match c.merge {
+                    Merge::None => return None,
+                    Merge::Key => "key",
+                    Merge::Sum => "sum",
+                    Merge::Min => "min",
+                    Merge::Max => "max",
+                };
+                Some((c.name.clone(), how.to_string()))
+            })
+            .collect()
     }
 
     /// The transforms, in order.
@@ -200,7 +218,13 @@ fn plan(output: &Output, spec: &Spec, copied: Vec<Option<Source>>, around: &Surr
             sorted: true,
         })
     });
-    Plan { schema: Arc::new(Schema::new(fields)), copied, provenance: provenance && table.is_some(), table, read: false }
+    Plan {
+        schema: Arc::new(Schema::new(fields)),
+        copied,
+        provenance: provenance && table.is_some(),
+        table,
+        read: false,
+    }
 }
 
 /// Names of transforms and outputs are claimed once.
@@ -248,7 +272,8 @@ fn order(components: &[Component]) -> Result<Vec<usize>> {
         while let Some(component) = at.filter(|at| !order.contains(at)) {
             let file = components[component].path().display();
             if !seen.insert(component) {
-                let names: Vec<&str> = chain.iter().map(|c: &usize| components[*c].spec.name.as_str()).collect();
+                let names: Vec<&str> =
+                    chain.iter().map(|c: &usize| components[*c].spec.name.as_str()).collect();
                 return Err(Error::usage(format!(
                     "transform {file}: it reads in a circle: {}",
                     names.join(" reads ")

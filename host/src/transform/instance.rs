@@ -41,7 +41,12 @@ impl Instance {
     }
 
     /// Hands it a batch: the columns it reads, each `rows` long.
-    pub(super) fn process(&mut self, spec: &Spec, rows: usize, columns: &[ArrayRef]) -> Result<Checked, String> {
+    pub(super) fn process(
+        &mut self,
+        spec: &Spec,
+        rows: usize,
+        columns: &[ArrayRef],
+    ) -> Result<Checked, String> {
         let crossing: Vec<Crossing<'_>> = spec
             .reads
             .iter()

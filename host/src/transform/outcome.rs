@@ -86,8 +86,12 @@ pub(super) fn process(
         rejections.push((reason, rejection.rows));
     }
     let count = |what: u8| seen.iter().filter(|s| **s == what).count() as u64;
-    let mut counts =
-        Counts { input: rows as u64, emitted: count(EMITTED), rejected: count(REJECTED), ..Counts::default() };
+    let mut counts = Counts {
+        input: rows as u64,
+        emitted: count(EMITTED),
+        rejected: count(REJECTED),
+        ..Counts::default()
+    };
     let rest = counts.input - counts.emitted - counts.rejected;
     match spec.state_version {
         Some(_) => counts.absorbed = rest,

@@ -4,8 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
-    UInt32Array,
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
 };
 use arrow::compute;
 use arrow::datatypes::DataType;
@@ -220,7 +219,9 @@ impl Given<'_> {
     fn column(&self, source: &Source) -> ArrayRef {
         match (self, source) {
             (Given::Topic(batch), Source::Field(at)) => batch.columns[*at].clone(),
-            (Given::Topic(batch), Source::Metadata(m)) => of_rows(metadata(&batch.delivered, *m), &batch.rows),
+            (Given::Topic(batch), Source::Metadata(m)) => {
+                of_rows(metadata(&batch.delivered, *m), &batch.rows)
+            }
             (Given::Topic(batch), Source::Header(name, data_type)) => {
                 of_rows(header(&batch.delivered, name, data_type), &batch.rows)
             }
@@ -279,7 +280,13 @@ impl<'a> Work<'a> {
     }
 
     /// Takes what a call made of the rows from `start` on.
-    fn checked(&mut self, at: usize, given: &Given<'_>, start: usize, checked: Checked) -> Result<Counts, String> {
+    fn checked(
+        &mut self,
+        at: usize,
+        given: &Given<'_>,
+        start: usize,
+        checked: Checked,
+    ) -> Result<Counts, String> {
         let mut counts = checked.counts;
         let rows = usize::try_from(counts.input).unwrap_or(usize::MAX);
         for (reason, refused) in checked.rejections {
@@ -307,7 +314,8 @@ impl<'a> Work<'a> {
                 let reason = format!("{} is null", plan.schema.field(column).name());
                 self.reject(at, given, start, &refused, &reason.into());
             }
-            let origin = given.origin().map(|origin| picked.iter().map(|p| origin[start + *p as usize]).collect());
+            let origin =
+                given.origin().map(|origin| picked.iter().map(|p| origin[start + *p as usize]).collect());
             self.emit(at, output, columns, origin)?;
         }
         Ok(counts)
@@ -328,7 +336,10 @@ impl<'a> Work<'a> {
             }
             let keep = compute::is_not_null(&columns[at]).map_err(|e| e.to_string())?;
             let (mut left, mut refused) = (Vec::new(), Vec::new());
-            picked.iter().zip(keep.values()).for_each(|(p, k)| if k { left.push(*p) } else { refused.push(*p) });
+            picked
+                .iter()
+                .zip(keep.values())
+                .for_each(|(p, k)| if k { left.push(*p) } else { refused.push(*p) });
             refused.dedup();
             columns = filter(&columns, &keep)?;
             picked = left;

@@ -118,7 +118,12 @@ mod tests {
         let pair = |k: &str, v: &str| (k.to_string(), v.to_string());
         assert_eq!(
             sidecar.config,
-            [pair("a.b", "true"), pair("devices.0", "tv"), pair("devices.1", "watch"), pair("max_length", "9")]
+            [
+                pair("a.b", "true"),
+                pair("devices.0", "tv"),
+                pair("devices.1", "watch"),
+                pair("max_length", "9")
+            ]
         );
         assert_eq!(sidecar.limits.call, Duration::from_millis(250));
         assert_eq!(sidecar.input, Some(Input::Output("x".into())));

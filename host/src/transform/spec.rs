@@ -198,7 +198,9 @@ fn output(output: wit::Output, topic: bool) -> Result<Output, String> {
     if columns.iter().any(|c| c.merge != Merge::None)
         && !(columns.iter().all(|c| c.merge != Merge::None) && columns.iter().any(|c| c.merge == Merge::Key))
     {
-        return Err(format!("output {table}: if one column merges, all must, and at least one must be a key"));
+        return Err(format!(
+            "output {table}: if one column merges, all must, and at least one must be a key"
+        ));
     }
     let event_time = match output.event_time {
         None => None,
@@ -317,7 +319,9 @@ fn name(name: &str, what: &str) -> Result<(), String> {
         return Ok(());
     }
     let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Err(format!("{what} is \"{shown}\"; expected lower-case letters, digits and _, 64 at most, a letter first"))
+    Err(format!(
+        "{what} is \"{shown}\"; expected lower-case letters, digits and _, 64 at most, a letter first"
+    ))
 }
 
 fn printable(text: &str) -> bool {
@@ -410,12 +414,16 @@ mod tests {
         assert!(refused(|d| d.outputs[0].columns[0].merge = wit::Merge::Key).contains("all must"));
         assert!(refused(|d| d.outputs[0].columns[1].merge = wit::Merge::Sum).contains("summed"));
         assert!(refused(|d| d.properties = vec![("fast".into(), "1".into())]).contains("\"fast\""));
-        assert!(refused(|d| d.reads[0].origin = wit::Origin::Metadata(wit::Metadata::Offset)).contains("int64"));
-        assert!(refused(|d| {
-            d.input = wit::Source::Output("other".into());
-            d.reads[0].origin = wit::Origin::Header("h".into());
-        })
-        .contains("neither"));
+        assert!(
+            refused(|d| d.reads[0].origin = wit::Origin::Metadata(wit::Metadata::Offset)).contains("int64")
+        );
+        assert!(
+            refused(|d| {
+                d.input = wit::Source::Output("other".into());
+                d.reads[0].origin = wit::Origin::Header("h".into());
+            })
+            .contains("neither")
+        );
         let wide = wit::DataType::Decimal(wit::DecimalType { precision: 19, scale: 2 });
         assert!(refused(|d| d.reads[0].data_type = wide).contains("out of range"));
     }

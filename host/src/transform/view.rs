@@ -51,7 +51,12 @@ impl Graph {
         let _ = writeln!(out, "  topic [label={topic:?}, shape=cds];");
         for (at, node) in self.nodes.iter().enumerate() {
             let spec = &node.component.spec;
-            let _ = writeln!(out, "  t{at} [label=\"{}\\n{}\", shape=component];", spec.name, spec.version.escape_debug());
+            let _ = writeln!(
+                out,
+                "  t{at} [label=\"{}\\n{}\", shape=component];",
+                spec.name,
+                spec.version.escape_debug()
+            );
             let from = match node.feed {
                 Feed::Topic => "topic".into(),
                 Feed::Output { node, output } => format!("o{node}_{output}"),
@@ -59,7 +64,11 @@ impl Graph {
             let _ = writeln!(out, "  {from} -> t{at};");
             for (index, output) in spec.outputs.iter().enumerate() {
                 let shape = if output.event_time.is_some() { "cylinder" } else { "plain" };
-                let _ = writeln!(out, "  o{at}_{index} [label={:?}, shape={shape}];\n  t{at} -> o{at}_{index};", output.name);
+                let _ = writeln!(
+                    out,
+                    "  o{at}_{index} [label={:?}, shape={shape}];\n  t{at} -> o{at}_{index};",
+                    output.name
+                );
             }
         }
         out.push_str("}\n");

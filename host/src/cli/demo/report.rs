@@ -28,7 +28,10 @@ pub(super) fn print(dir: &Path, sent: &Sent, done: &Snapshot) {
         println!("  {count:>8}  {reason}");
     }
     if let Some(freshness) = done.freshness {
-        println!("\nAt the last commit the oldest event in it was {} old, with one commit a second.", seconds(freshness));
+        println!(
+            "\nAt the last commit the oldest event in it was {} old, with one commit a second.",
+            seconds(freshness)
+        );
     }
     println!("\nThe files are plain Parquet by date and hour, for example:");
     let folder = dir.join("processed").join("user_events");
