@@ -78,7 +78,7 @@ fn days(year: u32, month: u32, day: u32) -> Option<i64> {
         return None;
     }
     // Leap days of the years before this one; the year 0 had one.
-    let leap_days = (year + 3) / 4 - (year + 99) / 100 + (year + 399) / 400;
+    let leap_days = year.div_ceil(4) - year.div_ceil(100) + year.div_ceil(400);
     let in_year = before + day - 1 + u32::from(leap && month > 2);
     Some(i64::from(year * 365 + leap_days + in_year) - EPOCH)
 }

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::wire::DictionaryValues;
 
-    fn texts<'a>(column: &'a Column, rows: usize) -> Vec<Option<&'a str>> {
+    fn texts(column: &Column, rows: usize) -> Vec<Option<&str>> {
         let reader = TextReader::new(column, rows).expect("a text column");
         (0..rows).map(|row| reader.get(row)).collect()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{Date, Decimal, Timestamp};
 
 /// A value of a column, in or out. Equal to the Rust value that it stands for: `assert_eq!(value, "other")`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
 pub enum Value {
     /// No value.
     Null,
@@ -37,7 +37,8 @@ macro_rules! from {
 
         impl PartialEq<$type> for Value {
             fn eq(&self, other: &$type) -> bool {
-                *self == Value::from(other.clone())
+                let other: Value = other.clone().into();
+                *self == other
             }
         })*
     };

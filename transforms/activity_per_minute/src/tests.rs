@@ -92,7 +92,7 @@ fn a_large_flush_comes_in_pieces() {
     let minutes: Vec<_> =
         flushed.iter().flat_map(|outcome| outcome.rows(TABLE).column("window_start")).collect();
     assert_eq!(minutes.len(), 20_000);
-    assert!(minutes.windows(2).all(|pair| pair[0].to_string() <= pair[1].to_string()));
+    assert!(minutes.is_sorted());
 
     let long = "x".repeat(100_000);
     activity.process((0..20).map(|i| event("2025-12-02T10:00:00Z", &format!("{long}{i}"), "mobile")));
@@ -182,4 +182,30 @@ fn what_exceeds_the_bound_is_emitted_after_the_batch() {
     assert!(most <= 20_000 + ROWS);
     let rest = lines(&activity.flush(None)).len();
     assert_eq!(emitted + rest, 160_000);
+}
+
+/// `cargo test --profile wasm -p activity_per_minute -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let (types, devices) =
+        (["page_view", "click", "add_to_cart", "purchase"], ["mobile", "desktop", "tablet", "other"]);
+    let rows: Vec<InputRow> = (0..8192_usize)
+        .map(|i| {
+            let at = Timestamp(i64::try_from(i * 7919 % 120).expect("small") * Timestamp::SECOND);
+            row().set("timestamp", at).set("event_type", types[i % 4]).set("device", devices[i / 4 % 4])
+        })
+        .collect();
+    let mut activity = new();
+    let columns = activity.columns(rows);
+    let best = (0..200).map(|_| {
+        let start = std::time::Instant::now();
+        activity.process_columns(8192, &columns).expect("an outcome");
+        start.elapsed()
+    });
+    println!(
+        "activity_per_minute: {:.1} ns an event",
+        best.min().unwrap_or_default().as_secs_f64() * 1e9 / 8192.0
+    );
+    assert_eq!(lines(&activity.flush(None)).len(), 32);
 }

@@ -160,3 +160,30 @@ fn the_host_copies_what_is_not_computed() {
     assert_eq!(descriptor.reads.len(), 8);
     assert_eq!(descriptor.state_version, None);
 }
+
+/// `cargo test --profile wasm -p clean -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let (types, devices) =
+        (["Page_View", "click", "add_to_cart", "purchase"], ["mobile", "Desktop", "tablet", "tv"]);
+    let rows: Vec<InputRow> = (0..8192_usize)
+        .map(|i| {
+            event()
+                .set("user_id", format!("user-{:05}", i * 7919 % 50_000))
+                .set("event_type", types[i % 4])
+                .set("timestamp", format!("2025-12-02T10:{:02}:{:02}.{:03}Z", i % 60, i * 7 % 60, i % 1000))
+                .set("device", devices[i / 4 % 4])
+        })
+        .collect();
+    let mut clean = open::<Clean>(&[]);
+    let columns = clean.columns(rows);
+    let best = (0..200).map(|_| {
+        let start = std::time::Instant::now();
+        let outcome = clean.process_columns(8192, &columns).expect("an outcome");
+        let elapsed = start.elapsed();
+        assert_eq!(outcome.rows("user_events").len(), 8192);
+        elapsed
+    });
+    println!("clean: {:.1} ns an event", best.min().unwrap_or_default().as_secs_f64() * 1e9 / 8192.0);
+}
