@@ -32,7 +32,7 @@ pub fn lower_into<'a>(text: &'a str, buffer: &'a mut String) -> &'a str {
     }
     buffer.clear();
     if text.is_ascii() {
-        buffer.push_str(text);
+        copy(text, buffer);
         buffer.make_ascii_lowercase();
     } else {
         // Not letter by letter: a final sigma depends on its place.
@@ -41,13 +41,38 @@ pub fn lower_into<'a>(text: &'a str, buffer: &'a mut String) -> &'a str {
     buffer
 }
 
+/// Appends ASCII. In Wasm a copy of variable length is a call into the host: short ones are made of words.
+#[inline]
+fn copy(text: &str, buffer: &mut String) {
+    if text.len() > 64 {
+        return buffer.push_str(text);
+    }
+    let mut rest = text;
+    while let Some((word, after)) = rest.split_at_checked(8) {
+        buffer.push_str(word);
+        rest = after;
+    }
+    buffer.extend(rest.chars());
+}
+
 /// Whether lower case would change nothing.
 #[inline]
 fn is_lower(text: &str) -> bool {
-    if text.bytes().all(|byte| byte < 0x80 && !byte.is_ascii_uppercase()) {
-        return true;
-    }
-    !text.is_ascii() && text.chars().all(|c| c.to_lowercase().eq([c]))
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let found = words.iter().fold(suspects(last), |found, word| found | suspects(u64::from_le_bytes(*word)));
+    found == 0 || (!text.is_ascii() && text.chars().all(|c| c.to_lowercase().eq([c])))
+}
+
+/// The highest bit of each byte that is an upper case letter or beyond ASCII.
+#[inline]
+const fn suspects(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = 0x80 * ONES;
+    let low = word & !HIGH;
+    // The sums carry into the highest bit from `A` on, and from the letter after `Z` on.
+    let (from_a, after_z) = (low + (0x80 - 0x41) * ONES, low + (0x80 - 0x5b) * ONES);
+    (from_a & !after_z | word) & HIGH
 }
 
 #[cfg(test)]

@@ -106,8 +106,34 @@ fn builder(rows: usize) -> BytesValues {
 
 #[inline]
 fn push(builder: &mut BytesValues, value: &[u8]) {
-    builder.data.extend_from_slice(value);
+    append(&mut builder.data, value);
     builder.offsets.push(u32::try_from(builder.data.len()).expect("a column has at most 4 GiB"));
+}
+
+/// Appends a value. In Wasm a copy of variable length is a call into the host, which costs more than all the rest of a
+/// short value: those are copied in words, the last of which overlaps the one before it.
+#[inline]
+fn append(data: &mut Vec<u8>, value: &[u8]) {
+    if value.len() > 64 {
+        data.extend_from_slice(value);
+    } else if let Some(last) = value.last_chunk::<8>() {
+        let (words, rest) = value.as_chunks::<8>();
+        for word in words {
+            data.extend_from_slice(word);
+        }
+        if !rest.is_empty() {
+            data.truncate(data.len() + rest.len() - 8);
+            data.extend_from_slice(last);
+        }
+    } else if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        data.extend_from_slice(first);
+        data.truncate(data.len() + value.len() - 8);
+        data.extend_from_slice(last);
+    } else {
+        for byte in value {
+            data.push(*byte);
+        }
+    }
 }
 
 fn truncate(builder: &mut BytesValues, rows: usize) {
@@ -176,6 +202,16 @@ mod tests {
         let dictionary = DictionaryValues { indices: vec![1, 0, 9, 1], values };
         let column = Column { validity: Some(vec![0b1011]), values: Values::Dictionary(dictionary) };
         assert_eq!(texts(&column, 4), [Some("äö"), Some("a"), None, Some("äö")]);
+    }
+
+    #[test]
+    fn values_of_every_length_are_appended() {
+        let text: Vec<u8> = (0..100).collect();
+        for length in 0..text.len() {
+            let mut data = vec![7; 3];
+            append(&mut data, &text[..length]);
+            assert_eq!(data, [&[7; 3], &text[..length]].concat());
+        }
     }
 
     #[test]
