@@ -1,0 +1,229 @@
+//! Strings and byte strings, in the `bytes` or the `dictionary` layout.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{Bits, Field, Read, unexpected, validity};
+use crate::Result;
+use crate::wire::{BytesValues, Column, DataType, Values};
+
+/// UTF-8 text: read as `&str`, written as `Cow<str>` (`"x".into()` and `string.into()` make one).
+#[derive(Debug)]
+pub enum Text {}
+
+/// Bytes: read as `&[u8]`, written as `Cow<[u8]>`.
+#[derive(Debug)]
+pub enum Bytes {}
+
+/// Where the values of a column of strings are.
+#[derive(Clone, Copy, Debug)]
+struct Spans<'a> {
+    validity: Bits<'a>,
+    /// In the dictionary layout: for each row the index of its value.
+    indices: Option<&'a [u32]>,
+    offsets: &'a [u32],
+}
+
+impl<'a> Spans<'a> {
+    fn new(column: &'a Column, rows: usize) -> Result<(Self, &'a [u8])> {
+        let (indices, values) = match &column.values {
+            Values::Bytes(values) => (None, values),
+            Values::Dictionary(dictionary) => (Some(&dictionary.indices[..]), &dictionary.values),
+            values => return Err(unexpected(values)),
+        };
+        let have = indices.map_or(values.offsets.len().saturating_sub(1), <[u32]>::len);
+        if have != rows {
+            return Err(format!("{have} values for {rows} rows"));
+        }
+        Ok((Spans { validity: validity(column, rows)?, indices, offsets: &values.offsets }, &values.data))
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<Range<usize>> {
+        if !self.validity.get(row) {
+            return None;
+        }
+        let value = match self.indices {
+            None => row,
+            Some(indices) => indices[row] as usize,
+        };
+        Some(self.offsets[value] as usize..self.offsets[value + 1] as usize)
+    }
+}
+
+/// Reads a column of [`Bytes`].
+#[derive(Clone, Copy, Debug)]
+pub struct BytesReader<'a> {
+    spans: Spans<'a>,
+    data: &'a [u8],
+}
+
+impl<'a> Read<'a> for BytesReader<'a> {
+    type View = &'a [u8];
+
+    fn new(column: &'a Column, rows: usize) -> Result<Self> {
+        let (spans, data) = Spans::new(column, rows)?;
+        Ok(BytesReader { spans, data })
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<&'a [u8]> {
+        self.spans.get(row).map(|span| &self.data[span])
+    }
+}
+
+/// Reads a column of [`Text`].
+#[derive(Clone, Copy, Debug)]
+pub struct TextReader<'a> {
+    spans: Spans<'a>,
+    data: &'a str,
+}
+
+impl<'a> Read<'a> for TextReader<'a> {
+    type View = &'a str;
+
+    fn new(column: &'a Column, rows: usize) -> Result<Self> {
+        let (spans, data) = Spans::new(column, rows)?;
+        // Once a column, not once a value: a slice of text at character boundaries is text.
+        let data = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
+        Ok(TextReader { spans, data })
+    }
+
+    #[inline]
+    fn get(&self, row: usize) -> Option<&'a str> {
+        self.spans.get(row).map(|span| &self.data[span])
+    }
+}
+
+/// How many bytes a value is expected to have, for the first allocation of a column.
+const EXPECTED: usize = 12;
+
+fn builder(rows: usize) -> BytesValues {
+    let mut offsets = Vec::with_capacity(rows + 1);
+    offsets.push(0);
+    BytesValues { offsets, data: Vec::with_capacity(rows * EXPECTED) }
+}
+
+#[inline]
+fn push(builder: &mut BytesValues, value: &[u8]) {
+    append(&mut builder.data, value);
+    builder.offsets.push(u32::try_from(builder.data.len()).expect("a column has at most 4 GiB"));
+}
+
+/// Appends a value. In Wasm a copy of variable length is a call into the host, which costs more than all the rest of a
+/// short value: those are copied in words, the last of which overlaps the one before it.
+#[inline]
+fn append(data: &mut Vec<u8>, value: &[u8]) {
+    if value.len() > 64 {
+        data.extend_from_slice(value);
+    } else if let Some(last) = value.last_chunk::<8>() {
+        let (words, rest) = value.as_chunks::<8>();
+        for word in words {
+            data.extend_from_slice(word);
+        }
+        if !rest.is_empty() {
+            data.truncate(data.len() + rest.len() - 8);
+            data.extend_from_slice(last);
+        }
+    } else if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
+        data.extend_from_slice(first);
+        data.truncate(data.len() + value.len() - 8);
+        data.extend_from_slice(last);
+    } else {
+        for byte in value {
+            data.push(*byte);
+        }
+    }
+}
+
+fn truncate(builder: &mut BytesValues, rows: usize) {
+    builder.offsets.truncate(rows + 1);
+    builder.data.truncate(builder.offsets.last().map_or(0, |&end| end as usize));
+}
+
+macro_rules! bytes_field {
+    ($type:ty, $view:ty, $data_type:expr, $reader:ty) => {
+        impl Field for $type {
+            type View<'a> = &'a $view;
+            type Reader<'a> = $reader;
+            type Value<'a> = Cow<'a, $view>;
+            type Builder = BytesValues;
+
+            const DATA_TYPE: DataType = $data_type;
+
+            fn builder(rows: usize) -> BytesValues {
+                builder(rows)
+            }
+
+            #[inline]
+            fn push(builder: &mut BytesValues, value: Cow<'_, $view>) {
+                let value: &$view = &value;
+                push(builder, value.as_ref());
+            }
+
+            fn push_slot(builder: &mut BytesValues) {
+                push(builder, &[]);
+            }
+
+            fn truncate(builder: &mut BytesValues, rows: usize) {
+                truncate(builder, rows);
+            }
+
+            fn finish(builder: BytesValues) -> Column {
+                Column { validity: None, values: Values::Bytes(builder) }
+            }
+        }
+    };
+}
+
+bytes_field!(Text, str, DataType::Utf8, TextReader<'a>);
+bytes_field!(Bytes, [u8], DataType::Binary, BytesReader<'a>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::DictionaryValues;
+
+    fn texts(column: &Column, rows: usize) -> Vec<Option<&str>> {
+        let reader = TextReader::new(column, rows).expect("a text column");
+        (0..rows).map(|row| reader.get(row)).collect()
+    }
+
+    #[test]
+    fn both_layouts_are_read() {
+        let mut plain = <Option<Text>>::builder(0);
+        for value in [Some("a"), None, Some("äö"), Some("")] {
+            <Option<Text>>::push(&mut plain, value.map(Cow::from));
+        }
+        let plain = <Option<Text>>::finish(plain);
+        assert_eq!(texts(&plain, 4), [Some("a"), None, Some("äö"), Some("")]);
+
+        let values = BytesValues { offsets: vec![0, 1, 5], data: "aäö".into() };
+        let dictionary = DictionaryValues { indices: vec![1, 0, 9, 1], values };
+        let column = Column { validity: Some(vec![0b1011]), values: Values::Dictionary(dictionary) };
+        assert_eq!(texts(&column, 4), [Some("äö"), Some("a"), None, Some("äö")]);
+    }
+
+    #[test]
+    fn values_of_every_length_are_appended() {
+        let text: Vec<u8> = (0..100).collect();
+        for length in 0..text.len() {
+            let mut data = vec![7; 3];
+            append(&mut data, &text[..length]);
+            assert_eq!(data, [&[7; 3], &text[..length]].concat());
+        }
+    }
+
+    #[test]
+    fn a_column_that_breaks_the_contract_is_refused() {
+        let bytes = |data: &[u8]| Column {
+            validity: None,
+            values: Values::Bytes(BytesValues { offsets: vec![0, 1], data: data.into() }),
+        };
+        assert!(TextReader::new(&bytes(b"a"), 1).is_ok());
+        assert!(TextReader::new(&bytes(b"a"), 2).expect_err("rows").contains("1 values for 2 rows"));
+        assert!(TextReader::new(&bytes(b"\xff"), 1).expect_err("UTF-8").contains("not UTF-8"));
+        let ints = Column { validity: None, values: Values::Ints(vec![1]) };
+        assert!(TextReader::new(&ints, 1).expect_err("layout").contains("ints"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Reads ISO 8601 date-times. Strict, because what is misread is filed under the wrong hour without a word.
+
+use crate::time::Timestamp;
+
+/// Reads an ISO 8601 date-time with seconds: `2025-12-02T10:30:00.123+01:00`.
+///
+/// - Between date and time stands `T` or one space.
+/// - A fraction of a second, after `.` or `,`, may have any number of digits; those after the sixth are cut off.
+/// - The zone is `Z`, `±HH`, `±HHMM` or `±HH:MM`, up to 23:59; without one it is UTC.
+/// - Days are those of the (proleptic Gregorian) calendar, years 0000 to 9999; there is no hour 24.
+/// - Second 60 is a leap second, so it is read only at the end of a day in UTC; as in Unix time it becomes the first
+///   second of the next day.
+///
+/// None for anything else, spaces around it included.
+///
+/// ```
+/// use tidemill_sdk::{timestamp, Timestamp};
+///
+/// assert_eq!(timestamp("1970-01-01 01:00:00.0000019+01"), Some(Timestamp(1)));
+/// assert_eq!(timestamp("2025-02-29T00:00:00Z"), None);
+/// ```
+#[inline]
+pub fn timestamp(text: &str) -> Option<Timestamp> {
+    let (head, tail) = text.as_bytes().split_first_chunk()?;
+    let seconds = date_time(head)?;
+    let (micros, zone) = fraction(tail)?;
+    let seconds = seconds.seconds - offset(zone)? + leap(&seconds, zone)?;
+    Some(Timestamp(seconds * Timestamp::SECOND + micros))
+}
+
+/// Seconds since 1970 by the local clock.
+struct Local {
+    seconds: i64,
+    /// The second was 60, and counts as 59 here.
+    leap: bool,
+}
+
+/// `YYYY-MM-DDThh:mm:ss`.
+#[inline]
+fn date_time(text: &[u8; 19]) -> Option<Local> {
+    let separated = text[4] == b'-' && text[7] == b'-' && text[13] == b':' && text[16] == b':';
+    if !separated || !matches!(text[10], b'T' | b' ') {
+        return None;
+    }
+    let year = two(text[0], text[1])? * 100 + two(text[2], text[3])?;
+    let (month, day) = (two(text[5], text[6])?, two(text[8], text[9])?);
+    let (hour, minute, second) =
+        (two(text[11], text[12])?, two(text[14], text[15])?, two(text[17], text[18])?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let leap = second == 60;
+    let time = hour * 3600 + minute * 60 + second - u32::from(leap);
+    Some(Local { seconds: days(year, month, day)? * 86_400 + i64::from(time), leap })
+}
+
+/// Two digits.
+#[inline]
+fn two(tens: u8, ones: u8) -> Option<u32> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    if tens > 9 || ones > 9 { None } else { Some(u32::from(tens) * 10 + u32::from(ones)) }
+}
+
+/// Days since 1970-01-01, if there is such a day.
+#[inline]
+fn days(year: u32, month: u32, day: u32) -> Option<i64> {
+    /// Days of an ordinary year before each month, and before the next year.
+    const BEFORE: [u32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+    /// Days from 0000-01-01 to 1970-01-01.
+    const EPOCH: i64 = 719_528;
+    if !(1..=12).contains(&month) {
+        return None;
+    }
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let before = BEFORE[month as usize - 1];
+    let length = BEFORE[month as usize] - before + u32::from(leap && month == 2);
+    if day < 1 || day > length {
+        return None;
+    }
+    // Leap days of the years before this one; the year 0 had one.
+    let leap_days = year.div_ceil(4) - year.div_ceil(100) + year.div_ceil(400);
+    let in_year = before + day - 1 + u32::from(leap && month > 2);
+    Some(i64::from(year * 365 + leap_days + in_year) - EPOCH)
+}
+
+/// The microseconds of a fraction, if there is one, and what comes after it.
+#[inline]
+fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let [b'.' | b',', digits @ ..] = text else { return Some((0, text)) };
+    let (mut micros, mut scale, mut count) = (0, 100_000, 0);
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        micros += i64::from(digit) * scale;
+        scale /= 10;
+        count += 1;
+    }
+    (count > 0).then(|| (micros, &digits[count..]))
+}
+
+/// The seconds that a zone is ahead of UTC.
+#[inline]
+fn offset(zone: &[u8]) -> Option<i64> {
+    let (sign, hours, minutes) = match *zone {
+        [] | [b'Z'] => return Some(0),
+        [sign, a, b] => (sign, two(a, b)?, 0),
+        [sign, a, b, c, d] | [sign, a, b, b':', c, d] => (sign, two(a, b)?, two(c, d)?),
+        _ => return None,
+    };
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = i64::from(hours * 3600 + minutes * 60);
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// The second that a leap second is later; none if it is not at the end of a day in UTC.
+#[inline]
+fn leap(local: &Local, zone: &[u8]) -> Option<i64> {
+    if !local.leap {
+        return Some(0);
+    }
+    let next = local.seconds - offset(zone)? + 1;
+    (next.rem_euclid(86_400) == 0).then_some(1)
+}
+
+#[cfg(test)]
+#[path = "timestamp_tests.rs"]
+mod tests;
