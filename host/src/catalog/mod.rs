@@ -1,1 +1,95 @@
-//! To be written.
+//! Where readers learn which tables there are and in which hours to look.
+//!
+//! A catalog follows the lake, never the other way round (rules F5, M6): what it says is made equal to
+//! what was committed, again and again, and an outage of it delays discovery but never data. So every
+//! operation may be repeated, by any number of hosts at once:
+//!
+//! * [`ensure`](Catalog::ensure): the database and the tables exist, with at least these columns. New
+//!   columns are added at the end; none is ever removed. A column that has another type already is refused
+//!   with both types named, and so is a table that lies elsewhere.
+//! * [`register`](Catalog::register): these hours exist as partitions at their place. "Exists already" is
+//!   success; one at another place is put right.
+//!
+//! Every implementation passes the one suite in `conformance`.
+
+#[cfg(test)]
+mod conformance;
+mod glue;
+mod local;
+mod none;
+mod schema;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+pub use glue::Glue;
+pub use local::Local;
+pub use none::NoCatalog;
+pub use schema::{Column, columns, hive_type};
+
+use crate::error::Result;
+use crate::table::{Hour, Table};
+
+/// What a catalog is told about a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSpec {
+    /// Its name and columns.
+    pub table: Arc<Table>,
+    /// Its folder: `s3://bucket/prefix/table` or `file:///folder/table`, without a slash at the end.
+    pub location: String,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// How rows of equal keys are put together, by column: `key`, `sum`, `min` or `max`. Empty for a table
+    /// whose rows stand for themselves.
+    pub merge: BTreeMap<String, String>,
+}
+
+impl TableSpec {
+    /// A table at a place, without description and merging.
+    pub fn new(table: Arc<Table>, location: impl Into<String>) -> TableSpec {
+        TableSpec { table, location: location.into(), description: None, merge: BTreeMap::new() }
+    }
+
+    /// Where an hour of it lies.
+    pub fn partition(&self, hour: Hour) -> String {
+        format!("{}/{hour}", self.location)
+    }
+}
+
+/// A catalog of tables and partitions. See the [module](self) for what every one promises.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Makes sure that the tables exist with at least these columns.
+    async fn ensure(&self, tables: &[TableSpec]) -> Result<()>;
+
+    /// Makes sure that these hours of a table, which was ensured, exist as partitions.
+    async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()>;
+}
+
+/// What this process registered already, so that each hour is registered once.
+#[derive(Debug, Default)]
+struct Registered(Mutex<HashSet<(String, Hour)>>);
+
+impl Registered {
+    /// Beyond this many hours everything is forgotten, which costs nothing but registering again.
+    const LIMIT: usize = 100_000;
+
+    /// The hours that are new, each place once: hours beyond the calendar share one.
+    fn unknown(&self, table: &TableSpec, hours: &[Hour]) -> Vec<Hour> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = &table.table.name;
+        let mut places = HashSet::new();
+        let new = hours.iter().copied().filter(|hour| !known.contains(&(name.clone(), *hour)));
+        new.filter(|hour| places.insert(hour.values())).collect()
+    }
+
+    fn add(&self, table: &TableSpec, hours: &[Hour]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() + hours.len() > Self::LIMIT {
+            known.clear();
+        }
+        known.extend(hours.iter().take(Self::LIMIT).map(|hour| (table.table.name.clone(), *hour)));
+    }
+}

@@ -294,6 +294,14 @@ fn explain(error: &object_store::Error) -> Failure {
     let code = element(&text, "Code").unwrap_or_default();
     let answer = match error {
         _ if code == "NoSuchBucket" => Answer::MissingBucket,
+        // Amazon says it with 403; versitygw answers 404 to a key id that it does not know.
+        _ if matches!(
+            code,
+            "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "XAdminUserNotFound"
+        ) =>
+        {
+            Answer::Denied
+        }
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             Answer::Denied
         }

@@ -177,11 +177,11 @@ async fn on_a_real_server_a_missing_bucket_and_wrong_keys_are_told_apart() {
     let (bucket, _) = real();
     let missing = zone(Zone::Raw, "s3://no-such-bucket-anywhere", &aws::config().await);
     let error = missing.check().await.expect_err("no such bucket");
-    assert_eq!(error.kind(), Kind::Stop);
+    assert_eq!(error.kind(), Kind::Stop, "{error}");
     assert!(error.to_string().contains("does not exist"), "{error}");
     let endpoint = std::env::var("AWS_ENDPOINT_URL").expect("AWS_ENDPOINT_URL names the server");
     let denied = zone(Zone::Raw, &format!("s3://{bucket}"), &sdk(&endpoint));
     let error = denied.check().await.expect_err("made-up keys");
-    assert_eq!(error.kind(), Kind::Stop);
+    assert_eq!(error.kind(), Kind::Stop, "{error}");
     assert!(error.to_string().contains("access denied"), "{error}");
 }
