@@ -81,6 +81,10 @@ impl Demo {
             let (config, stats) = (config.clone(), stats.clone());
             async move { pipeline::run(&config, env::machine(), stats, ended).await }
         });
+        // Nothing is made before the host is there to take it: the embedded broker forgets early.
+        while stats.snapshot().partitions < 3 && !host.is_finished() && !*signal.borrow() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let quit = Arc::new(AtomicBool::new(false));
         let made = Arc::new(AtomicU64::new(0));
         let plan = self.plan(config);

@@ -12,6 +12,8 @@ pub struct Stats(Mutex<Snapshot>);
 /// The counters at one moment.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Snapshot {
+    /// Partitions that this host has now.
+    pub partitions: u64,
     /// Commits that had anything to commit.
     pub commits: u64,
     /// Events read and committed.
@@ -62,6 +64,13 @@ impl Stats {
             let known = stats.rejects.len() < REASONS || stats.rejects.contains_key(reason);
             let reason = if known { reason.as_str() } else { "other reasons" };
             *stats.rejects.entry(reason.into()).or_default() += count;
+        }
+    }
+
+    /// Notes how many partitions came or went.
+    pub fn partitions(&self, came: usize, went: usize) {
+        if let Ok(mut stats) = self.0.lock() {
+            stats.partitions = (stats.partitions + came as u64).saturating_sub(went as u64);
         }
     }
 

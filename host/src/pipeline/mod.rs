@@ -100,14 +100,15 @@ pub async fn run(
         tables,
         lanes: lanes.clone(),
         offsets: Arc::new(group.clone()),
-        stats,
+        stats: stats.clone(),
         env,
         interval: config.commit_interval,
         until: config.until_end.then_some(ends),
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     let leave = Arc::new(AtomicBool::new(false));
-    let member = serve(&group, lanes.clone(), requests.clone(), leave.clone())?;
+    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats };
+    let member = serve(&group, owner, leave.clone())?;
     let (failed, mut failure) = oneshot::channel();
     let member = watch_thread(member, failed);
 
@@ -324,10 +325,12 @@ impl Offsets for Group {
 struct Dispatch {
     lanes: Arc<Doors>,
     requests: mpsc::Sender<Request>,
+    stats: Arc<Stats>,
 }
 
 impl Owner for Dispatch {
     fn taken(&mut self, partitions: Vec<Taken>) -> Result<()> {
+        self.stats.partitions(partitions.len(), 0);
         for taken in partitions {
             let lane = usize::try_from(taken.partition).unwrap_or_default() % self.lanes.count();
             self.lanes.send(lane, Command::Take(taken));
@@ -336,6 +339,7 @@ impl Owner for Dispatch {
     }
 
     fn released(&mut self, partitions: &[i32], lost: bool) {
+        self.stats.partitions(0, partitions.len());
         let (done, told) = oneshot::channel();
         let request = Request::Release { partitions: partitions.to_vec(), lost, done };
         // If the committer is gone the host is ending, and there is nobody to wait for.
@@ -347,14 +351,13 @@ impl Owner for Dispatch {
 
 fn serve(
     group: &Group,
-    lanes: Arc<Doors>,
-    requests: mpsc::Sender<Request>,
+    mut owner: Dispatch,
     leave: Arc<AtomicBool>,
 ) -> Result<thread::JoinHandle<Result<()>>> {
     let group = group.clone();
     thread::Builder::new()
         .name("group".into())
-        .spawn(move || group.serve(&mut Dispatch { lanes, requests }, &leave))
+        .spawn(move || group.serve(&mut owner, &leave))
         .map_err(|e| Error::stop(format!("cannot start thread group: {e}")))
 }
 
