@@ -51,6 +51,9 @@ pub struct Setup {
     pub until: Until,
 }
 
+/// How long offsets are offered to the group.
+const OFFSETS: Duration = Duration::from_secs(5);
+
 /// Makes the lanes' parts true, one commit at a time.
 pub struct Committer {
     setup: Setup,
@@ -147,7 +150,7 @@ impl Committer {
         let mut staged = Vec::new();
         for part in parts {
             let lane = part.lane;
-            match stage(part).await {
+            match self.stage(part).await {
                 Ok(part) => staged.push(part),
                 Err(e) => self.abandon(lane, &e)?,
             }
@@ -158,7 +161,10 @@ impl Committer {
         for part in staged {
             match publish(&self.setup.stores, &part.files).await {
                 Ok(()) => done.push(part),
-                Err(e) => self.abandon(part.lane, &e)?,
+                Err(e) => {
+                    self.discard(&part.files).await;
+                    self.abandon(part.lane, &e)?;
+                }
             }
         }
         let files: Vec<StagedFile> = done.iter().flat_map(|p| p.files.iter().cloned()).collect();
@@ -179,6 +185,36 @@ impl Committer {
         Ok(())
     }
 
+    /// Waits for a part's files to be finished. If one fails, the others are dropped.
+    async fn stage(&self, part: Part) -> Result<Staged> {
+        let staged = futures::future::join_all(part.files.into_iter().map(|f| f.staged())).await;
+        let (mut files, mut failure) = (Vec::with_capacity(staged.len()), None);
+        for file in staged {
+            match file {
+                Ok(file) => files.push(file),
+                Err(e) => failure = Some(e),
+            }
+        }
+        if let Some(e) = failure {
+            self.discard(&files).await;
+            return Err(e);
+        }
+        for (identity, counts) in &part.counts {
+            tracing::debug!(lane = part.lane, transform = identity.name, ?counts, "staged");
+        }
+        Ok(Staged { lane: part.lane, spans: part.spans, files, rejects: part.rejects })
+    }
+
+    /// Takes files back that will not become true. Its events are read again, so a file that is visible
+    /// already would show them twice.
+    async fn discard(&self, files: &[StagedFile]) {
+        for file in files {
+            if let Err(e) = self.setup.stores.remove(file).await {
+                tracing::warn!("{e}");
+            }
+        }
+    }
+
     fn abandon(&self, lane: usize, error: &Error) -> Result<()> {
         if error.kind() == Kind::Stop {
             return Err(Error::stop(error.to_string()));
@@ -196,13 +232,22 @@ impl Committer {
         if offsets.is_empty() {
             return Ok(());
         }
-        let keeper = self.setup.offsets.clone();
-        let list = offsets.clone();
-        let committed = blocking(move || keeper.commit(&list)).await;
-        if let Err(e) = committed {
-            tracing::warn!(?offsets, "{e}; these events may be delivered again");
+        // In the middle of a rebalance the group may not take them for a moment.
+        let deadline = Instant::now() + OFFSETS;
+        loop {
+            let (keeper, list) = (self.setup.offsets.clone(), offsets.clone());
+            match blocking(move || keeper.commit(&list)).await {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == Kind::Retry && Instant::now() < deadline => {
+                    tracing::debug!("{e}; retrying");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(e) => {
+                    tracing::warn!(?offsets, "{e}; these events may be delivered again");
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
     }
 
     async fn reached(&self) -> Result<bool> {
@@ -236,26 +281,6 @@ impl Committer {
         tracing::info!(events, files = commit.files.len(), ?took, "committed");
         self.setup.stats.committed(&commit);
     }
-}
-
-/// Waits for a part's files to be finished.
-async fn stage(part: Part) -> Result<Staged> {
-    let staged = futures::future::join_all(part.files.into_iter().map(|f| f.staged())).await;
-    let files = staged.into_iter().collect::<Result<Vec<_>>>()?;
-    for (identity, counts) in &part.counts {
-        tracing::debug!(
-            lane = part.lane,
-            epoch = part.epoch,
-            transform = identity.name,
-            input = counts.input,
-            emitted = counts.emitted,
-            rejected = counts.rejected,
-            filtered = counts.filtered,
-            absorbed = counts.absorbed,
-            "staged"
-        );
-    }
-    Ok(Staged { lane: part.lane, spans: part.spans, files, rejects: part.rejects })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
