@@ -26,6 +26,9 @@ const RENEWAL: Micros = 300_000_000;
 /// How long one look-up of credentials may take.
 const LOOKUP: Duration = Duration::from_secs(6);
 
+/// How the error begins that says that nothing was sent for want of credentials.
+pub(super) const NO_CREDENTIALS: &str = "no AWS credentials";
+
 /// What AWS clients are made from.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -130,7 +133,7 @@ impl CredentialProvider for Chain {
                 }
                 _ => Err(object_store::Error::Generic {
                     store: "S3",
-                    source: format!("no AWS credentials found (environment, profile, role): {why}").into(),
+                    source: format!("{NO_CREDENTIALS} found (environment, profile, role): {why}").into(),
                 }),
             },
         }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::aws::{Aws, Chain};
+use super::aws::{Aws, Chain, NO_CREDENTIALS};
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -305,6 +305,7 @@ fn explain(error: &object_store::Error) -> Failure {
             Answer::Denied
         }
         _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => Answer::Denied,
+        _ if text.starts_with(NO_CREDENTIALS) => Answer::Refused,
         object_store::Error::NotFound { .. } => Answer::Missing,
         _ if text.contains("non-2xx") || text.contains("error response") || !code.is_empty() => {
             Answer::Refused

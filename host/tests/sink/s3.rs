@@ -59,6 +59,30 @@ async fn an_endpoint_that_never_answers_is_an_error_within_ten_seconds() {
     assert!(error.to_string().contains("no answer within 9 s"), "{error}");
 }
 
+#[tokio::test]
+async fn missing_credentials_are_no_outage() {
+    let mut aws = made_up("http://127.0.0.1:9");
+    #[derive(Debug)]
+    struct Nobody;
+    impl aws_credential_types::provider::ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            use aws_credential_types::provider::error::CredentialsError;
+            aws_credential_types::provider::future::ProvideCredentials::ready(Err(
+                CredentialsError::not_loaded("none"),
+            ))
+        }
+    }
+    aws.sdk = aws.sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(Nobody)).build();
+    let error = zone(Zone::Raw, "s3://b", &aws).check().await.expect_err("no credentials").to_string();
+    assert!(
+        error.starts_with("cannot list s3://b at ") && error.contains("no AWS credentials found"),
+        "{error}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_to_nobody_costs_the_epoch_and_blocks_no_lane_for_ever() {
     use std::io::Write;
