@@ -1,7 +1,7 @@
 //! The AWS SDK's standard settings, and a bridge that lets `object_store` use its credentials.
 //!
 //! Region, endpoint and credentials come from where every AWS tool takes them: environment, profile, the
-//! role of the container or machine. One [`SdkConfig`] is loaded per process and serves S3 and Glue.
+//! role of the container or machine. One [`Aws`] is loaded per process and serves S3 and Glue.
 
 use std::env;
 use std::sync::Arc;
@@ -26,24 +26,39 @@ const RENEWAL: Micros = 300_000_000;
 /// How long one look-up of credentials may take.
 const LOOKUP: Duration = Duration::from_secs(6);
 
-/// Loads region, endpoint and credentials as the AWS SDK finds them; `us-east-1` where no region is set.
-pub async fn config() -> SdkConfig {
-    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new());
-    // Asking the machine's metadata service costs seconds where there is none; a set endpoint means there
-    // is none to ask.
-    let region =
-        if endpoint_is_set() { region } else { region.or_else(ImdsRegionProvider::builder().build()) };
-    let region = region.or_else(Region::from_static("us-east-1"));
-    aws_config::defaults(BehaviorVersion::latest()).region(region).load().await
+/// How the error begins that says that nothing was sent for want of credentials.
+pub(super) const NO_CREDENTIALS: &str = "no AWS credentials";
+
+/// What AWS clients are made from.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// Region, credentials and the endpoint of all services.
+    pub sdk: SdkConfig,
+    /// The endpoint of S3, if it has one of its own.
+    pub s3_endpoint: Option<String>,
 }
 
-/// The endpoint that S3 is reached at, if it is not Amazon's own.
-pub(super) fn s3_endpoint(config: &SdkConfig) -> Option<String> {
-    let ignored =
-        env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|value| value.eq_ignore_ascii_case("true"));
-    let own = env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty() && !ignored);
-    own.or_else(|| config.endpoint_url().map(str::to_owned))
+impl Aws {
+    /// Loads what the AWS SDK finds; `us-east-1` where no region is set.
+    pub async fn load() -> Aws {
+        let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        // Asking the machine's metadata service costs seconds where there is none; a set endpoint means
+        // there is none to ask.
+        let region =
+            if endpoint_is_set() { region } else { region.or_else(ImdsRegionProvider::builder().build()) };
+        let region = region.or_else(Region::from_static("us-east-1"));
+        let sdk = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
+        let ignored = env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+            .is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        let s3_endpoint = env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty() && !ignored);
+        Aws { sdk, s3_endpoint }
+    }
+
+    /// The endpoint that S3 is reached at, if it is not Amazon's own.
+    pub(super) fn endpoint_of_s3(&self) -> Option<&str> {
+        self.s3_endpoint.as_deref().or_else(|| self.sdk.endpoint_url())
+    }
 }
 
 fn endpoint_is_set() -> bool {
@@ -118,7 +133,7 @@ impl CredentialProvider for Chain {
                 }
                 _ => Err(object_store::Error::Generic {
                     store: "S3",
-                    source: format!("no AWS credentials found (environment, profile, role): {why}").into(),
+                    source: format!("{NO_CREDENTIALS} found (environment, profile, role): {why}").into(),
                 }),
             },
         }

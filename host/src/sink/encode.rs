@@ -179,6 +179,11 @@ impl EpochWriter {
         self.epoch.as_ref().map_or(0, |epoch| epoch.files)
     }
 
+    /// The bytes held in memory: never more than [`Settings::buffer_bytes`] between two writes.
+    pub fn held(&self) -> usize {
+        self.epoch.as_ref().map_or(0, |epoch| epoch.held)
+    }
+
     /// How often a bound made itself felt.
     pub fn pressure(&self) -> Pressure {
         self.pressure

@@ -27,7 +27,7 @@
 //! [`Kind::Retry`]: crate::Kind::Retry
 //! [`Kind::Stop`]: crate::Kind::Stop
 
-pub mod aws;
+mod aws;
 mod disk;
 mod encode;
 mod file;
@@ -40,6 +40,7 @@ mod stage;
 mod staged;
 mod zone;
 
+pub use aws::Aws;
 pub use encode::{EpochWriter, Pressure, Settings};
 pub use keys::Keys;
 pub use location::Location;

@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
@@ -17,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::aws::{Chain, s3_endpoint};
+use super::aws::{Aws, Chain, NO_CREDENTIALS};
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -59,15 +58,15 @@ enum Answer {
 }
 
 impl S3 {
-    pub(super) fn open(bucket: &str, prefix: &str, setting: &str, sdk: &SdkConfig, env: Env) -> Result<S3> {
+    pub(super) fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: Env) -> Result<S3> {
         let name =
             if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
-        let region = sdk.region().map_or("us-east-1", |region| region.as_ref());
-        let own = s3_endpoint(sdk);
+        let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
+        let own = aws.endpoint_of_s3();
         let client = ClientOptions::new()
             .with_connect_timeout(Duration::from_millis(2_500))
             .with_timeout(TRANSFER)
-            .with_allow_http(own.as_ref().is_some_and(|url| url.starts_with("http://")));
+            .with_allow_http(own.is_some_and(|url| url.starts_with("http://")));
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -82,16 +81,16 @@ impl S3 {
             .with_region(region)
             .with_client_options(client)
             .with_retry(retry);
-        if let Some(url) = &own {
+        if let Some(url) = own {
             builder = builder.with_endpoint(url).with_virtual_hosted_style_request(false);
         }
-        if let Some(provider) = sdk.credentials_provider() {
+        if let Some(provider) = aws.sdk.credentials_provider() {
             builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
         }
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
         })?;
-        let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let endpoint = own.map_or_else(|| format!("https://s3.{region}.amazonaws.com"), str::to_owned);
         Ok(S3 { store, prefix: prefix.into(), name, endpoint, setting: setting.into() })
     }
 
@@ -306,6 +305,7 @@ fn explain(error: &object_store::Error) -> Failure {
             Answer::Denied
         }
         _ if text.contains("403 Forbidden") || text.contains("401 Unauthorized") => Answer::Denied,
+        _ if text.starts_with(NO_CREDENTIALS) => Answer::Refused,
         object_store::Error::NotFound { .. } => Answer::Missing,
         _ if text.contains("non-2xx") || text.contains("error response") || !code.is_empty() => {
             Answer::Refused

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use aws_config::SdkConfig;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use super::aws::Aws;
 use super::disk::Disk;
 use super::keys::Keys;
 use super::location::Location;
@@ -47,12 +47,12 @@ impl ZoneStore {
         location: Location,
         setting: &str,
         keys: &Keys,
-        sdk: Option<&SdkConfig>,
+        aws: Option<&Aws>,
         env: &Env,
     ) -> Result<ZoneStore> {
-        let place = match (&location, sdk) {
-            (Location::S3 { bucket, prefix }, Some(sdk)) => {
-                Place::S3(Arc::new(S3::open(bucket, prefix, setting, sdk, Arc::clone(env))?))
+        let place = match (&location, aws) {
+            (Location::S3 { bucket, prefix }, Some(aws)) => {
+                Place::S3(Arc::new(S3::open(bucket, prefix, setting, aws, Arc::clone(env))?))
             }
             (Location::S3 { .. }, None) => {
                 return Err(Error::usage(format!("{location} needs AWS settings (setting `{setting}`)")));

@@ -11,11 +11,13 @@ async fn written(settings: Settings, batches: i64, hours: i64) -> (Vec<Read>, Pr
     let to = stores.clone();
     let (files, pressure) = lane(move || {
         let table = events();
+        let bound = settings.buffer_bytes;
         let mut writer = EpochWriter::new(to, &keys(), 3, settings);
         writer.begin("e1", Vec::new());
         for batch in 0..batches {
             let times: Vec<i64> = (0..1000).map(|n| at(batch % hours, n)).collect();
             writer.write(&event_rows(&table, batch * 1000, &times)).expect("good rows");
+            assert!(writer.held() <= bound, "{} bytes are held", writer.held());
         }
         assert!(writer.bytes() > 0);
         let files = writer.finish(&[]).expect("good rows");
