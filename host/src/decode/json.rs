@@ -227,12 +227,7 @@ fn append(builder: &mut Builder, text: Option<&str>) -> Result<(), String> {
     };
     let string = || string(text);
     let (done, expected) = match &builder.data_type {
-        DataType::Utf8 => match text.as_bytes()[0] {
-            b'"' => (builder.bytes(string()?.as_bytes()), "a string"),
-            b'{' | b'[' => (builder.bytes(text.as_bytes()), "a string"),
-            _ => (false, "a string"),
-        },
-        DataType::Binary => match text.as_bytes()[0] {
+        DataType::Utf8 | DataType::Binary => match text.as_bytes()[0] {
             b'"' => (builder.bytes(string()?.as_bytes()), "a string"),
             _ => (false, "a string"),
         },

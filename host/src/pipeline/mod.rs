@@ -28,7 +28,7 @@ use crate::config::{CatalogKind, Config};
 use crate::decode::Decoder;
 use crate::env::Env;
 use crate::observe::Stats;
-use crate::sink::{self, EpochWriter, Keys, Location, Stores, ZoneStore};
+use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Owner, Taken};
 use crate::table::{self, Table, Zone};
 use crate::transform::graph::{Graph, Surroundings};
@@ -133,19 +133,19 @@ pub async fn run(
 /// Opens the zones and the catalog. AWS is asked for its settings only where something lies there.
 async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dyn Catalog>)> {
     let on_s3 = [&config.raw, &config.processed].iter().any(|zone| matches!(zone, Location::S3 { .. }));
-    let sdk = match on_s3 || config.catalog == CatalogKind::Glue {
-        true => Some(sink::aws::config().await),
+    let aws = match on_s3 || config.catalog == CatalogKind::Glue {
+        true => Some(Aws::load().await),
         false => None,
     };
     let open = |zone, location: &Location, setting| {
-        ZoneStore::open(zone, location.clone(), setting, keys, sdk.as_ref(), env).map(Arc::new)
+        ZoneStore::open(zone, location.clone(), setting, keys, aws.as_ref(), env).map(Arc::new)
     };
     let stores = Stores {
         raw: open(Zone::Raw, &config.raw, "raw")?,
         processed: open(Zone::Processed, &config.processed, "processed")?,
     };
-    let catalog: Arc<dyn Catalog> = match (config.catalog, &sdk, &config.processed) {
-        (CatalogKind::Glue, Some(sdk), _) => Arc::new(Glue::new(sdk, &config.database)),
+    let catalog: Arc<dyn Catalog> = match (config.catalog, &aws, &config.processed) {
+        (CatalogKind::Glue, Some(aws), _) => Arc::new(Glue::new(&aws.sdk, &config.database)),
         (CatalogKind::Local, _, Location::Local(root)) => {
             Arc::new(Local::new(root.join(keys.catalog()), env.clone()))
         }
