@@ -61,7 +61,9 @@ fn copy(text: &str, buffer: &mut String) {
         buffer.push_str(word);
         rest = after;
     }
-    buffer.extend(rest.chars());
+    for letter in rest.chars() {
+        buffer.push(letter);
+    }
 }
 
 /// Whether lower case would change nothing.
