@@ -8,7 +8,7 @@ use std::borrow::Cow;
 /// assert_eq!(tidemill_sdk::lower(" Page_View\n"), "page_view");
 /// ```
 pub fn lower(text: &str) -> Cow<'_, str> {
-    let text = text.trim();
+    let text = trim(text);
     if is_lower(text) {
         Cow::Borrowed(text)
     } else if text.is_ascii() {
@@ -26,7 +26,7 @@ pub fn lower(text: &str) -> Cow<'_, str> {
 /// ```
 #[inline]
 pub fn lower_into<'a>(text: &'a str, buffer: &'a mut String) -> &'a str {
-    let text = text.trim();
+    let text = trim(text);
     if is_lower(text) {
         return text;
     }
@@ -41,6 +41,15 @@ pub fn lower_into<'a>(text: &'a str, buffer: &'a mut String) -> &'a str {
     buffer
 }
 
+/// `str::trim`, without decoding where text plainly begins and ends with a letter.
+#[inline]
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
 /// Appends ASCII. In Wasm a copy of variable length is a call into the host: short ones are made of words.
 #[inline]
 fn copy(text: &str, buffer: &mut String) {
@@ -52,7 +61,9 @@ fn copy(text: &str, buffer: &mut String) {
         buffer.push_str(word);
         rest = after;
     }
-    buffer.extend(rest.chars());
+    for letter in rest.chars() {
+        buffer.push(letter);
+    }
 }
 
 /// Whether lower case would change nothing.

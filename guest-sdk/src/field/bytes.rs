@@ -15,7 +15,8 @@ pub enum Text {}
 #[derive(Debug)]
 pub enum Bytes {}
 
-/// Where the values of a column of strings are.
+/// Where the values of a column of strings are. `new` has seen that offsets do not descend and end with the data:
+/// any two neighbours are a span of it.
 #[derive(Clone, Copy, Debug)]
 struct Spans<'a> {
     validity: Bits<'a>,
@@ -35,9 +36,14 @@ impl<'a> Spans<'a> {
         if have != rows {
             return Err(format!("{have} values for {rows} rows"));
         }
-        Ok((Spans { validity: validity(column, rows)?, indices, offsets: &values.offsets }, &values.data))
+        let (offsets, data) = (&values.offsets[..], &values.data[..]);
+        if !offsets.is_sorted() || offsets.last().is_some_and(|end| *end as usize != data.len()) {
+            return Err("the offsets descend, or do not end with the data".into());
+        }
+        Ok((Spans { validity: validity(column, rows)?, indices, offsets }, data))
     }
 
+    /// Where the value of a row is: always within the data.
     #[inline]
     fn get(&self, row: usize) -> Option<Range<usize>> {
         if !self.validity.get(row) {
@@ -72,11 +78,11 @@ impl<'a> Read<'a> for BytesReader<'a> {
     }
 }
 
-/// Reads a column of [`Text`].
+/// Reads a column of [`Text`]. `new` has seen that `data` is UTF-8 and that no offset is within a character.
 #[derive(Clone, Copy, Debug)]
 pub struct TextReader<'a> {
     spans: Spans<'a>,
-    data: &'a str,
+    data: &'a [u8],
 }
 
 impl<'a> Read<'a> for TextReader<'a> {
@@ -84,15 +90,30 @@ impl<'a> Read<'a> for TextReader<'a> {
 
     fn new(column: &'a Column, rows: usize) -> Result<Self> {
         let (spans, data) = Spans::new(column, rows)?;
-        // Once a column, not once a value: a slice of text at character boundaries is text.
-        let data = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
+        let text = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
+        let whole = |offset: &u32| text.is_char_boundary(*offset as usize);
+        if !is_ascii(data) && !spans.offsets.iter().all(whole) {
+            return Err("an offset is within a character".into());
+        }
         Ok(TextReader { spans, data })
     }
 
     #[inline]
+    #[allow(unsafe_code)]
     fn get(&self, row: usize) -> Option<&'a str> {
-        self.spans.get(row).map(|span| &self.data[span])
+        let span = self.spans.get(row)?;
+        // `new` has checked, for the column as a whole, that spans are within the data (see `Spans`), that the data is
+        // text, and that spans begin and end between its characters: so a span of it is text. The same checks value by
+        // value (`&str[a..b]`) cost 25 ns for the seven strings of an event, a quarter of what all of `clean` may.
+        Some(unsafe { std::str::from_utf8_unchecked(self.data.get_unchecked(span)) })
     }
+}
+
+/// `[u8]::is_ascii`, three times as fast in Wasm.
+fn is_ascii(data: &[u8]) -> bool {
+    let (words, rest) = data.as_chunks::<8>();
+    words.iter().fold(0, |any, word| any | u64::from_le_bytes(*word)) & 0x8080_8080_8080_8080 == 0
+        && rest.is_ascii()
 }
 
 /// How many bytes a value is expected to have, for the first allocation of a column.
@@ -222,6 +243,20 @@ mod tests {
         };
         assert!(TextReader::new(&bytes(b"a"), 1).is_ok());
         assert!(TextReader::new(&bytes(b"a"), 2).expect_err("rows").contains("1 values for 2 rows"));
+        let offsets = |offsets: &[u32]| Column {
+            validity: None,
+            values: Values::Bytes(BytesValues { offsets: offsets.into(), data: b"abc".into() }),
+        };
+        assert!(TextReader::new(&offsets(&[0, 2, 3]), 2).is_ok());
+        for wrong in [[0, 4, 3], [0, 2, 4], [0, 1, 2], [3, 0, 3]] {
+            assert!(TextReader::new(&offsets(&wrong), 2).expect_err("offsets").contains("descend"));
+            assert!(BytesReader::new(&offsets(&wrong), 2).is_err());
+        }
+        let half = Column {
+            validity: None,
+            values: Values::Bytes(BytesValues { offsets: vec![0, 1, 2], data: "ä".into() }),
+        };
+        assert!(TextReader::new(&half, 2).expect_err("half").contains("within a character"));
         assert!(TextReader::new(&bytes(b"\xff"), 1).expect_err("UTF-8").contains("not UTF-8"));
         let ints = Column { validity: None, values: Values::Ints(vec![1]) };
         assert!(TextReader::new(&ints, 1).expect_err("layout").contains("ints"));
