@@ -190,13 +190,13 @@ impl Lane {
             self.state.epoch = Some(id);
         }
         let delivered = Arc::new(delivered);
-        self.writer.write(&own::raw(&self.raw, &delivered)?)?;
+        self.writer.write(&own::raw(&self.raw, &delivered)?).map_err(stored)?;
         let batch = self.decoder.decode(delivered.clone());
         let outcome = owned.runner.batch(&batch)?;
         write(&mut self.writer, &outcome.rows)?;
         for rejects in [&batch.rejects, &outcome.rejects] {
             if let Some(rows) = own::rejected(&self.rejected, &delivered, rejects)? {
-                self.writer.write(&rows)?;
+                self.writer.write(&rows).map_err(stored)?;
             }
             count(&mut self.state.rejects, rejects);
         }
@@ -254,7 +254,7 @@ impl Lane {
         let spans: Vec<Span> = self.state.partitions.values_mut().filter_map(|o| o.span.take()).collect();
         let footer = self.footer(&spans);
         part.epoch = self.state.epoch.take().unwrap_or_default();
-        part.files = self.writer.finish(&footer)?;
+        part.files = self.writer.finish(&footer).map_err(stored)?;
         part.spans = spans;
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);
@@ -341,7 +341,16 @@ impl Lane {
 }
 
 fn write(writer: &mut EpochWriter, rows: &[Rows]) -> Result<()> {
-    rows.iter().try_for_each(|rows| writer.write(rows))
+    rows.iter().try_for_each(|rows| writer.write(rows)).map_err(stored)
+}
+
+/// What goes wrong on the way to the store costs the epoch, but it is nobody's fault here: there is no
+/// limit to trying again, as there is for a transform that fails.
+fn stored(error: Error) -> Error {
+    match error.kind() {
+        Kind::Abandon => Error::retry(error.to_string()),
+        _ => error,
+    }
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, rejects: &[Reject]) {

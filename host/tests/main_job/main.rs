@@ -1,0 +1,88 @@
+//! The main job in one process: the embedded broker, the shipped transforms, a lake on local disk.
+//!
+//! `tests/real.sh` proves the same on Apache Kafka, S3 and Glue with DuckDB as the reader; this needs
+//! nothing but cargo.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+
+use support::{House, clean_rows, offsets, rejects};
+
+const GOOD: &str = r#"{"user_id":"u1","event_type":" Click ","timestamp":"2025-12-02T10:00:00Z","page":"/","device":"TABLET"}"#;
+
+#[test]
+fn every_event_is_in_one_table_or_rejected() {
+    let house = House::new("one-or-rejected");
+    house.send(&[Some(GOOD); 50]);
+    let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+    house.send(&[None, Some(""), Some("{"), Some(&deep), Some(r#"{"user_id":5}"#)]);
+    house.send(&[Some(GOOD); 50]);
+
+    let done = house.run_until_end();
+    assert_eq!(done.events, 105);
+    let (raw, good, bad) = (offsets(&house, "user_events_raw"), clean_rows(&house), rejects(&house));
+    assert_eq!(raw.len(), 105);
+    assert_eq!(good.len(), 100);
+    assert!(good.iter().all(|row| row.event_type == "click" && row.device == "tablet"));
+    assert_eq!(bad.len(), 5);
+    assert!(bad.iter().any(|(_, reason)| reason.contains("tombstone")), "{bad:?}");
+    let mut all: Vec<_> = good.iter().map(|row| row.at).chain(bad.iter().map(|(at, _)| *at)).collect();
+    all.sort_unstable();
+    assert_eq!(all, raw, "an event is in neither, or in both");
+    assert_eq!(support::events_per_minute(&house), 100);
+}
+
+#[test]
+fn a_second_run_goes_on_where_the_first_ended() {
+    let house = House::new("goes-on");
+    house.send(&[Some(GOOD); 30]);
+    assert_eq!(house.run_until_end().events, 30);
+    house.send(&[Some(GOOD); 12]);
+    assert_eq!(house.run_until_end().events, 12);
+    assert_eq!(offsets(&house, "user_events_raw").len(), 42);
+}
+
+#[test]
+fn an_epoch_that_cannot_be_stored_is_read_again() {
+    let house = House::new("read-again");
+    house.send(&[Some(GOOD); 30]);
+    let host = house.start();
+    host.wait("the first commit", |s| s.events == 30);
+
+    // A file where the staging folder was: nothing can be staged in the processed zone.
+    let staging = house.lake().join("processed/_tidemill/read-again/staging");
+    fs::remove_dir_all(&staging).unwrap();
+    fs::write(&staging, "in the way").unwrap();
+    house.send(&[Some(GOOD); 20]);
+    let failed = host.wait("an epoch is abandoned", |s| s.abandoned > 0);
+    assert_eq!(failed.events, 30, "nothing of it may count");
+
+    fs::remove_file(&staging).unwrap();
+    host.wait("the events again", |s| s.events == 50);
+    host.stop(Duration::from_secs(10)).unwrap();
+    assert_eq!(offsets(&house, "user_events_raw").len(), 50);
+    assert_eq!(clean_rows(&house).len(), 50);
+    assert_eq!(support::events_per_minute(&house), 50);
+}
+
+#[test]
+fn a_file_that_is_no_transform_is_refused_by_name() {
+    let house = House::new("refused");
+    let transforms = house.lake().join("transforms");
+    fs::create_dir_all(&transforms).unwrap();
+    for (content, found) in [
+        (&b"hello"[..], "not WebAssembly"),
+        (b"\0asm\x01\0\0\0", "core module"),
+        (b"\0asm\x0d\0\x01\0", "without exports"),
+    ] {
+        fs::write(transforms.join("wrong.wasm"), content).unwrap();
+        let error = house.refusal(&transforms);
+        assert_eq!(error.kind(), tidemill::Kind::Usage);
+        let text = error.to_string();
+        assert!(text.contains("wrong.wasm") && text.contains("expected") && text.contains(found), "{text}");
+    }
+}

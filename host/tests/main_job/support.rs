@@ -1,0 +1,223 @@
+//! A host in this process, and a reader of what it wrote.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tempfile::TempDir;
+use tidemill::config::{Config, Flags, Layers};
+use tidemill::observe::{Snapshot, Stats};
+use tidemill::source::embedded::Broker;
+use tidemill::{Error, Result, env, pipeline};
+use tokio::sync::watch;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+
+/// A broker with a topic, and a place for a lake.
+pub(super) struct House {
+    group: &'static str,
+    broker: Broker,
+    lake: TempDir,
+}
+
+/// The shipped transforms, built once for all tests.
+fn transforms() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transforms");
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("transforms");
+        tidemill::cli::build::build(&crates, &out).unwrap();
+        out
+    })
+}
+
+impl House {
+    pub(super) fn new(group: &'static str) -> House {
+        House { group, broker: Broker::start("user-events", 3).unwrap(), lake: TempDir::new().unwrap() }
+    }
+
+    pub(super) fn lake(&self) -> &Path {
+        self.lake.path()
+    }
+
+    /// Sends values, spread over the partitions, and waits until the broker has them.
+    pub(super) fn send(&self, values: &[Option<&str>]) {
+        let mut config = ClientConfig::new();
+        let producer: BaseProducer = config.set("bootstrap.servers", self.broker.address()).create().unwrap();
+        for (partition, value) in (0..3).cycle().zip(values) {
+            let mut record = BaseRecord::to("user-events").partition(partition).key("k");
+            if let Some(value) = value {
+                record = record.payload(*value);
+            }
+            producer.send(record).map_err(|(e, _)| e).unwrap();
+        }
+        producer.flush(Duration::from_secs(10)).unwrap();
+    }
+
+    fn config(&self, transforms: &Path, until_end: bool) -> Config {
+        let lake = self.lake().display();
+        let values = [
+            ("brokers", self.broker.address()),
+            ("group", self.group.into()),
+            ("raw", format!("file://{lake}/raw")),
+            ("processed", format!("file://{lake}/processed")),
+            ("transforms", transforms.display().to_string()),
+            ("commit-interval", "200ms".into()),
+            ("until-end", until_end.to_string()),
+        ];
+        let flags = Flags { values: values.into(), ..Flags::default() };
+        Config::of(&Layers::only(&flags).unwrap()).unwrap()
+    }
+
+    /// Runs a host until what is in the topic now is committed.
+    pub(super) fn run_until_end(&self) -> Snapshot {
+        let host = self.begin(true);
+        host.ended(Duration::from_secs(60)).unwrap()
+    }
+
+    /// Runs a host until it is stopped.
+    pub(super) fn start(&self) -> Host {
+        self.begin(false)
+    }
+
+    /// The error of a host with these transforms.
+    pub(super) fn refusal(&self, transforms: &Path) -> Error {
+        match pipeline::graph(&self.config(transforms, true)) {
+            Err(e) => e,
+            Ok(_) => panic!("{} was accepted", transforms.display()),
+        }
+    }
+
+    fn begin(&self, until_end: bool) -> Host {
+        let config = self.config(transforms(), until_end);
+        let stats = Arc::new(Stats::default());
+        let (stop, stopped) = watch::channel(false);
+        let shared = stats.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+            runtime.unwrap().block_on(pipeline::run(&config, env::machine(), shared, stopped))
+        });
+        Host { stats, stop, thread }
+    }
+}
+
+/// A running host.
+pub(super) struct Host {
+    stats: Arc<Stats>,
+    stop: watch::Sender<bool>,
+    thread: std::thread::JoinHandle<Result<()>>,
+}
+
+impl Host {
+    /// Waits until the counters are as wanted.
+    pub(super) fn wait(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let now = self.stats.snapshot();
+            if wanted(&now) {
+                return now;
+            }
+            assert!(!self.thread.is_finished(), "the host ended before: {what}");
+            assert!(Instant::now() < deadline, "not within a minute: {what}; {now:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks it to end, and waits.
+    pub(super) fn stop(self, most: Duration) -> Result<Snapshot> {
+        self.stop.send(true).unwrap();
+        self.ended(most)
+    }
+
+    /// Waits until it ends.
+    pub(super) fn ended(self, most: Duration) -> Result<Snapshot> {
+        let deadline = Instant::now() + most;
+        while !self.thread.is_finished() {
+            assert!(Instant::now() < deadline, "the host did not end within {most:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.thread.join().unwrap()?;
+        Ok(self.stats.snapshot())
+    }
+}
+
+/// All rows of a table that a reader of the folder sees.
+fn rows(house: &House, zone: &str, table: &str) -> Vec<RecordBatch> {
+    let mut rows = Vec::new();
+    files(&house.lake().join(zone).join(table), &mut |path| {
+        let file = std::fs::File::open(path).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+        rows.extend(reader.map(|batch| batch.unwrap()));
+    });
+    rows
+}
+
+fn files(folder: &Path, each: &mut dyn FnMut(&Path)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, each) } else { each(&path) }
+    }
+}
+
+/// An event's place in the topic.
+pub(super) type At = (i32, i64);
+
+fn at(batch: &RecordBatch, partition: &str, offset: &str) -> Vec<At> {
+    let partition = batch.column_by_name(partition).unwrap().as_primitive::<Int32Type>();
+    let offset = batch.column_by_name(offset).unwrap().as_primitive::<Int64Type>();
+    partition.values().iter().copied().zip(offset.values().iter().copied()).collect()
+}
+
+fn text(batch: &RecordBatch, column: &str) -> Vec<String> {
+    let column = batch.column_by_name(column).unwrap().as_string::<i32>();
+    column.iter().map(|v| v.unwrap().to_string()).collect()
+}
+
+/// The events in the raw zone, sorted; each as often as it is there.
+pub(super) fn offsets(house: &House, table: &str) -> Vec<At> {
+    let mut all: Vec<At> =
+        rows(house, "raw", table).iter().flat_map(|b| at(b, "partition", "offset")).collect();
+    all.sort_unstable();
+    let unique = all.len();
+    all.dedup();
+    assert_eq!(all.len(), unique, "an event is twice in {table}");
+    all
+}
+
+/// A row of `user_events`.
+pub(super) struct Clean {
+    pub(super) at: At,
+    pub(super) event_type: String,
+    pub(super) device: String,
+}
+
+pub(super) fn clean_rows(house: &House) -> Vec<Clean> {
+    let batches = rows(house, "processed", "user_events");
+    let all = batches.iter().flat_map(|b| {
+        let values = text(b, "event_type").into_iter().zip(text(b, "device"));
+        at(b, "kafka_partition", "kafka_offset")
+            .into_iter()
+            .zip(values)
+            .map(|(at, (event_type, device))| Clean { at, event_type, device })
+    });
+    all.collect()
+}
+
+/// Rejected events with their reasons.
+pub(super) fn rejects(house: &House) -> Vec<(At, String)> {
+    let batches = rows(house, "processed", "rejected_events");
+    batches.iter().flat_map(|b| at(b, "partition", "offset").into_iter().zip(text(b, "reason"))).collect()
+}
+
+/// The sum of all counters per minute.
+pub(super) fn events_per_minute(house: &House) -> i64 {
+    let batches = rows(house, "processed", "user_activity_per_minute");
+    let sum = |b: &RecordBatch| {
+        b.column_by_name("events").unwrap().as_primitive::<Int64Type>().values().iter().sum::<i64>()
+    };
+    batches.iter().map(sum).sum()
+}
