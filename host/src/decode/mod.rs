@@ -177,4 +177,52 @@ mod tests {
         assert!(reason(r#"{"n":1e999}"#, DataType::Float64).contains("number"));
         assert!(reason(r#"{"n":1}"#, DataType::Boolean).contains("true or false"));
     }
+
+    /// A second telling: serde_json into a struct of the declared fields.
+    fn oracle(value: &[u8]) -> Option<Vec<serde_json::Value>> {
+        #[derive(serde::Deserialize)]
+        struct Row {
+            a: Option<String>,
+            n: Option<i64>,
+            b: Option<bool>,
+        }
+        let row: Row = serde_json::from_str(std::str::from_utf8(value).ok()?).ok()?;
+        Some(vec![row.a.into(), row.n.into(), row.b.into()])
+    }
+
+    fn cell(column: &dyn Array) -> serde_json::Value {
+        if column.is_null(0) {
+            return serde_json::Value::Null;
+        }
+        match column.data_type() {
+            DataType::Utf8 => column.as_string::<i32>().value(0).into(),
+            DataType::Int64 => column.as_primitive::<Int64Type>().value(0).into(),
+            _ => column.as_boolean().value(0).into(),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20_000))]
+        /// A valid event with some bytes changed is taken or refused as serde_json would.
+        #[test]
+        fn it_agrees_with_serde_json(
+            changes in proptest::collection::vec((0usize..80, proptest::sample::select(b"\"\\{}[]:,0-9.eEntu a\xc3\x00".to_vec())), 0..4),
+            shape in 0usize..3,
+        ) {
+            let shapes: [&[u8]; 3] = [
+                br#"{"a":"x\u00e9y","n":-12,"b":true,"z":{"a":[1,"2",null,1.5e3]}}"#,
+                br#" { "b" : null , "skip" : "a\"b" , "n" : 0 , "a" : "long enough to be changed" } "#,
+                br#"{"n":9223372036854775807,"a":"\ud83d\ude00","q":[[],{}],"b":false}"#,
+            ];
+            let mut value = shapes[shape].to_vec();
+            for (at, byte) in changes {
+                let at = at % value.len();
+                value[at] = byte;
+            }
+            let fields = [TEXT, ("n", DataType::Int64), ("b", DataType::Boolean)];
+            let batch = decode(&fields, &[Some(&value)]);
+            let got = batch.rejects.is_empty().then(|| batch.columns.iter().map(|c| cell(c)).collect::<Vec<_>>());
+            proptest::prop_assert_eq!(got, oracle(&value), "{}", String::from_utf8_lossy(&value));
+        }
+    }
 }

@@ -303,3 +303,110 @@ fn variable(
     }
     Ok(Arc::new(BinaryArray::try_new(offsets, data, nulls).map_err(|e| e.to_string())?))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::table::timestamp_type;
+
+    fn bytes(offsets: &[u32], data: &[u8]) -> wit::ColumnResult {
+        let values = wit::BytesValuesResult { offsets: offsets.to_vec(), data: data.to_vec() };
+        wit::ColumnResult { validity: None, values: wit::ValuesResult::Bytes(values) }
+    }
+
+    fn refused(column: wit::ColumnResult, rows: usize, data_type: &DataType) -> String {
+        accept(column, rows, data_type, true).unwrap_err()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let array: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), None, Some(""), Some("née"), Some("a")]));
+        for dictionary in [false, true] {
+            // A slice has offsets that do not begin at 0 and bits that do not begin at a byte.
+            let slice = array.slice(1, 4);
+            let crossing = Crossing::new(slice.as_ref(), dictionary).unwrap();
+            let param = crossing.param();
+            let owned = |b: &wit::BytesValuesParam<'_>| wit::BytesValuesResult {
+                offsets: b.offsets.to_vec(),
+                data: b.data.to_vec(),
+            };
+            let values = match &param.values {
+                wit::ValuesParam::Bytes(b) => wit::ValuesResult::Bytes(owned(b)),
+                wit::ValuesParam::Dictionary(d) => {
+                    wit::ValuesResult::Dictionary(wit::DictionaryValuesResult {
+                        indices: d.indices.to_vec(),
+                        values: owned(&d.values),
+                    })
+                }
+                _ => panic!("another layout"),
+            };
+            let back = wit::ColumnResult { validity: param.validity.map(<[u8]>::to_vec), values };
+            assert_eq!(&accept(back, 4, &DataType::Utf8, true).unwrap(), &slice);
+        }
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        let text = &DataType::Utf8;
+        assert!(refused(bytes(&[0, 2, 1, 3], b"abc"), 3, text).contains("descend"));
+        assert!(refused(bytes(&[1, 3], b"abc"), 1, text).contains("begin at 0"));
+        assert!(refused(bytes(&[0, 9], b"abc"), 1, text).contains("end at 3"));
+        assert!(refused(bytes(&[], b""), 0, text).contains("begin at 0"));
+        assert!(refused(bytes(&[0, 1, 2], "é".as_bytes()), 2, text).contains("splits a character"));
+        assert!(refused(bytes(&[0, 1], b"\xff"), 1, text).contains("UTF-8"));
+        assert!(refused(bytes(&[0, 1], b"a"), 2, text).contains("1 values for 2 rows"));
+        assert!(refused(bytes(&[0, 1], b"a"), 1, &DataType::Int64).contains("layout"));
+        let mut nulls = bytes(&[0, 1], b"a");
+        nulls.validity = Some(vec![0]);
+        assert!(accept(nulls.clone(), 1, text, false).unwrap_err().contains("not nullable"));
+        nulls.validity = Some(vec![0, 0]);
+        assert!(refused(nulls, 1, text).contains("validity has 2 bytes"));
+    }
+
+    /// Whatever a guest returns is accepted as exactly so many rows, or refused: never a panic.
+    fn anything() -> impl Strategy<Value = wit::ColumnResult> {
+        let small = || prop::collection::vec(0u32..6, 0..6);
+        let data = || prop::collection::vec(prop_oneof![Just(b'a'), any::<u8>()], 0..6);
+        let pair = || (small(), data()).prop_map(|(offsets, data)| wit::BytesValuesResult { offsets, data });
+        let sorted = || {
+            pair().prop_map(|mut b| {
+                b.offsets.sort_unstable();
+                b.offsets.insert(0, 0);
+                b.offsets.push(u32::try_from(b.data.len()).unwrap());
+                b
+            })
+        };
+        let either = || prop_oneof![pair(), sorted()];
+        let values = prop_oneof![
+            data().prop_map(wit::ValuesResult::Bits),
+            prop::collection::vec(any::<i64>(), 0..6).prop_map(wit::ValuesResult::Ints),
+            prop::collection::vec(any::<f64>(), 0..6).prop_map(wit::ValuesResult::Floats),
+            either().prop_map(wit::ValuesResult::Bytes),
+            (small(), either()).prop_map(|(indices, values)| {
+                wit::ValuesResult::Dictionary(wit::DictionaryValuesResult { indices, values })
+            }),
+        ];
+        (prop::option::of(data()), values)
+            .prop_map(|(validity, values)| wit::ColumnResult { validity, values })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #[test]
+        fn nothing_that_comes_back_panics(column in anything(), rows in 0usize..6, kind in 0usize..8, nullable: bool) {
+            let types = [
+                DataType::Boolean, DataType::Int64, DataType::Float64, DataType::Date32, timestamp_type(),
+                DataType::Utf8, DataType::Binary, DataType::Decimal128(5, 2),
+            ];
+            if let Ok(array) = accept(column, rows, &types[kind], nullable) {
+                prop_assert_eq!(array.len(), rows);
+                prop_assert_eq!(array.data_type(), &types[kind]);
+                prop_assert!(nullable || array.null_count() == 0);
+                array.to_data().validate_full().unwrap();
+            }
+        }
+    }
+}

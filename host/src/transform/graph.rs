@@ -71,8 +71,12 @@ pub struct Surroundings<'a> {
 impl Graph {
     /// Puts components in order and plans their columns. An error names the file and the field.
     pub fn plan(components: Vec<Component>, around: &Surroundings<'_>) -> Result<Graph> {
-        claims(&components, around)?;
-        let order = order(&components)?;
+        let named: Vec<Named<'_>> = components
+            .iter()
+            .map(|c| Named { file: c.path().display().to_string(), spec: &c.spec })
+            .collect();
+        claims(&named, around)?;
+        let order = order(&named)?;
         let mut components: Vec<Option<Component>> = components.into_iter().map(Some).collect();
         let mut graph = Graph { nodes: Vec::new(), fields: Vec::new() };
         let mut place = HashMap::new();
@@ -182,18 +186,23 @@ impl Graph {
             return Ok(Source::Field(at));
         };
         let upstream = &self.nodes[node].component.spec.outputs[output];
-        match upstream.columns.iter().position(|c| c.name == *name) {
-            Some(at) if upstream.columns[at].data_type == *data_type => Ok(Source::Column(at)),
-            Some(at) => Err(format!(
-                "it wants {name} as {}, and in output {} it is {}",
-                type_name(data_type),
-                upstream.name,
-                type_name(&upstream.columns[at].data_type)
-            )),
-            None => {
-                let names: Vec<&str> = upstream.columns.iter().map(|c| c.name.as_str()).collect();
-                Err(format!("output {} has no column {name}; it has {}", upstream.name, names.join(", ")))
-            }
+        column(upstream, name, data_type).map(Source::Column)
+    }
+}
+
+/// The index of a column that a reader of an output wants.
+fn column(upstream: &Output, name: &str, data_type: &DataType) -> Result<usize, String> {
+    match upstream.columns.iter().position(|c| c.name == name) {
+        Some(at) if upstream.columns[at].data_type == *data_type => Ok(at),
+        Some(at) => Err(format!(
+            "it wants {name} as {}, and in output {} it is {}",
+            type_name(data_type),
+            upstream.name,
+            type_name(&upstream.columns[at].data_type)
+        )),
+        None => {
+            let names: Vec<&str> = upstream.columns.iter().map(|c| c.name.as_str()).collect();
+            Err(format!("output {} has no column {name}; it has {}", upstream.name, names.join(", ")))
         }
     }
 }
@@ -227,12 +236,17 @@ fn plan(output: &Output, spec: &Spec, copied: Vec<Option<Source>>, around: &Surr
     }
 }
 
+/// What a transform says of itself, and the file that errors name.
+struct Named<'a> {
+    file: String,
+    spec: &'a Spec,
+}
+
 /// Names of transforms and outputs are claimed once.
-fn claims(components: &[Component], around: &Surroundings<'_>) -> Result<()> {
+fn claims(components: &[Named<'_>], around: &Surroundings<'_>) -> Result<()> {
     let mut transforms = HashMap::new();
     let mut outputs = HashMap::new();
-    for component in components {
-        let (file, spec) = (component.path().display().to_string(), &component.spec);
+    for Named { file, spec } in components {
         if let Some(other) = transforms.insert(spec.name.as_str(), file.clone()) {
             return Err(Error::usage(format!(
                 "transforms {other} and {file} both call themselves {}; remove one",
@@ -258,7 +272,7 @@ fn claims(components: &[Component], around: &Surroundings<'_>) -> Result<()> {
 }
 
 /// Indices of the components, each after what it reads.
-fn order(components: &[Component]) -> Result<Vec<usize>> {
+fn order(components: &[Named<'_>]) -> Result<Vec<usize>> {
     let maker: HashMap<&str, usize> = components
         .iter()
         .enumerate()
@@ -270,10 +284,10 @@ fn order(components: &[Component]) -> Result<Vec<usize>> {
         let (mut chain, mut at) = (Vec::new(), Some(start));
         let mut seen = HashSet::new();
         while let Some(component) = at.filter(|at| !order.contains(at)) {
-            let file = components[component].path().display();
+            let file = &components[component].file;
             if !seen.insert(component) {
-                let names: Vec<&str> =
-                    chain.iter().map(|c: &usize| components[*c].spec.name.as_str()).collect();
+                let circle = chain.iter().chain([&component]);
+                let names: Vec<&str> = circle.map(|c: &usize| components[*c].spec.name.as_str()).collect();
                 return Err(Error::usage(format!(
                     "transform {file}: it reads in a circle: {}",
                     names.join(" reads ")
@@ -294,4 +308,73 @@ fn order(components: &[Component]) -> Result<Vec<usize>> {
         order.extend(chain.into_iter().rev());
     }
     Ok(order)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::spec::Column;
+
+    fn spec(name: &str, input: &str, output: &str) -> Spec {
+        let columns = vec![Column {
+            name: "n".into(),
+            data_type: DataType::Int64,
+            nullable: false,
+            copied: None,
+            merge: Merge::None,
+        }];
+        Spec {
+            name: name.into(),
+            version: "1".into(),
+            input: if input.is_empty() { Input::Topic(None) } else { Input::Output(input.into()) },
+            reads: vec![],
+            outputs: vec![Output { name: output.into(), columns, event_time: None }],
+            state_version: None,
+        }
+    }
+
+    fn named(specs: &[Spec]) -> Vec<Named<'_>> {
+        specs.iter().map(|spec| Named { file: format!("{}.wasm", spec.name), spec }).collect()
+    }
+
+    #[test]
+    fn each_comes_after_what_it_reads() {
+        let specs = [spec("c", "b_out", "c_out"), spec("b", "a_out", "b_out"), spec("a", "", "a_out")];
+        assert_eq!(order(&named(&specs)).unwrap(), [2, 1, 0]);
+    }
+
+    #[test]
+    fn circles_and_missing_inputs_name_the_file() {
+        let specs = [spec("a", "b_out", "a_out"), spec("b", "a_out", "b_out")];
+        let error = order(&named(&specs)).unwrap_err().to_string();
+        assert_eq!(error, "transform a.wasm: it reads in a circle: a reads b reads a");
+        let specs = [spec("a", "x", "a_out")];
+        let error = order(&named(&specs)).unwrap_err().to_string();
+        assert_eq!(error, "transform a.wasm: it reads output x, which no transform makes (there is a_out)");
+    }
+
+    #[test]
+    fn a_name_is_claimed_once() {
+        let provenance = BTreeMap::new();
+        let around = Surroundings { topic: "t", taken: &["t_raw"], provenance: &provenance };
+        let error = |specs: &[Spec]| claims(&named(specs), &around).unwrap_err().to_string();
+        assert!(
+            error(&[spec("a", "", "x"), spec("b", "", "x")])
+                .contains("a.wasm and b.wasm both make the output x")
+        );
+        assert!(error(&[spec("a", "", "x"), spec("a", "", "y")]).contains("both call themselves a"));
+        assert!(error(&[spec("a", "", "t_raw")]).contains("a table of the host"));
+    }
+
+    #[test]
+    fn a_column_must_be_there_with_its_type() {
+        let output = &spec("a", "", "a_out").outputs[0];
+        assert_eq!(column(output, "n", &DataType::Int64), Ok(0));
+        let error = column(output, "n", &DataType::Utf8).unwrap_err();
+        assert_eq!(error, "it wants n as utf8, and in output a_out it is int64");
+        assert_eq!(
+            column(output, "m", &DataType::Utf8).unwrap_err(),
+            "output a_out has no column m; it has n"
+        );
+    }
 }
