@@ -182,7 +182,7 @@ fn screen(time: Duration) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(time.as_millis().try_into().unwrap_or(u64::MAX));
-    if let Ok(style) = ProgressStyle::with_template("{bar:20} {wide_msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:20} {msg}") {
         bar.set_style(style);
     }
     bar
@@ -192,12 +192,14 @@ fn show(screen: &ProgressBar, began: Instant, made: u64, now: &crate::observe::S
     let elapsed = began.elapsed();
     screen.set_position(elapsed.min(time).as_millis().try_into().unwrap_or(u64::MAX));
     let rate = now.events as f64 / elapsed.as_secs_f64().max(0.1);
-    let rows: Vec<String> = now.rows.iter().map(|(table, rows)| format!("{table} {rows}")).collect();
     let fresh = now.freshness.map_or("-".into(), report::seconds);
-    screen.set_message(format!(
-        "{:>2.0} s  made {made}  in the lake {} ({rate:.0}/s)  fresh within {fresh}  {}",
+    let mut message = format!(
+        "{:.0} s: {made} made, {} in the lake ({rate:.0}/s), fresh within {fresh}",
         elapsed.as_secs_f64(),
-        now.events,
-        rows.join("  ")
-    ));
+        now.events
+    );
+    for (zone, table, rows) in report::tables(now) {
+        message += &format!("\n  {zone:<10} {table:<26} {rows:>10} rows");
+    }
+    screen.set_message(message);
 }

@@ -16,7 +16,7 @@ use crate::{Kind, Result};
 
 /// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
 #[derive(Parser)]
-#[command(name = "tidemill", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "tidemill", bin_name = "tidemill", version, max_term_width = 110, after_help = EXAMPLES)]
 struct Cli {
     /// Say more: -v for details, -vv for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

@@ -133,7 +133,7 @@ pub fn send(plan: &Plan, env: &Env, stop: &AtomicBool, mut progress: impl FnMut(
             record = back;
         }
         number += 1;
-        if number.is_multiple_of(1024) {
+        if number.is_multiple_of(128) {
             progress(number);
         }
     }

@@ -15,12 +15,7 @@ pub(super) fn print(dir: &Path, sent: &Sent, done: &Snapshot) {
         done.events
     );
     println!("\n  {:<10} {:<26} {:>10} {:>6}", "zone", "table", "rows", "files");
-    for (table, rows) in &done.rows {
-        let zone = match table.as_str() {
-            RAW => "raw",
-            REJECTED => "rejected",
-            _ => "processed",
-        };
+    for (zone, table, rows) in tables(done) {
         println!("  {zone:<10} {table:<26} {rows:>10} {:>6}", done.files.get(table).unwrap_or(&0));
     }
     println!("\nRejected, by reason:");
@@ -47,6 +42,19 @@ pub(super) fn print(dir: &Path, sent: &Sent, done: &Snapshot) {
   transforms/clean/src/lib.rs                change a rule, and run the demo again
   tidemill run --help                        the same with your Kafka, S3 and Glue"
     );
+}
+
+/// Tables with their zones and rows, in the order in which events go through them.
+pub(super) fn tables(done: &Snapshot) -> Vec<(&'static str, &str, u64)> {
+    let zone = |table: &str| match table {
+        RAW => (0, "raw"),
+        REJECTED => (2, "rejected"),
+        _ => (1, "processed"),
+    };
+    let mut tables: Vec<_> = done.rows.iter().map(|(t, rows)| (zone(t).1, t.as_str(), *rows)).collect();
+    // The more rows, the earlier on the way: a table that sums up comes after what it reads.
+    tables.sort_by_key(|(_, table, rows)| (zone(table).0, std::cmp::Reverse(*rows)));
+    tables
 }
 
 pub(super) fn seconds(micros: Micros) -> String {
