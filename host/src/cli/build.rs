@@ -81,8 +81,12 @@ pub fn build(directory: &Path, out: &Path) -> Result<Vec<Built>> {
 }
 
 fn manifests(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(directory)
-        .map_err(|e| Error::usage(format!("cannot read {}: {e}", directory.display())))?;
+    let entries = std::fs::read_dir(directory).map_err(|e| {
+        Error::usage(format!(
+            "cannot read {}: {e}; name the folder of your crates: tidemill build DIR",
+            directory.display()
+        ))
+    })?;
     let mut found: Vec<PathBuf> =
         entries.flatten().map(|e| e.path().join("Cargo.toml")).filter(|p| p.is_file()).collect();
     if found.is_empty() {

@@ -19,7 +19,7 @@ use crate::{Kind, Result};
 #[command(name = "tidemill", bin_name = "tidemill", version, max_term_width = 110, after_help = EXAMPLES)]
 struct Cli {
     /// Say more: -v for details, -vv for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -89,7 +89,9 @@ fn log(cli: &Cli) {
         (_, 1) => "warn,tidemill=debug",
         _ => "info,tidemill=trace,librdkafka=debug",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Set but empty would mean silence.
+    let wanted = std::env::var("RUST_LOG").ok().filter(|w| !w.is_empty());
+    let filter = wanted.and_then(|w| EnvFilter::try_new(w).ok()).unwrap_or_else(|| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

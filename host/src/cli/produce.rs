@@ -14,7 +14,9 @@ use crate::{Error, Result, env};
 
 /// Generates events into a topic.
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(after_help = "It reads no tidemill.toml; brokers and topic can stand in the environment.
+
+Examples:
   tidemill produce --count 200000 --bad 0.01 --seed 7
   tidemill produce --rate 5000 --count 0                     until Ctrl-C
   tidemill produce --brokers b1:9092 --topic test --compression zstd")]

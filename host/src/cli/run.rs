@@ -25,7 +25,8 @@ pub(super) struct Run {
 const HELP: &str =
     "Every setting can also stand in tidemill.toml under the same name, or in the environment as
 TIDEMILL_…; flags go before environment before file. AWS settings are the SDK's standard ones
-(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, …).
+(AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL_S3, …). A command line can be seen by others on the machine:
+put secrets into the [librdkafka] table of tidemill.toml or into TIDEMILL_LIBRDKAFKA=a=b,c=d.
 
 Examples:
   tidemill run --brokers b1:9092,b2:9092 --commit-interval 2s
@@ -60,5 +61,8 @@ impl Run {
 /// One line on what a run did.
 pub(super) fn summary(done: &Snapshot) -> String {
     let rows: Vec<String> = done.rows.iter().map(|(table, rows)| format!("{table} {rows}")).collect();
-    format!("{} events in {} commits; rows: {}", done.events, done.commits, rows.join(", "))
+    match rows.is_empty() {
+        true => "nothing was committed".into(),
+        false => format!("{} events in {} commits; rows: {}", done.events, done.commits, rows.join(", ")),
+    }
 }

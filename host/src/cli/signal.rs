@@ -21,7 +21,7 @@ pub(super) fn stop() -> Result<watch::Receiver<bool>> {
             if std::mem::replace(&mut again, true) {
                 std::process::exit(code);
             }
-            tracing::info!("stopping after one more commit; signal again to stop at once");
+            tracing::info!("stopping in good order; signal again to stop at once");
             // Nobody listens any more only if the end is near anyway.
             let _ = tell.send(true);
         }

@@ -42,7 +42,12 @@ pub const SETTINGS: [Setting; 16] = [
     ),
     setting("database", Some("user_analytics_db"), "NAME", "Database in the catalog"),
     setting("commit-interval", Some("5s"), "DURATION", "Time between commits, as 5s or 500ms"),
-    setting("memory", Some("256MiB"), "SIZE", "Memory for rows and files under way"),
+    setting(
+        "memory",
+        Some("256MiB"),
+        "SIZE",
+        "Memory for rows that are being encoded; the process takes somewhat more",
+    ),
     setting("lanes", None, "N", "Threads that work on partitions [default: the cores, 8 at most]"),
     setting(
         "start",

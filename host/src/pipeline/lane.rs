@@ -70,7 +70,10 @@ pub(super) struct State {
     under_way: Option<Vec<Span>>,
     asked: bool,
     failed: Option<Failure>,
+    /// Failures in a row, without a commit between: the more, the longer the pause.
     failures: u32,
+    /// Those of them that were a transform's.
+    faults: u32,
 }
 
 struct Failure {
@@ -279,7 +282,7 @@ impl Lane {
         match verdict {
             Verdict::Committed => {
                 if !spans.is_empty() {
-                    self.state.failures = 0;
+                    (self.state.failures, self.state.faults) = (0, 0);
                 }
                 for span in spans {
                     if let Some(owned) = self.state.partitions.get_mut(&span.partition) {
@@ -308,7 +311,8 @@ impl Lane {
             return;
         }
         self.state.failures += 1;
-        if error.kind() == Kind::Abandon && self.state.failures >= FAILURES {
+        self.state.faults += u32::from(error.kind() == Kind::Abandon);
+        if self.state.faults >= FAILURES {
             let reason = format!("{error}; tried {FAILURES} times from the last commit");
             return self.say(Up::Fatal(Error::stop(reason)));
         }

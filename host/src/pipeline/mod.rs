@@ -29,7 +29,7 @@ use crate::decode::Decoder;
 use crate::env::Env;
 use crate::observe::Stats;
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
-use crate::source::{Ends, Group, Owner, Taken};
+use crate::source::{Ends, Group, Owner, Start, Taken};
 use crate::table::{self, Table, Zone};
 use crate::transform::graph::{Graph, Surroundings};
 use crate::transform::{Engine, registry};
@@ -54,6 +54,13 @@ pub fn graph(config: &Config) -> Result<Graph> {
     Ok(graph)
 }
 
+/// Components are compiled and opened on a thread that may block: a guest that prints does so.
+async fn loaded(config: &Config) -> Result<Graph> {
+    let config = config.clone();
+    let graph = tokio::task::spawn_blocking(move || graph(&config)).await;
+    graph.unwrap_or_else(|e| Err(Error::stop(format!("loading the transforms failed: {e}"))))
+}
+
 /// Runs the whole way of the data until `stop` is set, the end is reached (`until-end`) or a person is
 /// needed. When it returns, everything that was done is committed or, with an error, abandoned.
 pub async fn run(
@@ -62,7 +69,7 @@ pub async fn run(
     stats: Arc<Stats>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let graph = Arc::new(graph(config)?);
+    let graph = Arc::new(loaded(config).await?);
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
     let (stores, catalog) = lake(config, &keys, &env).await?;
@@ -103,7 +110,7 @@ pub async fn run(
         stats: stats.clone(),
         env,
         interval: config.commit_interval,
-        until: config.until_end.then_some(ends),
+        until: config.until_end.then(|| until(config.start, ends)),
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     let leave = Arc::new(AtomicBool::new(false));
@@ -152,6 +159,16 @@ async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dy
         _ => Arc::new(NoCatalog),
     };
     Ok((stores, catalog))
+}
+
+/// Where a run that ends by itself ends, by partition: from where on there is something to commit, and
+/// up to where.
+fn until(start: Start, ends: Ends) -> Ends {
+    match start {
+        Start::Earliest => ends,
+        // A partition without a committed offset begins at its end.
+        Start::Latest => ends.into_iter().map(|(partition, (_, high))| (partition, (high, high))).collect(),
+    }
 }
 
 /// How long the last commit may take after a signal.
@@ -279,7 +296,12 @@ impl Parts<'_> {
                 up: up.clone(),
                 state: lane::State::default(),
             };
-            threads.push(spawn(&format!("lane-{number}"), move || lane.run())?);
+            // Guests print through the runtime: without ours, wasmtime-wasi would start one of its own.
+            let runtime = tokio::runtime::Handle::current();
+            threads.push(spawn(&format!("lane-{number}"), move || {
+                let _within = runtime.enter();
+                lane.run();
+            })?);
             doors.push(door);
         }
         Ok((Arc::new(Doors(doors)), threads))

@@ -55,9 +55,9 @@ impl Settings {
             .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("client.id", "tidemill")
-            // Measured (docs/performance.md): prefetch enough to be never idle, within bounds.
+            // Prefetch enough to be never idle, within bounds: the kilobytes are those of one partition.
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", "8192")
             .set("fetch.queue.backoff.ms", "20")
             .set("log.connection.close", "false");
         if let Some(instance) = &self.instance {

@@ -84,6 +84,9 @@ pub async fn topic(plan: &Plan) -> Result<()> {
     })?;
     match made.into_iter().next() {
         None | Some(Ok(_) | Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code @ (Code::OperationTimedOut | Code::RequestTimedOut)))) => {
+            Err(Error::stop(format!("cannot reach kafka at {} (setting `brokers`): {code}", plan.brokers)))
+        }
         Some(Err((name, code))) => Err(Error::stop(format!("cannot create topic {name}: {code}"))),
     }
 }

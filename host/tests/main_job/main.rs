@@ -86,3 +86,34 @@ fn a_file_that_is_no_transform_is_refused_by_name() {
         assert!(text.contains("wrong.wasm") && text.contains("expected") && text.contains(found), "{text}");
     }
 }
+
+#[test]
+fn a_transform_may_print_anywhere() {
+    let house = House::new("prints");
+    house.send(&[Some(r#"{"event_type":"click"}"#); 5]);
+    let host = house.begin(support::guests(), &[("until-end", "true")]);
+    let done = host.ended(Duration::from_secs(60)).unwrap();
+    assert_eq!(done.rows["heard"], 5);
+}
+
+#[test]
+fn a_transform_that_keeps_failing_stops_the_host_and_loses_nothing() {
+    let house = House::new("boom");
+    house.send(&[Some(r#"{"event_type":"click"}"#), Some(r#"{"event_type":"boom"}"#)]);
+    let host = house.begin(support::guests(), &[("lanes", "1")]);
+    let error = host.ended(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), tidemill::Kind::Stop);
+    let text = error.to_string();
+    assert!(text.contains("chatty") && text.contains("partition 1") && text.contains("trapped"), "{text}");
+    // Nothing of the epoch is visible: all of it will be read again.
+    let visible = house.lake().join("raw/user_events_raw");
+    assert!(!visible.exists() || offsets(&house, "user_events_raw").len() < 2);
+}
+
+#[test]
+fn starting_at_the_latest_has_nothing_to_do() {
+    let house = House::new("latest");
+    house.send(&[Some(GOOD); 9]);
+    let host = house.begin(support::transforms(), &[("until-end", "true"), ("start", "latest")]);
+    assert_eq!(host.ended(Duration::from_secs(60)).unwrap().events, 0);
+}

@@ -25,14 +25,22 @@ pub(super) struct House {
 }
 
 /// The shipped transforms, built once for all tests.
-fn transforms() -> &'static Path {
+pub(super) fn transforms() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transforms");
-        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("transforms");
-        tidemill::cli::build::build(&crates, &out).unwrap();
-        out
-    })
+    BUILT.get_or_init(|| build("transforms"))
+}
+
+/// The guests that misbehave, likewise.
+pub(super) fn guests() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("tests/guests"))
+}
+
+fn build(crates: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(crates);
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crates);
+    tidemill::cli::build::build(&crates, &out).unwrap();
+    out
 }
 
 impl House {
@@ -58,7 +66,7 @@ impl House {
         producer.flush(Duration::from_secs(10)).unwrap();
     }
 
-    fn config(&self, transforms: &Path, until_end: bool) -> Config {
+    fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
         let lake = self.lake().display();
         let values = [
             ("brokers", self.broker.address()),
@@ -67,33 +75,34 @@ impl House {
             ("processed", format!("file://{lake}/processed")),
             ("transforms", transforms.display().to_string()),
             ("commit-interval", "200ms".into()),
-            ("until-end", until_end.to_string()),
         ];
-        let flags = Flags { values: values.into(), ..Flags::default() };
+        let mut values = std::collections::BTreeMap::from(values);
+        values.extend(settings.iter().map(|(key, value)| (*key, value.to_string())));
+        let flags = Flags { values, ..Flags::default() };
         Config::of(&Layers::only(&flags).unwrap()).unwrap()
     }
 
     /// Runs a host until what is in the topic now is committed.
     pub(super) fn run_until_end(&self) -> Snapshot {
-        let host = self.begin(true);
-        host.ended(Duration::from_secs(60)).unwrap()
+        self.begin(transforms(), &[("until-end", "true")]).ended(Duration::from_secs(60)).unwrap()
     }
 
     /// Runs a host until it is stopped.
     pub(super) fn start(&self) -> Host {
-        self.begin(false)
+        self.begin(transforms(), &[])
     }
 
     /// The error of a host with these transforms.
     pub(super) fn refusal(&self, transforms: &Path) -> Error {
-        match pipeline::graph(&self.config(transforms, true)) {
+        match pipeline::graph(&self.config(transforms, &[])) {
             Err(e) => e,
             Ok(_) => panic!("{} was accepted", transforms.display()),
         }
     }
 
-    fn begin(&self, until_end: bool) -> Host {
-        let config = self.config(transforms(), until_end);
+    /// Runs a host with these transforms and settings.
+    pub(super) fn begin(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Host {
+        let config = self.config(transforms, settings);
         let stats = Arc::new(Stats::default());
         let (stop, stopped) = watch::channel(false);
         let shared = stats.clone();
