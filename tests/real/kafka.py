@@ -20,10 +20,14 @@ PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL
+inter.broker.listener.name=PLAINTEXT
+ssl.keystore.location={keystore}
+ssl.keystore.password={password}
+ssl.key.password={password}
 log.dirs={data}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -38,19 +42,31 @@ log.retention.hours=-1
 """
 
 
+def certificate(folder):
+    """A key pair made on the spot: its store, the store's password, and the certificate as a client trusts it."""
+    store, password, trusted = folder / "broker.p12", uuid.uuid4().hex, folder / "broker.pem"
+    keytool = ["keytool", "-keystore", store, "-storetype", "PKCS12", "-storepass", password, "-alias", "broker"]
+    for action in (["-genkeypair", "-keyalg", "EC", "-validity", "2", "-dname", "CN=127.0.0.1", "-ext", "SAN=IP:127.0.0.1"],
+                   ["-exportcert", "-rfc", "-file", trusted]):
+        subprocess.run([*keytool, *action], check=True, timeout=60, capture_output=True)
+    return store, password, trusted
+
+
 class Kafka:
     def __init__(self, folder, jars):
-        self.data, self.port = folder / "data", free_port()
+        self.data, self.port, tls_port = folder / "data", free_port(), free_port()
         folder.mkdir(parents=True)
+        keystore, password, self.ca = certificate(folder)
         config = folder / "server.properties"
-        config.write_text(PROPERTIES.format(port=self.port, controller=free_port(), data=self.data, largest=LARGEST))
+        config.write_text(PROPERTIES.format(port=self.port, tls_port=tls_port, controller=free_port(), data=self.data,
+                                            largest=LARGEST, keystore=keystore, password=password))
         java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
                 f"-Dlog4j2.configurationFile={LOGGING}"]
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a")
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", config],
                        check=True, timeout=60, stdout=subprocess.DEVNULL)
         self.process = start_server("kafka", [*java, "kafka.Kafka", config], os.environ, folder, self.port)
-        self.brokers = f"127.0.0.1:{self.port}"
+        self.brokers, self.tls_brokers = f"127.0.0.1:{self.port}", f"127.0.0.1:{tls_port}"
         self.client = {"bootstrap.servers": self.brokers, "log_level": 2}
         self.admin = AdminClient(self.client)
 

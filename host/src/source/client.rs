@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{TopicPartitionList, util::Timeout};
 
@@ -88,8 +88,10 @@ pub(super) enum Rebalance {
 pub(super) struct Context {
     brokers: String,
     events: Mutex<VecDeque<Rebalance>>,
+    serving: AtomicBool,
     closing: AtomicBool,
     last: Mutex<Option<Instant>>,
+    reason: Mutex<Option<String>>,
 }
 
 /// The same complaint is made this often.
@@ -100,13 +102,25 @@ impl Context {
         Context {
             brokers: brokers.into(),
             events: Mutex::default(),
+            serving: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             last: Mutex::default(),
+            reason: Mutex::default(),
         }
     }
 
     pub(super) fn next(&self) -> Option<Rebalance> {
         self.events.lock().ok()?.pop_front()
+    }
+
+    /// From now on trouble is logged; before, who asks the brokers says it.
+    pub(super) fn serve(&self) {
+        self.serving.store(true, Ordering::SeqCst);
+    }
+
+    /// The last trouble that librdkafka told of.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.reason.lock().ok()?.take()
     }
 
     /// From now on a revocation is carried out in the callback: nobody serves the group any more.
@@ -122,6 +136,15 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // That all brokers are down says less than why each one is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown)
+            && let Ok(mut kept) = self.reason.lock()
+        {
+            *kept = Some(reason.into());
+        }
+        if !self.serving.load(Ordering::SeqCst) {
+            return;
+        }
         let Ok(mut last) = self.last.lock() else { return };
         if last.is_some_and(|at| at.elapsed() < COMPLAIN) {
             return tracing::debug!(target: "librdkafka", "{error}: {reason}");

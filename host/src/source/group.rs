@@ -54,6 +54,21 @@ impl Group {
         Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings) })
     }
 
+    /// The error of the first question, with what librdkafka knows of its reason.
+    fn silent(&self, error: &KafkaError) -> Error {
+        // Trouble waits in the queue until somebody polls, and nobody does yet.
+        for _ in 0..100 {
+            if self.consumer.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+        let error = self.unreachable(error);
+        match self.consumer.context().reason() {
+            Some(reason) => Error::new(error.kind(), format!("{error}: {reason}")),
+            None => error,
+        }
+    }
+
     fn unreachable(&self, error: &KafkaError) -> Error {
         // The topic may be missing while the brokers are fine: say which.
         match error.rdkafka_error_code() {
@@ -77,8 +92,7 @@ impl Group {
     /// The topic's partitions with their first and last offsets. Fails within seconds.
     pub fn ends(&self) -> Result<Ends> {
         let topic = &self.settings.topic;
-        let metadata =
-            self.consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| self.unreachable(&e))?;
+        let metadata = self.consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|e| self.silent(&e))?;
         let partitions: Vec<i32> = match metadata.topics().first() {
             Some(found) if found.error().is_none() => found.partitions().iter().map(|p| p.id()).collect(),
             _ => return Err(self.no_topic()),
@@ -137,6 +151,7 @@ impl Group {
 
     /// Joins the group and serves it until `stop`. Runs on a thread of its own.
     pub fn serve(&self, owner: &mut dyn Owner, stop: &AtomicBool) -> Result<()> {
+        self.consumer.context().serve();
         self.consumer
             .subscribe(&[&self.settings.topic])
             .map_err(|e| Error::stop(format!("cannot subscribe to {}: {e}", self.settings.topic)))?;

@@ -102,9 +102,8 @@ pub fn send(plan: &Plan, env: &Env, stop: &AtomicBool, mut progress: impl FnMut(
         .set("batch.size", "262144")
         .set("queue.buffering.max.messages", "500000")
         .set("message.timeout.ms", "30000");
-    for (name, value) in &plan.librdkafka {
-        config.set(name, value);
-    }
+    // Once more: they go before what stands here.
+    config.extend(plan.librdkafka.clone());
     let producer: ThreadedProducer<Deliveries> =
         config.create_with_context(Deliveries::default()).map_err(|e| wrong(&e))?;
     let mut generator = Generator::new(plan.seed, plan.bad);
@@ -164,6 +163,9 @@ fn pause(began: Instant, number: u64, rate: u64) -> bool {
 fn client(plan: &Plan) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &plan.brokers).set("client.id", "tidemill-produce");
+    for (name, value) in &plan.librdkafka {
+        config.set(name, value);
+    }
     config
 }
 

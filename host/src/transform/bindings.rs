@@ -11,7 +11,7 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
-pub(super) use tidemill::transform::{log, types};
+pub(super) use self::tidemill::transform::{log, types};
 
 /// What a component that speaks this contract exports, up to its version.
 pub(super) const EXPORT: &str = "tidemill:transform/api@";
