@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -56,14 +56,16 @@ impl Group {
 
     /// The error of the first question, with what librdkafka knows of its reason.
     fn silent(&self, error: &KafkaError) -> Error {
-        // Trouble waits in the queue until somebody polls, and nobody does yet.
-        for _ in 0..100 {
-            if self.consumer.poll(Duration::ZERO).is_none() {
-                break;
-            }
+        // Trouble waits in the queue, behind other events, until somebody polls, and nobody does yet.
+        let deadline = Instant::now() + Duration::from_millis(200);
+        let mut reason = None;
+        while reason.is_none() && Instant::now() < deadline {
+            // An error comes by way of the context; there are no messages before there are partitions.
+            let _ = self.consumer.poll(Duration::from_millis(10));
+            reason = self.consumer.context().reason();
         }
         let error = self.unreachable(error);
-        match self.consumer.context().reason() {
+        match reason {
             Some(reason) => Error::new(error.kind(), format!("{error}: {reason}")),
             None => error,
         }
