@@ -37,9 +37,7 @@ def test_the_demo_fills_a_lake(checkout, monkeypatch):
     print(demo.stdout)
 
     folder = checkout / "tidemill-demo"
-    zones = {path.parent for path in folder.rglob("*_raw") if path.is_dir()}, \
-            {path.parent for path in folder.rglob("user_events") if path.is_dir()}
-    lake = Lake(*(Folder(zone) for found in zones for zone in found))
+    lake = Lake(Folder(folder / "raw"), Folder(folder / "processed"))
     db = lake.open()
     raw, = db.sql("select count(*) from user_events_raw").fetchall()[0]
     good, = db.sql("select count(*) from user_events").fetchall()[0]
