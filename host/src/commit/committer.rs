@@ -1,5 +1,6 @@
 //! The committer: one task per host.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,10 @@ pub struct Committer {
     registrar: Registrar,
     up: mpsc::UnboundedReceiver<Up>,
     requests: mpsc::Receiver<Request>,
+    /// A lane asked for a commit while one was under way.
+    full: bool,
+    /// Offsets that the group has not taken yet.
+    owed: BTreeMap<i32, i64>,
 }
 
 /// A part whose files are finished.
@@ -67,14 +72,14 @@ struct Staged {
     lane: usize,
     spans: Vec<Span>,
     files: Vec<StagedFile>,
-    rejects: std::collections::BTreeMap<String, u64>,
+    rejects: BTreeMap<String, u64>,
 }
 
 impl Committer {
     /// A committer; lanes send to `up`, the rest of the host to `requests`.
     pub fn new(setup: Setup, up: mpsc::UnboundedReceiver<Up>, requests: mpsc::Receiver<Request>) -> Self {
         let registrar = Registrar::new(setup.catalog.clone(), setup.tables.clone());
-        Committer { setup, registrar, up, requests }
+        Committer { setup, registrar, up, requests, full: false, owed: BTreeMap::new() }
     }
 
     /// Commits every interval, and when a lane is full, until it is told to stop, the end is reached or
@@ -84,6 +89,9 @@ impl Committer {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tick.tick().await;
         loop {
+            if std::mem::take(&mut self.full) {
+                self.commit(vec![]).await?;
+            }
             tokio::select! {
                 biased;
                 request = self.requests.recv() => match request {
@@ -111,7 +119,12 @@ impl Committer {
 
     async fn release(&mut self, partitions: Vec<i32>, lost: bool) -> Result<()> {
         if !lost {
-            return self.commit(partitions).await;
+            self.commit(partitions.clone()).await?;
+        }
+        // From now on they are another member's, who must not be taken back.
+        self.owed.retain(|partition, _| !partitions.contains(partition));
+        if !lost {
+            return Ok(());
         }
         for lane in 0..self.setup.lanes.count() {
             self.setup.lanes.order(lane, Order::Lose(partitions.clone()));
@@ -143,6 +156,7 @@ impl Committer {
         while parts.len() < count {
             match self.up.recv().await {
                 Some(Up::Part(part)) => parts.push(part),
+                Some(Up::Full) => self.full = true,
                 Some(other) => self.other(other)?,
                 None => return Err(Error::stop("all lanes have ended; this is a bug")),
             }
@@ -167,21 +181,20 @@ impl Committer {
                 }
             }
         }
+        self.offsets(&done).await;
+        for part in &done {
+            self.setup.lanes.order(part.lane, Order::Verdict(Verdict::Committed));
+        }
+        self.tell(&done, started);
+        // Last, so that trouble with the catalog can neither hold up the data nor bring them twice.
         let files: Vec<StagedFile> = done.iter().flat_map(|p| p.files.iter().cloned()).collect();
         if let Err(e) = self.registrar.register(&files).await {
             if e.kind() != Kind::Retry {
                 return Err(e);
             }
-            tracing::warn!(
-                partitions = self.registrar.waiting(),
-                "not registered yet: {e}; retrying at the next commit"
-            );
+            let waiting = self.registrar.waiting();
+            tracing::warn!(partitions = waiting, "not registered yet: {e}; retrying at the next commit");
         }
-        self.offsets(&done).await?;
-        for part in &done {
-            self.setup.lanes.order(part.lane, Order::Verdict(Verdict::Committed));
-        }
-        self.tell(&done, started);
         Ok(())
     }
 
@@ -216,7 +229,7 @@ impl Committer {
     }
 
     fn abandon(&self, lane: usize, error: &Error) -> Result<()> {
-        if error.kind() == Kind::Stop {
+        if matches!(error.kind(), Kind::Stop | Kind::Usage) {
             return Err(Error::stop(error.to_string()));
         }
         self.setup.stats.abandoned();
@@ -225,27 +238,24 @@ impl Committer {
         Ok(())
     }
 
-    /// Commits offsets to the group. If the group has moved on, those events come again elsewhere.
-    async fn offsets(&self, done: &[Staged]) -> Result<()> {
-        let offsets: Vec<(i32, i64)> =
-            done.iter().flat_map(|p| &p.spans).map(|s| (s.partition, s.to)).collect();
+    /// Commits offsets to the group, those included that it did not take before.
+    async fn offsets(&mut self, done: &[Staged]) {
+        self.owed.extend(done.iter().flat_map(|p| &p.spans).map(|s| (s.partition, s.to)));
+        let offsets: Vec<(i32, i64)> = self.owed.iter().map(|(p, o)| (*p, *o)).collect();
         if offsets.is_empty() {
-            return Ok(());
+            return;
         }
         // In the middle of a rebalance the group may not take them for a moment.
         let deadline = Instant::now() + OFFSETS;
         loop {
             let (keeper, list) = (self.setup.offsets.clone(), offsets.clone());
             match blocking(move || keeper.commit(&list)).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.owed.clear(),
                 Err(e) if e.kind() == Kind::Retry && Instant::now() < deadline => {
                     tracing::debug!("{e}; retrying");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                Err(e) => {
-                    tracing::warn!(?offsets, "{e}; these events may be delivered again");
-                    return Ok(());
-                }
+                Err(e) => return tracing::warn!(?offsets, "{e}; offered again with the next commit"),
             }
         }
     }

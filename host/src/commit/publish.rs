@@ -63,19 +63,79 @@ impl Registrar {
         for file in files {
             self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
         }
+        let mut failure = None;
         for (name, hours) in std::mem::take(&mut self.waiting) {
             let Some(table) = self.tables.get(&name) else { continue };
-            let list: Vec<Hour> = hours.iter().copied().collect();
-            if let Err(e) = self.catalog.register(table, &list).await {
+            // After the first failure the rest only keeps waiting: an outage is not asked again and again.
+            if failure.is_none() {
+                let list: Vec<Hour> = hours.iter().copied().collect();
+                failure = self.catalog.register(table, &list).await.err();
+            }
+            if failure.is_some() {
                 self.waiting.insert(name, hours);
-                return Err(e);
             }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// How many partitions wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(BTreeSet::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::sink::Publish;
+    use crate::{Error, table};
+
+    /// A catalog that fails so often, then notes what it is told.
+    struct Flaky(Mutex<(u32, Vec<String>)>);
+
+    #[async_trait::async_trait]
+    impl Catalog for Flaky {
+        async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
+            Ok(())
+        }
+        async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+            let mut state = self.0.lock().unwrap();
+            if state.0 > 0 {
+                state.0 -= 1;
+                return Err(Error::retry("away"));
+            }
+            state.1.extend(hours.iter().map(|hour| format!("{} {hour}", table.table.name)));
+            Ok(())
+        }
+    }
+
+    fn file(table: &str) -> StagedFile {
+        StagedFile {
+            zone: table::Zone::Raw,
+            table: table.into(),
+            hour: Hour(0),
+            key: "k".into(),
+            rows: 1,
+            bytes: 1,
+            first: 0,
+            last: 0,
+            how: Publish::Rename { staging: "s".into() },
+        }
+    }
+
+    #[tokio::test]
+    async fn an_outage_forgets_no_partition_of_any_table() {
+        let catalog = Arc::new(Flaky(Mutex::new((1, vec![]))));
+        let tables = [table::raw("a"), table::raw("b"), table::rejected()];
+        let names: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
+        let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
+        let mut registrar = Registrar::new(catalog.clone(), specs.into());
+        let files: Vec<StagedFile> = names.iter().map(|name| file(name)).collect();
+        assert!(registrar.register(&files).await.is_err());
+        assert_eq!(registrar.waiting(), 3);
+        registrar.register(&[]).await.unwrap();
+        assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 3));
     }
 }

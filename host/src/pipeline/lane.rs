@@ -39,6 +39,12 @@ const LINGER: Duration = Duration::from_millis(50);
 const NAP: Duration = Duration::from_millis(10);
 /// An epoch is asked to end at so many events of a lane, whatever the interval.
 const EVENTS: u64 = 4_000_000;
+/// … or so many files: event times may be spread over any number of hours.
+const FILES: u32 = 2000;
+/// … or so many bytes of files.
+const BYTES: u64 = 1 << 30;
+/// Different reasons of an epoch that are told apart.
+const REASONS: usize = 1000;
 /// A transform that fails so often in a row, without a commit between, needs a person.
 const FAILURES: u32 = 5;
 
@@ -133,7 +139,8 @@ impl Lane {
 
     /// The epoch is as large as it may get: ask for a commit, once, and wait.
     fn full(&mut self) -> bool {
-        if self.state.events < EVENTS {
+        let room = self.writer.files() < FILES && self.writer.bytes() < BYTES;
+        if self.state.events < EVENTS && room {
             return false;
         }
         if !std::mem::replace(&mut self.state.asked, true) {
@@ -222,7 +229,7 @@ impl Lane {
         if self.state.failed.is_none()
             && let Err(e) = self.finish(&mut part)
         {
-            if e.kind() == Kind::Stop {
+            if matches!(e.kind(), Kind::Stop | Kind::Usage) {
                 return self.say(Up::Fatal(e));
             }
             // Nothing of it may become true.
@@ -314,6 +321,9 @@ impl Lane {
         self.state.faults += u32::from(error.kind() == Kind::Abandon);
         if self.state.faults >= FAILURES {
             let reason = format!("{error}; tried {FAILURES} times from the last commit");
+            // Nothing more is polled into the half-written epoch while the host ends.
+            let again = Instant::now() + Duration::from_secs(3600);
+            self.state.failed = Some(Failure { error, again });
             return self.say(Up::Fatal(Error::stop(reason)));
         }
         let pause = Duration::from_millis(200) * 2u32.pow(self.state.failures.min(5));
@@ -359,9 +369,11 @@ fn stored(error: Error) -> Error {
 
 fn count(counts: &mut BTreeMap<String, u64>, rejects: &[Reject]) {
     for reject in rejects {
-        match counts.get_mut(&*reject.reason) {
+        let known = counts.len() < REASONS || counts.contains_key(&*reject.reason);
+        let reason = if known { &*reject.reason } else { "other reasons" };
+        match counts.get_mut(reason) {
             Some(count) => *count += 1,
-            None => drop(counts.insert(reject.reason.to_string(), 1)),
+            None => drop(counts.insert(reason.into(), 1)),
         }
     }
 }

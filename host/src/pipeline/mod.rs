@@ -14,6 +14,7 @@ mod lane;
 mod own;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -23,7 +24,7 @@ use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{Catalog, Glue, Local, NoCatalog, TableSpec};
-use crate::commit::{Committer, Lanes, Offsets, Order, Request, Setup};
+use crate::commit::{Committer, Lanes, Offsets, Order, Request, Setup, Up};
 use crate::config::{CatalogKind, Config};
 use crate::decode::Decoder;
 use crate::env::Env;
@@ -69,7 +70,10 @@ pub async fn run(
     stats: Arc<Stats>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let graph = Arc::new(loaded(config).await?);
+    let graph = tokio::select! {
+        graph = loaded(config) => Arc::new(graph?),
+        () = stopped(&mut stop) => return Ok(()),
+    };
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
     let (stores, catalog) = lake(config, &keys, &env).await?;
@@ -271,7 +275,7 @@ impl Parts<'_> {
     fn lanes(
         &self,
         config: &Config,
-        up: &mpsc::UnboundedSender<crate::commit::Up>,
+        up: &mpsc::UnboundedSender<Up>,
     ) -> Result<(Arc<Doors>, Vec<thread::JoinHandle<()>>)> {
         let (mut doors, mut threads) = (Vec::new(), Vec::new());
         for number in 0..config.lanes {
@@ -300,7 +304,11 @@ impl Parts<'_> {
             let runtime = tokio::runtime::Handle::current();
             threads.push(spawn(&format!("lane-{number}"), move || {
                 let _within = runtime.enter();
-                lane.run();
+                let (up, number) = (lane.up.clone(), lane.number);
+                // The committer waits for every lane: one that dies must say so.
+                if std::panic::catch_unwind(AssertUnwindSafe(|| lane.run())).is_err() {
+                    let _ = up.send(Up::Fatal(Error::stop(format!("lane {number} panicked; this is a bug"))));
+                }
             })?);
             doors.push(door);
         }

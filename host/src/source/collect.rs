@@ -1,5 +1,6 @@
 //! Collects the messages of one partition into batches.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,7 +69,7 @@ impl Collector {
 
     /// Whether there is as much as fits a batch.
     pub fn full(&self) -> bool {
-        self.offset.len() >= ROWS || self.value.data.len() + self.key.data.len() >= BYTES
+        self.offset.len() >= ROWS || self.value.data.len() + self.key.data.len() + self.headers.bytes >= BYTES
     }
 
     /// When the first event of the batch came; none: there is none.
@@ -172,6 +173,8 @@ struct HeaderColumn {
     ends: Vec<i32>,
     names: Vec<String>,
     values: Vec<Option<Vec<u8>>>,
+    /// What names and values take.
+    bytes: usize,
 }
 
 impl HeaderColumn {
@@ -181,10 +184,16 @@ impl HeaderColumn {
             return;
         }
         for at in 0..count {
-            if let Some(header) = headers.and_then(|h| h.try_get(at)) {
-                self.names.push(header.key.into());
-                self.values.push(header.value.map(<[u8]>::to_vec));
-            }
+            // The binding panics at a name that is not UTF-8; such a header keeps its place without name.
+            let header = catch_unwind(AssertUnwindSafe(|| headers.and_then(|h| h.try_get(at))));
+            let (name, value) = match header {
+                Ok(Some(header)) => (header.key, header.value),
+                Ok(None) => continue,
+                Err(_) => ("", None),
+            };
+            self.bytes += name.len() + value.map_or(0, <[u8]>::len) + 48;
+            self.names.push(name.into());
+            self.values.push(value.map(<[u8]>::to_vec));
         }
         self.ends.resize(rows - 1, *self.ends.last().unwrap_or(&0));
         self.ends.push(i32::try_from(self.names.len()).unwrap_or(i32::MAX));
@@ -194,6 +203,7 @@ impl HeaderColumn {
         if self.names.is_empty() {
             return no_headers(rows);
         }
+        self.bytes = 0;
         let mut offsets = vec![0];
         offsets.append(&mut self.ends);
         let names: ArrayRef = Arc::new(StringArray::from(std::mem::take(&mut self.names)));

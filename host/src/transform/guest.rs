@@ -83,7 +83,7 @@ fn cut(message: &str) -> String {
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    message[..end].trim_end().chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    message[..end].trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 struct Still;

@@ -2,9 +2,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    UInt32Array,
 };
 use arrow::compute;
 use arrow::datatypes::DataType;
@@ -103,17 +105,20 @@ impl Runner {
         for (at, node) in graph.nodes.iter().enumerate() {
             self.drain(at, &mut work)?;
             // Bounded: a transform that always has more would hold up the commit for ever.
-            for round in 0.. {
+            let limits = &node.component.loaded.sidecar.limits;
+            let (begun, mut rows) = (Instant::now(), 0);
+            loop {
                 let flushed = self.instances[at].flush(&node.component.spec, watermark);
                 let (emissions, more) = flushed.map_err(|e| fault(node, self.partition, &e))?;
                 for (output, emission) in emissions {
+                    rows += emission.count;
                     work.fresh(at, output, emission).map_err(|e| fault(node, self.partition, &e))?;
                 }
                 if !more {
                     break;
                 }
-                if round == FLUSHES {
-                    let e = format!("it still has more to flush after {FLUSHES} calls");
+                if rows > FLUSHED || begun.elapsed() > limits.call * 10 {
+                    let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
                     return Err(fault(node, self.partition, &e));
                 }
             }
@@ -172,8 +177,8 @@ impl Runner {
     }
 }
 
-/// Calls of `flush` at one commit.
-const FLUSHES: usize = 10_000;
+/// Rows that a transform may flush at one commit.
+const FLUSHED: usize = 1_000_000;
 
 fn fault(node: &Node, partition: i32, what: &str) -> Error {
     let name = &node.component.spec.name;
@@ -234,13 +239,32 @@ impl Given<'_> {
 
 /// The values of the events that became rows.
 fn of_rows(all: ArrayRef, rows: &[u32]) -> ArrayRef {
-    if rows.len() == all.len() { all } else { pick(&all, rows) }
+    if rows.len() == all.len() {
+        return all;
+    }
+    // Each row at most once: no more than there is.
+    compute::take(&all, &UInt32Array::from(rows.to_vec()), None).expect("rows are indices of the batch")
 }
 
-/// Values by index. Indices have been checked.
-fn pick(values: &ArrayRef, rows: &[u32]) -> ArrayRef {
-    let indices = UInt32Array::from(rows.to_vec());
-    compute::take(values, &indices, None).expect("indices are in range and the type is a plain one")
+/// Values by index. A row may be picked many times, so what that makes is bounded.
+fn pick(values: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, String> {
+    let bytes: usize = match values.data_type() {
+        DataType::Utf8 => lengths(values.as_string::<i32>().offsets(), rows),
+        DataType::Binary => lengths(values.as_binary::<i32>().offsets(), rows),
+        _ => 0,
+    };
+    if bytes > PICKED {
+        return Err(format!("its repeated rows copy {bytes} bytes of one column; {PICKED} are the most"));
+    }
+    compute::take(values, &UInt32Array::from(rows.to_vec()), None).map_err(|e| e.to_string())
+}
+
+/// Bytes that one copied column may take.
+const PICKED: usize = 256 << 20;
+
+fn lengths(offsets: &[i32], rows: &[u32]) -> usize {
+    let length = |row: usize| usize::try_from(offsets[row + 1] - offsets[row]).unwrap_or_default();
+    rows.iter().map(|row| length(*row as usize)).sum()
 }
 
 fn metadata(delivered: &Delivered, metadata: Metadata) -> ArrayRef {
@@ -305,8 +329,8 @@ impl<'a> Work<'a> {
             let whole = picked.len() == rows && picked.iter().enumerate().all(|(i, p)| i == *p as usize);
             let columns = columns(plan, emission.columns, |source| {
                 let column = given.column(source).slice(start, rows);
-                if whole { column } else { pick(&column, &picked) }
-            });
+                if whole { Ok(column) } else { pick(&column, &picked) }
+            })?;
             let (columns, picked, missing) = self.without_nulls(plan, columns, picked)?;
             for (column, refused) in missing {
                 counts.emitted = counts.emitted.saturating_sub(refused.len() as u64);
@@ -351,7 +375,7 @@ impl<'a> Work<'a> {
     /// Takes rows that stem from no single event.
     fn fresh(&mut self, at: usize, output: usize, emission: Emission) -> Result<(), String> {
         let plan = &self.graph.nodes[at].outputs[output];
-        let columns = columns(plan, emission.columns, |_| unreachable!("fresh rows copy nothing"));
+        let columns = columns(plan, emission.columns, |_| unreachable!("fresh rows copy nothing"))?;
         self.emit(at, output, columns, None)
     }
 
@@ -378,7 +402,7 @@ impl<'a> Work<'a> {
                 };
                 let offset: ArrayRef = Arc::new(self.delivered.offset.clone());
                 columns.push(Arc::new(Int32Array::from(vec![self.delivered.partition; origin.len()])));
-                columns.push(pick(&offset, origin));
+                columns.push(pick(&offset, origin)?);
             }
             let batch = RecordBatch::try_new(table.schema.clone(), columns).map_err(|e| e.to_string())?;
             self.outcome.rows.push(Rows { table: table.clone(), batch });
@@ -410,13 +434,17 @@ impl<'a> Work<'a> {
 }
 
 /// The columns of an output in their order: computed ones as they came, copied ones from their source.
-fn columns(plan: &Plan, computed: Vec<ArrayRef>, mut copy: impl FnMut(&Source) -> ArrayRef) -> Vec<ArrayRef> {
+fn columns(
+    plan: &Plan,
+    computed: Vec<ArrayRef>,
+    mut copy: impl FnMut(&Source) -> Result<ArrayRef, String>,
+) -> Result<Vec<ArrayRef>, String> {
     let mut computed = computed.into_iter();
     plan.copied
         .iter()
         .map(|copied| match copied {
             Some(source) => copy(source),
-            None => computed.next().expect("one computed column each: checked with the outcome"),
+            None => Ok(computed.next().expect("one computed column each: checked with the outcome")),
         })
         .collect()
 }
