@@ -1,5 +1,5 @@
-//! Makes epochs true: gathers what the lanes have staged, publishes it, tells the catalog, commits the
-//! offsets, and lets the lanes know.
+//! Makes epochs true: gathers what the lanes have staged, publishes it, commits the offsets, lets the
+//! lanes know, and tells the catalog.
 //!
 //! An **epoch** is everything a lane did between two commits. At a *barrier* each lane finishes its
 //! epoch and sends it up as a [`Part`]; the [`Committer`] makes the parts true and answers each with a
