@@ -1,7 +1,8 @@
 //! The one place from which the host takes time and randomness, so that a simulation can own both.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
@@ -15,6 +16,10 @@ pub trait World: Send + Sync {
     fn now(&self) -> Micros;
     /// An identifier that nobody else makes: 32 lower-case hexadecimal digits that sort by time.
     fn fresh_id(&self) -> String;
+    /// Waits. By default on tokio's clock.
+    fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(time))
+    }
 }
 
 /// A shared [`World`].

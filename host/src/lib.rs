@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! source ──> decode ──> transform ──> sink ──> commit ──> catalog
-//! lanes      columns    rows,         staged   publish,   tables and
-//!                       rejects       Parquet  offsets    partitions
+//! lanes      columns    rows,         staged   record,    tables and
+//!                       rejects       Parquet  publish    partitions
 //! ```
 //!
 //! The types that stages hand to each other are in [`batch`]; [`pipeline`] is the only module that
@@ -19,6 +19,7 @@ pub mod config;
 pub mod decode;
 pub mod env;
 pub mod error;
+mod failpoint;
 pub mod observe;
 pub mod pipeline;
 pub mod sink;

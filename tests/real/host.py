@@ -9,6 +9,13 @@ from s3 import REGION
 BINARY = Path(os.environ["TIDEMILL_BIN"])
 
 
+def failing():
+    """The binary that kills itself where it is told to. A test that needs it fails without it: no fault goes untested."""
+    path = os.environ.get("TIDEMILL_FAILPOINT_BIN")
+    assert path, "TIDEMILL_FAILPOINT_BIN is not set: it names a tidemill built with the cargo feature `failpoints`"
+    return Path(path)
+
+
 class Tidemill:
     """Starts the binary. Its environment holds nothing that a test does not say, so no setting of the machine leaks in."""
 
@@ -26,21 +33,22 @@ class Tidemill:
         }
         self.started = 0
 
-    def __call__(self, command, *arguments, **env):
+    def __call__(self, command, *arguments, binary=BINARY, **env):
         """Starts `tidemill COMMAND ARGUMENTS` and returns at once."""
         self.started += 1
         name = f"tidemill-{command}-{self.started}"
-        return Process(name, [BINARY, command, *arguments], {**self.env, **env}, self.folder / name)
+        return Process(name, [binary, command, *arguments], {**self.env, **env}, self.folder / name)
 
     def produce(self, topic, count, rate=0, **env):
         """Starts the generator with the suite's usual share of bad events."""
         return self("produce", "--brokers", self.kafka.brokers, "--topic", topic, "--count", count,
                     "--bad", "0.01", "--seed", "7", "--rate", rate, **env)
 
-    def run(self, topic, group, lake, *arguments, env={}):
-        """Starts a host that commits each second."""
+    def run(self, topic, group, lake, *arguments, interval="1s", failpoint=None, env={}):
+        """Starts a host that commits each second. With a failpoint, NAME or NAME:N, it dies there the Nth time."""
+        how = {"binary": failing(), "TIDEMILL_FAILPOINT": failpoint} if failpoint else {}
         return self("run", "--brokers", self.kafka.brokers, "--topic", topic, "--group", group, *lake.arguments(),
-                    "--transforms", self.transforms, "--commit-interval", "1s", *arguments, **env)
+                    "--transforms", self.transforms, "--commit-interval", interval, *arguments, **how, **env)
 
 
 def cost(process):

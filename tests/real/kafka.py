@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import ConsumerGroupState, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from process import free_port, start_server
+from process import free_port, start_server, until
 
 LOGGING = Path(__file__).with_name("log4j2.properties")
 LARGEST = 20_000_000  # bytes of one message
@@ -60,21 +60,43 @@ class Kafka:
         config = folder / "server.properties"
         config.write_text(PROPERTIES.format(port=self.port, tls_port=tls_port, controller=free_port(), data=self.data,
                                             largest=LARGEST, keystore=keystore, password=password))
+        self.folder, self.starts = folder, 0
         java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
                 f"-Dlog4j2.configurationFile={LOGGING}"]
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a")
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", config],
                        check=True, timeout=60, stdout=subprocess.DEVNULL)
-        self.process = start_server("kafka", [*java, "kafka.Kafka", config], os.environ, folder, self.port)
+        self.command = [*java, "kafka.Kafka", config]
+        self._start()
         self.brokers, self.tls_brokers = f"127.0.0.1:{self.port}", f"127.0.0.1:{tls_port}"
         self.client = {"bootstrap.servers": self.brokers, "log_level": 2}
         self.admin = AdminClient(self.client)
+
+    def _start(self):
+        self.starts += 1
+        self.process = start_server("kafka", self.command, os.environ, self.folder / f"start-{self.starts}", self.port)
+
+    def restart(self):
+        """SIGTERM, and the same broker again: same data, same ports."""
+        self.process.stop(60)
+        self._start()
 
     def create(self, topic, partitions=3, **config):
         self.admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
 
     def producer(self, **config):
         return Producer({**self.client, "acks": "all", "linger.ms": 50, **config})
+
+    def delete(self, topic):
+        """Deletes a topic and waits until nobody can see it."""
+        self.admin.delete_topics([topic])[topic].result(30)
+        until(lambda: topic not in self.admin.list_topics(timeout=10).topics, 30, f"topic {topic} is gone")
+
+    def delete_before(self, topic, partition, offset):
+        """Deletes the events of a partition before that offset, as its retention would."""
+        wanted = TopicPartition(topic, partition, offset)
+        for future in self.admin.delete_records([wanted]).values():
+            assert future.result(30).low_watermark == offset
 
     def ends(self, topic):
         """{partition: end offset}"""
@@ -107,6 +129,12 @@ class Kafka:
         if described.state != ConsumerGroupState.STABLE:
             return {}
         return {m.member_id: {t.partition for t in m.assignment.topic_partitions} for m in described.members}
+
+    def clients(self, group):
+        """{client id: (instance id, partitions)} of all members, whatever the group is doing just now."""
+        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        return {m.client_id: (m.group_instance_id, {t.partition for t in m.assignment.topic_partitions})
+                for m in described.members}
 
     def left(self, group):
         """Whether nobody is in the group any more."""

@@ -1,20 +1,43 @@
-"""Partitions that go to another host and come back, while events stream in."""
+"""Partitions that go to another host and come back, while events stream in; and those that need not go."""
 
+import re
+from collections import Counter
+from datetime import datetime
+from itertools import pairwise
+
+from pipeline import Pipeline
 from process import until
 
 COUNT = 90_000
+GAP = 5  # seconds that a partition which stays may wait for a commit
+
+
+def rows(pipeline):
+    """Rows of the raw zone by partition."""
+    return Counter(p for p, _ in pipeline.lake.offsets(pipeline.raw, "partition", "offset"))
+
+
+def commits(pipeline, partition):
+    """When a partition went ahead, as seconds."""
+    times = [(a["partition"], r["time"]) for r in pipeline.log() for a in r["partitions"] if a["to"] > a["from"]]
+    return [datetime.fromisoformat(time).timestamp() for p, time in times if p == partition]
 
 
 def test_partitions_come_back(tidemill, kafka, disk, name):
     kafka.create(name)
     produce = tidemill.produce(name, COUNT, rate=6_000)
-    arguments = [name, name, disk, "--catalog", "local"]
-    first = tidemill.run(*arguments)
-    until(lambda: disk.count(f"{name.replace('-', '_')}_raw"), 30, "the first host wrote rows", alive=[first])
+    pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
+    first = pipeline.run("-X", "client.id=first")
+    until(lambda: disk.count(pipeline.raw), 30, "the first host wrote rows", alive=[first])
 
-    second = tidemill.run(*arguments)
+    before = rows(pipeline)
+    second = pipeline.run("-X", "client.id=second")
     shared = until(lambda: len(m := kafka.members(name)) == 2 and all(m.values()) and m, 30, "two hosts share the topic",
                    alive=[first, second])
+    stay = kafka.clients(name)["first"][1]
+    meanwhile = rows(pipeline)
+    assert stay and all(meanwhile[p] > before[p] for p in stay), f"{stay} stood still: {before}, then {meanwhile}"
+    until(lambda: sum(rows(pipeline).values()) > sum(meanwhile.values()), 30, "two hosts commit", alive=[first, second])
     assert produce.alive(), "the partitions were to move under way"
     assert second.stop(15) == 0
     until(lambda: sorted(map(len, kafka.members(name).values())) == [3], 30, "the first host has all of them again",
@@ -23,11 +46,53 @@ def test_partitions_come_back(tidemill, kafka, disk, name):
     print(f"shared as {sorted(map(len, shared.values()))}, then all three with the first again")
 
     assert produce.wait(60) == 0
-    until(lambda: disk.count(f"{name.replace('-', '_')}_raw") >= COUNT, 60, "all events are in the raw zone", alive=[first])
+    until(lambda: disk.count(pipeline.raw) >= COUNT, 60, "all events are in the raw zone", alive=[first])
     assert first.stop(15) == 0
-    raw = disk.offsets(f"{name.replace('-', '_')}_raw", "partition", "offset")
+    raw = disk.offsets(pipeline.raw, "partition", "offset")
     assert sorted(raw) == sorted((p, o) for p, end in kafka.ends(name).items() for o in range(end)), "lost or twice"
     good, rejected = disk.offsets("user_events"), disk.rejected()
     assert len(good) + len(rejected) == COUNT and len(set(good)) == len(good)
     minutes, = disk.open().sql("select sum(events) from user_activity_per_minute").fetchall()[0]
     assert minutes == len(good)
+    pipeline.proven()
+
+    longest = {p: max(b - a for a, b in pairwise(commits(pipeline, p))) for p in kafka.ends(name)}
+    print("longest time between two commits: " + ", ".join(
+        f"partition {p}{' (stayed)' if p in stay else ''} {gap:.2f} s" for p, gap in longest.items()))
+    assert all(longest[p] < GAP for p in stay)
+
+
+def test_a_named_host_gets_its_partitions_back(tidemill, kafka, disk, name):
+    kafka.create(name)
+    produce = tidemill.produce(name, 0, rate=3_000)
+    pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
+    start = lambda instance: pipeline.run("--instance", instance, "-X", "session.timeout.ms=20000",
+                                          "-X", f"client.id={instance}")
+    moved = lambda host: len(re.findall("partitions (?:assigned|revoked)", host.stderr))
+    a, b = start("a"), start("b")
+    shared = until(lambda: len(m := kafka.members(name)) == 2 and all(m.values()) and kafka.clients(name), 30,
+                   "two hosts share the topic", alive=[a, b])
+    assert {c: instance for c, (instance, _) in shared.items()} == {"a": "a", "b": "b"}
+    before = rows(pipeline)
+    until(lambda: all(n > before[p] for p, n in rows(pipeline).items()) and len(rows(pipeline)) == 3, 30,
+          "every partition flows", every=0.2, alive=[a, b])
+    moves = moved(b)
+    assert moves, "the other host was to say what it was assigned"
+
+    assert a.stop(15) == 0
+    stopped = rows(pipeline)
+    again = start("a")
+    mine = shared["a"][1]
+    until(lambda: (now := rows(pipeline)) and all(now[p] > stopped[p] for p in mine), 15, "its partitions flow again",
+          every=0.2, alive=[again, b])
+    assert kafka.clients(name) == shared, "each host was to have what it had before"
+    assert moved(b) == moves, "the other host was not to notice"
+
+    assert produce.stop(30) == 0
+    ends = kafka.ends(name)
+    until(lambda: disk.count(pipeline.raw) >= sum(ends.values()), 30, "all events are in the raw zone", alive=[again, b])
+    assert [host.stop(15) for host in (again, b)] == [0, 0]
+    longest = max(y - x for p in mine for x, y in pairwise(commits(pipeline, p)))
+    print(f"{sorted(mine)} waited {longest:.2f} s for their host to come back")
+    print(pipeline.exact(ends))
+    pipeline.proven()

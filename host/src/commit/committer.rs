@@ -1,22 +1,27 @@
-//! The committer: one task per host.
+//! The committer: one task per host. It takes partitions over, and makes the lanes' parts true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use super::publish::{Registrar, publish};
-use super::{Lanes, Offsets, Order, Part, Until, Up, Verdict, until};
-use crate::batch::Span;
+use super::record::{Record, StateRef, Topic};
+use super::registrar::Registrar;
+use super::stage::{self, Staged};
+use super::{Base, Lanes, Log, Offsets, Order, Outcome, Part, PartitionKey, Policy, Until, Up, Verdict};
 use crate::catalog::{Catalog, TableSpec};
 use crate::env::Env;
+use crate::failpoint::failpoint;
 use crate::observe::{Commit, Stats};
-use crate::sink::{StagedFile, Stores};
+use crate::sink::Stores;
 use crate::{Error, Kind, Result};
 
 /// What the rest of the host asks of the committer.
 pub enum Request {
+    /// These partitions are ours now.
+    Take(Taken),
     /// These partitions go to another member: commit first, or, if they are lost, drop.
     Release {
         /// The partitions.
@@ -30,17 +35,31 @@ pub enum Request {
     Stop,
 }
 
+/// Partitions that this host takes over.
+pub struct Taken {
+    /// The partitions.
+    pub partitions: Vec<i32>,
+    /// Told where each goes on.
+    pub bases: oneshot::Sender<Result<Vec<Base>>>,
+}
+
 /// What a committer works with.
 pub struct Setup {
     /// The zones.
     pub stores: Stores,
+    /// The log, read to its tail.
+    pub log: Log,
+    /// The topic.
+    pub topic: Topic,
+    /// Where partitions begin that the log does not know, and what to do about offsets that are gone.
+    pub policy: Policy,
     /// The catalog.
     pub catalog: Arc<dyn Catalog>,
     /// All tables, with their locations.
     pub tables: Vec<TableSpec>,
     /// The way down to the lanes.
     pub lanes: Arc<dyn Lanes>,
-    /// The group's offsets.
+    /// The brokers.
     pub offsets: Arc<dyn Offsets>,
     /// What is told to the outside.
     pub stats: Arc<Stats>,
@@ -52,8 +71,12 @@ pub struct Setup {
     pub until: Until,
 }
 
-/// How long offsets are offered to the group.
-const OFFSETS: Duration = Duration::from_secs(5);
+/// A lane that does not finish its epoch within this (or two intervals) is left out of the record.
+const BARRIER: Duration = Duration::from_secs(10);
+/// How often a host without work looks for what others left unpublished (rule F4).
+const IDLE: Duration = Duration::from_secs(10);
+/// How long the end waits for the group to take the last offsets.
+const OFFSETS: Duration = Duration::from_secs(2);
 
 /// Makes the lanes' parts true, one commit at a time.
 pub struct Committer {
@@ -61,25 +84,39 @@ pub struct Committer {
     registrar: Registrar,
     up: mpsc::UnboundedReceiver<Up>,
     requests: mpsc::Receiver<Request>,
+    /// The partitions of this host.
+    mine: BTreeSet<i32>,
+    /// Lanes that were asked for a part and have not sent it.
+    asked: Vec<bool>,
     /// A lane asked for a commit while one was under way.
     full: bool,
-    /// Offsets that the group has not taken yet.
-    owed: BTreeMap<i32, i64>,
-}
-
-/// A part whose files are finished.
-struct Staged {
-    lane: usize,
-    spans: Vec<Span>,
-    files: Vec<StagedFile>,
-    rejects: BTreeMap<String, u64>,
+    /// Partitions whose offsets are gone.
+    gone: BTreeSet<i32>,
+    /// States by partition: of the last record, and of the one before.
+    states: BTreeMap<i32, [Vec<StateRef>; 2]>,
+    /// Offsets on their way to the group.
+    telling: Option<JoinHandle<()>>,
+    looked: Instant,
 }
 
 impl Committer {
     /// A committer; lanes send to `up`, the rest of the host to `requests`.
     pub fn new(setup: Setup, up: mpsc::UnboundedReceiver<Up>, requests: mpsc::Receiver<Request>) -> Self {
         let registrar = Registrar::new(setup.catalog.clone(), setup.tables.clone());
-        Committer { setup, registrar, up, requests, full: false, owed: BTreeMap::new() }
+        let asked = vec![false; setup.lanes.count()];
+        Committer {
+            setup,
+            registrar,
+            up,
+            requests,
+            mine: BTreeSet::new(),
+            asked,
+            full: false,
+            gone: BTreeSet::new(),
+            states: BTreeMap::new(),
+            telling: None,
+            looked: Instant::now(),
+        }
     }
 
     /// Commits every interval, and when a lane is full, until it is told to stop, the end is reached or
@@ -90,207 +127,318 @@ impl Committer {
         tick.tick().await;
         loop {
             if std::mem::take(&mut self.full) {
-                self.commit(vec![]).await?;
+                self.commit(&[]).await?;
+            }
+            if !self.gone.is_empty() {
+                self.skip_gone().await?;
             }
             tokio::select! {
                 biased;
                 request = self.requests.recv() => match request {
+                    Some(Request::Take(Taken { partitions, bases })) => {
+                        let taken = self.take(&partitions).await;
+                        // Whoever asked may have given up waiting, here and below.
+                        let _ = bases.send(taken);
+                    }
                     Some(Request::Release { partitions, lost, done }) => {
-                        self.release(partitions, lost).await?;
-                        // Whoever asked may have given up waiting.
+                        self.release(&partitions, lost).await?;
                         let _ = done.send(());
                     }
-                    Some(Request::Stop) | None => return self.commit(vec![]).await,
+                    Some(Request::Stop) | None => {
+                        self.commit(&[]).await?;
+                        return self.end().await;
+                    }
                 },
                 up = self.up.recv() => match up {
-                    Some(Up::Full) => self.commit(vec![]).await?,
+                    Some(Up::Part(part)) => self.make_true(vec![part]).await?,
                     Some(other) => self.other(other)?,
                     None => return Err(Error::stop("all lanes have ended; this is a bug")),
                 },
                 _ = tick.tick() => {
-                    self.commit(vec![]).await?;
+                    if !self.commit(&[]).await? {
+                        self.look_around().await?;
+                    }
                     if self.reached().await? {
-                        return Ok(());
+                        return self.end().await;
                     }
                 }
             }
         }
     }
 
-    async fn release(&mut self, partitions: Vec<i32>, lost: bool) -> Result<()> {
-        if !lost {
-            self.commit(partitions.clone()).await?;
+    /// Finds where partitions go on, and finishes what others have left of them.
+    async fn take(&mut self, partitions: &[i32]) -> Result<Vec<Base>> {
+        let keeper = self.setup.offsets.clone();
+        let ends = blocking(move || keeper.ends()).await?;
+        let Setup { log, topic, policy, .. } = &mut self.setup;
+        let bases = log.take(topic, partitions, &ends, *policy).await?;
+        for partition in partitions {
+            if let Some((record, _)) = log.view().partition(topic, *partition) {
+                self.registrar.inherit(record);
+            }
+            self.states.insert(*partition, [states(log.view().partition(topic, *partition)), vec![]]);
         }
-        // From now on they are another member's, who must not be taken back.
-        self.owed.retain(|partition, _| !partitions.contains(partition));
+        self.mine.extend(partitions);
+        Ok(bases)
+    }
+
+    async fn release(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
         if !lost {
-            return Ok(());
+            self.commit(partitions).await?;
         }
+        self.mine.retain(|partition| !partitions.contains(partition));
+        // A lane that was left out of the barrier has not heard of it.
         for lane in 0..self.setup.lanes.count() {
-            self.setup.lanes.order(lane, Order::Lose(partitions.clone()));
+            if lost || self.asked[lane] {
+                self.setup.lanes.order(lane, Order::Lose(partitions.to_vec()));
+            }
         }
         Ok(())
     }
 
     /// Whatever a lane says that is no part.
-    fn other(&self, up: Up) -> Result<()> {
+    fn other(&mut self, up: Up) -> Result<()> {
         match up {
             Up::Abandoned { lane, error } => {
                 self.setup.stats.abandoned();
                 tracing::warn!(lane, "going back to the last commit: {error}");
-                Ok(())
             }
-            Up::Fatal(error) => Err(error),
-            Up::Part(_) | Up::Full => Ok(()),
-        }
-    }
-
-    /// One commit: a barrier, the lanes' parts, their verdicts.
-    async fn commit(&mut self, release: Vec<i32>) -> Result<()> {
-        let started = Instant::now();
-        let count = self.setup.lanes.count();
-        for lane in 0..count {
-            self.setup.lanes.order(lane, Order::Barrier { release: release.clone() });
-        }
-        let mut parts: Vec<Part> = Vec::with_capacity(count);
-        while parts.len() < count {
-            match self.up.recv().await {
-                Some(Up::Part(part)) => parts.push(part),
-                Some(Up::Full) => self.full = true,
-                Some(other) => self.other(other)?,
-                None => return Err(Error::stop("all lanes have ended; this is a bug")),
-            }
-        }
-        let mut staged = Vec::new();
-        for part in parts {
-            let lane = part.lane;
-            match self.stage(part).await {
-                Ok(part) => staged.push(part),
-                Err(e) => self.abandon(lane, &e)?,
-            }
-        }
-        // Here the record will be written: one object that names all of it. Until then the offsets
-        // below are the truth, and what is published above them may be published again.
-        let mut done = Vec::new();
-        for part in staged {
-            match publish(&self.setup.stores, &part.files).await {
-                Ok(()) => done.push(part),
-                Err(e) => {
-                    self.discard(&part.files).await;
-                    self.abandon(part.lane, &e)?;
-                }
-            }
-        }
-        self.offsets(&done).await;
-        for part in &done {
-            self.setup.lanes.order(part.lane, Order::Verdict(Verdict::Committed));
-        }
-        self.tell(&done, started);
-        // Last, so that trouble with the catalog can neither hold up the data nor bring them twice.
-        let files: Vec<StagedFile> = done.iter().flat_map(|p| p.files.iter().cloned()).collect();
-        if let Err(e) = self.registrar.register(&files).await {
-            if e.kind() != Kind::Retry {
-                return Err(e);
-            }
-            let waiting = self.registrar.waiting();
-            tracing::warn!(partitions = waiting, "not registered yet: {e}; retrying at the next commit");
+            Up::Gone { partition } => drop(self.gone.insert(partition)),
+            Up::Full => self.full = true,
+            Up::Fatal(error) => return Err(error),
+            Up::Part(_) => {}
         }
         Ok(())
     }
 
-    /// Waits for a part's files to be finished. If one fails, the others are dropped.
-    async fn stage(&self, part: Part) -> Result<Staged> {
-        let staged = futures::future::join_all(part.files.into_iter().map(|f| f.staged())).await;
-        let (mut files, mut failure) = (Vec::with_capacity(staged.len()), None);
-        for file in staged {
-            match file {
-                Ok(file) => files.push(file),
-                Err(e) => failure = Some(e),
+    /// Offsets went while we were reading: a person decides, or has decided.
+    async fn skip_gone(&mut self) -> Result<()> {
+        let gone: Vec<i32> = std::mem::take(&mut self.gone).into_iter().collect();
+        match self.take(&gone).await {
+            Ok(bases) => self.everywhere(&Order::Move(bases)),
+            Err(e) if e.kind() == Kind::Retry => {
+                tracing::warn!("{e}; retrying");
+                self.gone.extend(gone);
+                self.setup.env.sleep(Duration::from_millis(500)).await;
             }
+            Err(e) => return Err(e),
         }
-        if let Some(e) = failure {
-            self.discard(&files).await;
-            return Err(e);
-        }
-        for (identity, counts) in &part.counts {
-            tracing::debug!(lane = part.lane, transform = identity.name, ?counts, "staged");
-        }
-        Ok(Staged { lane: part.lane, spans: part.spans, files, rejects: part.rejects })
+        Ok(())
     }
 
-    /// Takes files back that will not become true. Its events are read again, so a file that is visible
-    /// already would show them twice.
-    async fn discard(&self, files: &[StagedFile]) {
-        for file in files {
-            if let Err(e) = self.setup.stores.remove(file).await {
-                tracing::warn!("{e}");
-            }
+    fn everywhere(&self, order: &Order) {
+        for lane in 0..self.setup.lanes.count() {
+            self.setup.lanes.order(lane, order.clone());
         }
     }
 
-    fn abandon(&self, lane: usize, error: &Error) -> Result<()> {
+    /// One commit: a barrier, the lanes' parts, their verdicts. False: there was nothing to commit.
+    async fn commit(&mut self, release: &[i32]) -> Result<bool> {
+        for lane in 0..self.asked.len() {
+            if !std::mem::replace(&mut self.asked[lane], true) {
+                self.setup.lanes.order(lane, Order::Barrier { release: release.to_vec() });
+            }
+        }
+        let deadline = tokio::time::Instant::now() + BARRIER.max(self.setup.interval * 2);
+        let mut parts: Vec<Part> = Vec::with_capacity(self.asked.len());
+        while self.asked.iter().any(|asked| *asked) {
+            match tokio::time::timeout_at(deadline, self.up.recv()).await {
+                Ok(Some(Up::Part(part))) => {
+                    self.asked[part.lane] = false;
+                    parts.push(part);
+                }
+                Ok(Some(other)) => self.other(other)?,
+                Ok(None) => return Err(Error::stop("all lanes have ended; this is a bug")),
+                Err(_) => {
+                    let late: Vec<usize> = (0..self.asked.len()).filter(|lane| self.asked[*lane]).collect();
+                    tracing::warn!(lanes = ?late, "slow lanes are left out of this commit; theirs comes later");
+                    break;
+                }
+            }
+        }
+        let something = parts.iter().any(|part| !part.partitions.is_empty());
+        self.make_true(parts).await?;
+        Ok(something)
+    }
+
+    /// Makes parts true: stored, written down, published, told.
+    async fn make_true(&mut self, parts: Vec<Part>) -> Result<()> {
+        let started = Instant::now();
+        let (empty, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|p| p.partitions.is_empty());
+        for part in empty {
+            self.asked[part.lane] = false;
+            self.verdict(part.lane, Verdict::Empty);
+        }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let lanes: Vec<(usize, Vec<i32>)> =
+            parts.iter().map(|part| (part.lane, partitions_of(part))).collect();
+        let (log, stores) = (&self.setup.log, &self.setup.stores);
+        let staging = parts.into_iter().map(|part| stage::stage(log, stores, part));
+        let mut staged: Vec<Staged> = Vec::new();
+        let results: Vec<Result<Staged>> = futures::future::join_all(staging).await;
+        for ((lane, partitions), result) in lanes.into_iter().zip(results) {
+            self.asked[lane] = false;
+            match result {
+                Ok(part) => staged.push(part),
+                Err(e) => self.abandon(lane, &partitions, &e).await?,
+            }
+        }
+        failpoint!("staged");
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let parts = staged.iter().map(|staged| staged.part.clone()).collect();
+        let topic = self.setup.topic.clone();
+        let Outcome { record, done, lost } =
+            self.setup.log.commit(&topic, parts, self.registrar.owed()).await?;
+        for (part, why) in lost {
+            stage::discard(&self.setup.stores, &part.files).await;
+            let partitions: Vec<i32> = part.partitions.iter().map(|advance| advance.partition).collect();
+            self.abandon(part.lane, &partitions, &Error::retry(why)).await?;
+        }
+        let Some(record) = record else { return Ok(()) };
+        // The lanes go on at once. Their next barrier comes only when this record is published.
+        for part in &done {
+            self.verdict(part.lane, Verdict::Committed(record.seq));
+        }
+        self.setup.log.publish_record(&record).await?;
+        failpoint!("published");
+        staged.retain(|staged| done.iter().any(|part| part.epoch == staged.part.epoch));
+        self.tell(&record, &staged, started);
+        self.register(&record).await?;
+        failpoint!("registered");
+        self.offsets();
+        failpoint!("offsets");
+        self.drop_states(&record);
+        Ok(())
+    }
+
+    fn verdict(&self, lane: usize, verdict: Verdict) {
+        self.setup.lanes.order(lane, Order::Verdict(verdict));
+    }
+
+    /// The one way back, of one lane: to what the log says of its partitions.
+    async fn abandon(&mut self, lane: usize, partitions: &[i32], error: &Error) -> Result<()> {
         if matches!(error.kind(), Kind::Stop | Kind::Usage) {
-            return Err(Error::stop(error.to_string()));
+            return Err(Error::new(error.kind(), error.to_string()));
         }
         self.setup.stats.abandoned();
         tracing::warn!(lane, "the epoch is abandoned and its events are read again: {error}");
-        self.setup.lanes.order(lane, Order::Verdict(Verdict::Abandon));
+        let Setup { log, topic, policy, .. } = &mut self.setup;
+        log.refresh().await?;
+        let bases = log.bases(topic, partitions, &BTreeMap::new(), *policy).await?;
+        self.verdict(lane, Verdict::Abandon(bases));
         Ok(())
     }
 
-    /// Commits offsets to the group, those included that it did not take before.
-    async fn offsets(&mut self, done: &[Staged]) {
-        self.owed.extend(done.iter().flat_map(|p| &p.spans).map(|s| (s.partition, s.to)));
-        let offsets: Vec<(i32, i64)> = self.owed.iter().map(|(p, o)| (*p, *o)).collect();
-        if offsets.is_empty() {
-            return;
-        }
-        // In the middle of a rebalance the group may not take them for a moment.
-        let deadline = Instant::now() + OFFSETS;
-        loop {
-            let (keeper, list) = (self.setup.offsets.clone(), offsets.clone());
-            match blocking(move || keeper.commit(&list)).await {
-                Ok(()) => return self.owed.clear(),
-                Err(e) if e.kind() == Kind::Retry && Instant::now() < deadline => {
-                    tracing::debug!("{e}; retrying");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                Err(e) => return tracing::warn!(?offsets, "{e}; offered again with the next commit"),
-            }
-        }
-    }
-
-    async fn reached(&self) -> Result<bool> {
-        if self.setup.until.is_none() {
-            return Ok(false);
-        }
-        let (until, keeper) = (self.setup.until.clone(), self.setup.offsets.clone());
-        match blocking(move || until::reached(&until, keeper.as_ref())).await {
+    /// Last, so that trouble with the catalog can neither hold up the data nor bring them twice.
+    async fn register(&mut self, record: &Record) -> Result<()> {
+        match self.registrar.register(&record.files).await {
             Err(e) if e.kind() == Kind::Retry => {
-                tracing::warn!("cannot tell yet whether the end is reached: {e}");
-                Ok(false)
+                let waiting = self.registrar.waiting();
+                tracing::warn!(partitions = waiting, "not registered yet: {e}; retrying at the next commit");
+                Ok(())
             }
             other => other,
         }
     }
 
-    fn tell(&self, done: &[Staged], started: Instant) {
-        let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
-        let files = done.iter().flat_map(|p| &p.files);
-        let files: Vec<(String, u64, u64)> = files.map(|f| (f.table.clone(), f.rows, f.bytes)).collect();
-        if events == 0 && files.is_empty() {
+    /// Tells the group where we stand. It is not waited for: nothing depends on it.
+    fn offsets(&mut self) {
+        if self.telling.as_ref().is_some_and(|telling| !telling.is_finished()) {
             return;
         }
+        let Setup { log, topic, offsets, .. } = &self.setup;
+        let at = |p: &i32| Some((*p, log.view().position(topic, *p)?));
+        let list: Vec<(i32, i64)> = self.mine.iter().filter_map(at).collect();
+        let keeper = offsets.clone();
+        self.telling = Some(tokio::task::spawn_blocking(move || {
+            if let Err(e) = keeper.commit(&list) {
+                tracing::debug!("{e}; offered again with the next commit");
+            }
+        }));
+    }
+
+    /// Removes states that two later records have made useless.
+    fn drop_states(&mut self, record: &Arc<Record>) {
+        let mut useless = Vec::new();
+        for advance in &record.partitions {
+            let now = states(Some((record, advance)));
+            let kept = self.states.entry(advance.partition).or_default();
+            let before = std::mem::replace(&mut kept[0], now);
+            let old = std::mem::replace(&mut kept[1], before);
+            useless.extend(old.into_iter().filter(|state| !kept.iter().flatten().any(|k| k == state)));
+        }
+        if useless.is_empty() {
+            return;
+        }
+        let store = self.setup.stores.processed.clone();
+        tokio::spawn(async move {
+            for state in useless {
+                if let Err(e) = store.clear(&state.key, None, None).await {
+                    tracing::debug!("an old state is left to clean-up: {e}");
+                }
+            }
+        });
+    }
+
+    /// What a host without work does now and then: read on, and finish what others have left.
+    async fn look_around(&mut self) -> Result<()> {
+        if self.looked.elapsed() < IDLE {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let Setup { log, topic, .. } = &mut self.setup;
+        let mine: Vec<PartitionKey> = self.mine.iter().map(|p| (topic.clone(), *p)).collect();
+        log.refresh().await?;
+        log.roll_forward(Some(&mine)).await?;
+        if let Err(e) = self.registrar.register(&[]).await {
+            tracing::debug!("not registered yet: {e}");
+        }
+        Ok(())
+    }
+
+    /// Whether all members together have committed up to where this run ends.
+    async fn reached(&mut self) -> Result<bool> {
+        let Some(until) = self.setup.until.clone() else { return Ok(false) };
+        let Setup { log, topic, .. } = &mut self.setup;
+        log.refresh().await?;
+        Ok(until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end)))
+    }
+
+    /// Everything is committed; the group may still be told.
+    async fn end(mut self) -> Result<()> {
+        if let Some(telling) = self.telling.take() {
+            // It is only for those who watch the group.
+            let _ = tokio::time::timeout(OFFSETS, telling).await;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, record: &Record, done: &[Staged], started: Instant) {
+        let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
+        let files = record.files.iter().map(|f| (f.file.table.clone(), f.file.rows, f.file.bytes));
         let oldest = done.iter().flat_map(|p| &p.spans).filter_map(|s| s.oldest).min();
         let freshness = oldest.map(|t| self.setup.env.now() - t);
-        let mut commit = Commit { events, files, freshness, ..Commit::default() };
+        let mut commit = Commit { events, files: files.collect(), freshness, ..Commit::default() };
         for (reason, count) in done.iter().flat_map(|p| &p.rejects) {
             *commit.rejects.entry(reason.clone()).or_default() += count;
         }
         let took = started.elapsed();
-        tracing::info!(events, files = commit.files.len(), ?took, "committed");
+        tracing::info!(record = record.seq, events, files = commit.files.len(), ?took, "committed");
         self.setup.stats.committed(&commit);
     }
+}
+
+fn partitions_of(part: &Part) -> Vec<i32> {
+    part.partitions.iter().map(|progress| progress.span.partition).collect()
+}
+
+fn states(found: Option<(&Arc<Record>, &super::record::Advance)>) -> Vec<StateRef> {
+    let works = found.map_or(&[][..], |(_, advance)| &advance.transforms);
+    works.iter().filter_map(|work| work.state.clone()).collect()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -1,32 +1,69 @@
-//! Makes epochs true: gathers what the lanes have staged, publishes it, commits the offsets, lets the
-//! lanes know, and tells the catalog.
+//! Makes epochs true, exactly once: the commit log, and what is made visible by it.
 //!
 //! An **epoch** is everything a lane did between two commits. At a *barrier* each lane finishes its
-//! epoch and sends it up as a [`Part`]; the [`Committer`] makes the parts true and answers each with a
-//! [`Verdict`]. Meanwhile the lanes fill the next epoch; no second barrier comes before the verdict, so
+//! epoch and sends it up as a [`Part`]; the [`Committer`] makes the parts true in one [`Record`] and answers each
+//! with a [`Verdict`]. Meanwhile the lanes fill the next epoch; no second barrier comes before the verdict, so
 //! at most one epoch is under way behind the one that is filled.
 //!
 //! There is one way back, [`Verdict::Abandon`]: the lane drops what came since its last commit, restores
 //! its instances and seeks. Its unit is a lane, so trouble of one does not hold up the others.
 //!
-//! What is still missing here is the commit log (`COMMIT.md`): Kafka's committed offsets are the truth,
-//! and they are committed *after* the files are visible. A crash between the two delivers those events
-//! again: **at least once**. The record will be written where [`Committer`] now begins to publish.
+//! The contract is `COMMIT.md`; where its rules live:
+//!
+//! | file | rules |
+//! | --- | --- |
+//! | [`record`] | the format of a record, and its version |
+//! | [`position`] | what a log says: a pure fold, and the checks against it (L3, M1, M3) |
+//! | [`log`] | slots, the tail, and the compare-and-set (L1, L2, L4, L5; F3 at every slot) |
+//! | [`summary`] | a start that costs the same after 90 days |
+//! | [`epoch`] | one record for all lanes, checked a lane at a time |
+//! | [`publish`] | making files visible, and repairs (F2, F6, M5) |
+//! | [`take`] | taking partitions over: first positions, gaps, states (L6, F4, F7) |
+//! | [`cleanup`] | what never became true is removed (M1, M2) |
+//! | [`owner`] | a pipeline's tables are its own (L6, L7) |
+//! | [`registrar`] | the catalog (F5, M6) |
+//!
+//! `simulation` (in tests) runs all of it over a store that fails, with hosts that die and come back from the dead,
+//! and switches the rules off one at a time to see that each is needed.
 
+mod cleanup;
 mod committer;
+mod epoch;
+mod log;
+pub mod owner;
+mod position;
 mod publish;
-mod until;
+pub mod record;
+mod registrar;
+mod rules;
+mod stage;
+mod store;
+mod summary;
+mod take;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Result;
 use crate::batch::{Counts, Identity, Span};
 use crate::error::Error;
 use crate::sink::PendingFile;
-use crate::source::Ends;
 
-pub use committer::{Committer, Request, Setup};
+pub use committer::{Committer, Request, Setup, Taken};
+pub use epoch::{LanePart, Outcome};
+pub use log::Log;
+pub use position::{PartitionKey, View};
+pub use publish::{CannotRemake, Remade, Remake};
+pub use record::{Record, Topic};
+pub use store::{Published, Store};
+pub use summary::EVERY;
+pub use take::{Base, Ends, Memory, Policy};
+
+/// The first pause after a store did not answer; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// … up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a lane did in one epoch: ready to be made true.
 pub struct Part {
@@ -34,14 +71,38 @@ pub struct Part {
     pub lane: usize,
     /// The epoch's id, which is in the names of its files.
     pub epoch: String,
-    /// The offsets that it accounts for.
-    pub spans: Vec<Span>,
+    /// How far each partition goes.
+    pub partitions: Vec<Progress>,
     /// Its files, invisible, perhaps still on their way to the store.
     pub files: Vec<PendingFile>,
-    /// What became of the rows, by transform.
-    pub counts: Vec<(Arc<Identity>, Counts)>,
     /// Rejected events by reason.
     pub rejects: BTreeMap<String, u64>,
+}
+
+/// How far an epoch takes one partition.
+pub struct Progress {
+    /// The offsets that it accounts for.
+    pub span: Span,
+    /// The record that the epoch builds on.
+    pub prev: Option<u64>,
+    /// Events that could not be decoded.
+    pub undecoded: u64,
+    /// What became of the rows, by transform.
+    pub works: Vec<TransformWork>,
+}
+
+/// What a transform did in one partition, and what it remembers.
+pub struct TransformWork {
+    /// The transform.
+    pub identity: Arc<Identity>,
+    /// The transform whose output it reads; none: the topic.
+    pub reads: Option<String>,
+    /// The tables that it makes.
+    pub tables: Vec<String>,
+    /// What became of its rows.
+    pub counts: Counts,
+    /// Its state, if it is another than at the last commit.
+    pub state: Option<Memory>,
 }
 
 /// What lanes say to the committer.
@@ -54,6 +115,11 @@ pub enum Up {
         lane: usize,
         /// Why.
         error: Error,
+    },
+    /// Offsets that a partition must go on from are gone from the topic.
+    Gone {
+        /// The partition.
+        partition: i32,
     },
     /// The epoch is as large as it may get: a commit, please.
     Full,
@@ -73,17 +139,21 @@ pub enum Order {
     Verdict(Verdict),
     /// These partitions are gone already: drop what was done for them.
     Lose(Vec<i32>),
+    /// Go on from here: the log has moved on, or offsets were skipped.
+    Move(Vec<Base>),
     /// End.
     Stop,
 }
 
 /// What became of a part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is true.
-    Committed,
-    /// It came to nothing.
-    Abandon,
+    /// It is true, by this record.
+    Committed(u64),
+    /// There was nothing in it.
+    Empty,
+    /// It came to nothing. Its partitions go on from there.
+    Abandon(Vec<Base>),
 }
 
 /// The way down to the lanes.
@@ -94,13 +164,13 @@ pub trait Lanes: Send + Sync {
     fn order(&self, lane: usize, order: Order);
 }
 
-/// Where the group's offsets are kept. Blocking.
+/// What is asked of Kafka. Blocking.
 pub trait Offsets: Send + Sync {
-    /// Commits where to go on.
+    /// Tells the group where to go on: for those who watch it, the log is the truth.
     fn commit(&self, offsets: &[(i32, i64)]) -> Result<()>;
-    /// What is committed, by whomever.
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Option<i64>>>;
+    /// First and last offsets of all partitions now.
+    fn ends(&self) -> Result<Ends>;
 }
 
-/// The offsets at which a run is to end, if it ends by itself.
-pub type Until = Option<Ends>;
+/// Where a run ends by itself: when all partitions are committed up to there. None: it does not.
+pub type Until = Option<BTreeMap<i32, i64>>;

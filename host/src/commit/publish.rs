@@ -1,141 +1,179 @@
-//! Makes staged files visible and known to the catalog.
+//! Publishing: making the files of a record visible (rules F2 to F4, F6, M5).
+//!
+//! It may be done by any host, any number of times, at the same time. A file that is neither staged nor visible
+//! has vanished: a repair, which is a record of its own, puts another in its place, made again from Kafka.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{Catalog, TableSpec};
-use crate::sink::{StagedFile, Stores};
-use crate::table::Hour;
-use crate::{Kind, Result};
+use super::log::{Body, Draft, Log};
+use super::position::PartitionKey;
+use super::record::{DataFile, Record, RecordKind};
+use super::rules::Rule;
+use super::store::{Published, again};
+use crate::failpoint::failpoint;
+use crate::{Error, Result};
 
 /// Files that are published side by side.
 const ABREAST: usize = 16;
+/// Published records that are remembered.
+const REMEMBERED: usize = 1000;
 
-/// Publishes files, and retries for as long as the store is only away for a while. Publishing again
-/// what is published is success, so this can be called as often as one likes.
-pub(super) async fn publish(stores: &Stores, files: &[StagedFile]) -> Result<()> {
-    let work = files.iter().map(|file| one(stores.clone(), file.clone())).collect::<Vec<_>>();
-    stream::iter(work).buffer_unordered(ABREAST).try_collect::<()>().await
+/// Makes files again that vanished before they were visible.
+#[async_trait]
+pub trait Remake: Send + Sync {
+    /// Stages the rows of these files of a record anew. `before` is the record before it, by partition: it holds
+    /// the states that the transforms had.
+    async fn remake(&self, record: &Record, missing: &[DataFile]) -> Result<Remade>;
 }
 
-async fn one(stores: Stores, file: StagedFile) -> Result<()> {
-    retry("publish", || stores.publish(&file)).await
+/// What was made again.
+pub struct Remade {
+    /// The files whose rows are in `files`: at least those that were missing.
+    pub replaced: Vec<DataFile>,
+    /// The new ones, invisible.
+    pub files: Vec<DataFile>,
 }
 
-/// Does something again until it works or there is no point in it.
-async fn retry<F: Future<Output = Result<()>>>(what: &str, mut attempt: impl FnMut() -> F) -> Result<()> {
-    let mut pause = Duration::from_millis(200);
-    let mut said: Option<Instant> = None;
-    loop {
-        match attempt().await {
-            Err(e) if e.kind() == Kind::Retry => {
-                if said.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-                    tracing::warn!("cannot {what} yet: {e}; retrying");
-                    said = Some(Instant::now());
+/// For those who only read, or cannot make anything again.
+pub struct CannotRemake;
+
+#[async_trait]
+impl Remake for CannotRemake {
+    async fn remake(&self, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+        let keys: Vec<&str> = missing.iter().map(|file| file.file.key.as_str()).collect();
+        Err(Error::stop(format!(
+            "record {} names files that have vanished before they were visible: {}; a running host makes them again \
+             from kafka (tidemill run)",
+            record.seq,
+            keys.join(", ")
+        )))
+    }
+}
+
+impl Log {
+    /// Makes all files of a record visible, those of its repairs included.
+    pub(super) fn publish<'a>(
+        &'a mut self,
+        record: &'a Arc<Record>,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async move {
+            if self.published.contains(&record.seq) {
+                return Ok(());
+            }
+            // First away with what is true no more: a reader may miss rows for a moment, but sees none twice.
+            for file in &record.supersedes {
+                again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
+            }
+            let mut missing = Vec::new();
+            let mut repairs = Vec::new();
+            let mut wanted = Vec::new();
+            for file in &record.files {
+                match self.view.superseded.contains_key(&file.file.key) {
+                    true => repairs.extend(self.view.repair_of(&file.file.key)),
+                    false => wanted.push(file.clone()),
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
             }
-            other => return other,
-        }
-    }
-}
-
-/// Registers partitions, and remembers those that the catalog did not take yet: an outage of the
-/// catalog delays discovery, never data (rule F5).
-pub(super) struct Registrar {
-    catalog: Arc<dyn Catalog>,
-    tables: HashMap<String, TableSpec>,
-    waiting: BTreeMap<String, BTreeSet<Hour>>,
-}
-
-impl Registrar {
-    pub(super) fn new(catalog: Arc<dyn Catalog>, tables: Vec<TableSpec>) -> Self {
-        let tables = tables.into_iter().map(|t| (t.table.name.clone(), t)).collect();
-        Registrar { catalog, tables, waiting: BTreeMap::new() }
-    }
-
-    /// Registers the partitions of these files and all that wait. An error leaves them waiting.
-    pub(super) async fn register(&mut self, files: &[StagedFile]) -> Result<()> {
-        for file in files {
-            self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
-        }
-        let mut failure = None;
-        for (name, hours) in std::mem::take(&mut self.waiting) {
-            let Some(table) = self.tables.get(&name) else { continue };
-            // After the first failure the rest only keeps waiting: an outage is not asked again and again.
-            if failure.is_none() {
-                let list: Vec<Hour> = hours.iter().copied().collect();
-                failure = self.catalog.register(table, &list).await.err();
+            for (file, published) in self.show(wanted).await? {
+                if published == Published::Missing {
+                    missing.push(file);
+                }
             }
-            if failure.is_some() {
-                self.waiting.insert(name, hours);
+            if !missing.is_empty() {
+                if self.rules.on(Rule::ReadAfterMissing) {
+                    self.refresh().await?;
+                }
+                missing.retain(|file| match self.view.superseded.contains_key(&file.file.key) {
+                    true => {
+                        repairs.extend(self.view.repair_of(&file.file.key));
+                        false
+                    }
+                    false => true,
+                });
+                if !missing.is_empty() {
+                    repairs.extend(self.repair(record, missing).await?);
+                }
             }
-        }
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// How many partitions wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.values().map(BTreeSet::len).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::sink::Publish;
-    use crate::{Error, table};
-
-    /// A catalog that fails so often, then notes what it is told.
-    struct Flaky(Mutex<(u32, Vec<String>)>);
-
-    #[async_trait::async_trait]
-    impl Catalog for Flaky {
-        async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
+            for repair in repairs {
+                self.publish(&repair).await?;
+            }
+            if let Some(cleanup) = &record.cleanup {
+                for remains in &cleanup.remains {
+                    again(&self.env, "clean up", || self.store.clear(remains)).await?;
+                }
+            }
+            self.published.insert(record.seq);
+            while self.published.len() > REMEMBERED {
+                self.published.pop_first();
+            }
             Ok(())
+        })
+    }
+
+    /// Makes files visible, side by side.
+    async fn show(&self, files: Vec<DataFile>) -> Result<Vec<(DataFile, Published)>> {
+        let (store, env) = (&self.store, &self.env);
+        let work = files.into_iter().map(|file| async move {
+            let done = again(env, "publish", || store.publish(&file.file)).await?;
+            failpoint!("published-one");
+            Ok((file, done))
+        });
+        let work: Vec<_> = work.collect();
+        stream::iter(work).buffered(ABREAST).try_collect().await
+    }
+
+    /// Puts other files in the place of those that vanished (rule F6). None: somebody else did.
+    ///
+    /// It is exempt from publishing first what it repairs; what it takes away must be live at its slot.
+    async fn repair(&mut self, record: &Arc<Record>, missing: Vec<DataFile>) -> Result<Option<Arc<Record>>> {
+        let keys: Vec<String> = missing.iter().map(|file| file.file.key.clone()).collect();
+        tracing::warn!(
+            record = record.seq,
+            files = keys.len(),
+            "files have vanished before they were visible and are made again from kafka: {}",
+            keys.join(", ")
+        );
+        let remake = self.remake.clone();
+        let remade = remake.remake(record, &missing).await?;
+        let staged = remade.files.clone();
+        let mut body = Body::new(&self.env, RecordKind::Repair);
+        if self.rules.on(Rule::RepairSupersedes) {
+            body.record.supersedes = remade.replaced;
         }
-        async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
-            let mut state = self.0.lock().unwrap();
-            if state.0 > 0 {
-                state.0 -= 1;
-                return Err(Error::retry("away"));
+        body.record.files = remade.files;
+        let mut draft = RepairDraft(Some(body));
+        let repair = self.append(&mut draft).await?;
+        match repair {
+            Some(repair) => Ok(Some(repair)),
+            None => {
+                // Another host was faster. No slot can hold ours any more, so its files can go.
+                for file in &staged {
+                    again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
+                }
+                let superseded = keys.iter().find_map(|key| self.view.repair_of(key));
+                Ok(superseded)
             }
-            state.1.extend(hours.iter().map(|hour| format!("{} {hour}", table.table.name)));
-            Ok(())
         }
     }
+}
 
-    fn file(table: &str) -> StagedFile {
-        StagedFile {
-            zone: table::Zone::Raw,
-            table: table.into(),
-            hour: Hour(0),
-            key: "k".into(),
-            rows: 1,
-            bytes: 1,
-            first: 0,
-            last: 0,
-            how: Publish::Rename { staging: "s".into() },
-        }
+struct RepairDraft(Option<Body>);
+
+#[async_trait]
+impl Draft for RepairDraft {
+    fn partitions(&self) -> Vec<PartitionKey> {
+        vec![]
     }
 
-    #[tokio::test]
-    async fn an_outage_forgets_no_partition_of_any_table() {
-        let catalog = Arc::new(Flaky(Mutex::new((1, vec![]))));
-        let tables = [table::raw("a"), table::raw("b"), table::rejected()];
-        let names: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
-        let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
-        let mut registrar = Registrar::new(catalog.clone(), specs.into());
-        let files: Vec<StagedFile> = names.iter().map(|name| file(name)).collect();
-        assert!(registrar.register(&files).await.is_err());
-        assert_eq!(registrar.waiting(), 3);
-        registrar.register(&[]).await.unwrap();
-        assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 3));
+    async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
+        let live = |body: &&Body| {
+            let superseded = &body.record.supersedes;
+            let all = superseded.iter().all(|file| log.view.is_live(&file.file.key));
+            all || !log.rules.on(Rule::SupersedeLive)
+        };
+        Ok(self.0.as_ref().filter(live).cloned())
     }
 }

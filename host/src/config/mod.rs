@@ -42,12 +42,18 @@ pub struct Config {
     pub database: String,
     /// The time between commits.
     pub commit_interval: Duration,
+    /// … or earlier, when a lane has so many events.
+    pub commit_events: u64,
+    /// … or so many bytes of files.
+    pub commit_bytes: u64,
     /// Bytes that rows and files on their way may take.
     pub memory: usize,
     /// Threads that work on partitions.
     pub lanes: usize,
-    /// Where partitions without a committed offset begin.
+    /// Where a topic begins that the commit log does not know.
     pub start: Start,
+    /// Offsets that are gone are recorded and skipped; otherwise they stop the host.
+    pub skip_lost: bool,
     /// End when the offsets that were the last at the start are committed.
     pub until_end: bool,
     /// Static membership in the group.
@@ -85,8 +91,8 @@ const OWNED: [(&str, &str); 8] = [
     ("group.id", "`group`"),
     ("group.instance.id", "`instance`"),
     ("auto.offset.reset", "`start`"),
-    ("enable.auto.commit", "nothing: offsets are committed when their events are in the lake"),
-    ("enable.auto.offset.store", "nothing: offsets are committed when their events are in the lake"),
+    ("enable.auto.commit", "nothing: the commit log is the truth, the group only hears of it"),
+    ("enable.auto.offset.store", "nothing: the commit log is the truth, the group only hears of it"),
     ("partition.assignment.strategy", "nothing: partitions are assigned cooperative-sticky"),
 ];
 
@@ -127,6 +133,8 @@ impl Config {
             catalog,
             database: layers.required("database")?,
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,
+            commit_events: layers.whole("commit-events", 1, 1_000_000_000)?.unwrap_or(4_000_000) as u64,
+            commit_bytes: layers.size("commit-bytes", "1KiB", "64GiB")? as u64,
             memory: layers.size("memory", "64MiB", "1TiB")?,
             lanes: match layers.whole("lanes", 1, 64)? {
                 Some(lanes) => lanes,
@@ -136,6 +144,11 @@ impl Config {
                 "earliest" => Start::Earliest,
                 "latest" => Start::Latest,
                 _ => return Err(layers.wrong("start", "earliest or latest")),
+            },
+            skip_lost: match layers.required("on-data-loss")?.as_str() {
+                "stop" => false,
+                "continue" => true,
+                _ => return Err(layers.wrong("on-data-loss", "stop or continue")),
             },
             until_end: layers.flag("until-end")?,
             instance: text("instance"),
@@ -166,7 +179,6 @@ impl Config {
             topic: self.topic.clone(),
             group: self.group.clone(),
             instance: self.instance.clone(),
-            start: self.start,
             librdkafka: self.librdkafka.clone(),
         }
     }

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 16] = [
+pub const SETTINGS: [Setting; 19] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),
@@ -42,6 +42,8 @@ pub const SETTINGS: [Setting; 16] = [
     ),
     setting("database", Some("user_analytics_db"), "NAME", "Database in the catalog"),
     setting("commit-interval", Some("5s"), "DURATION", "Time between commits, as 5s or 500ms"),
+    setting("commit-events", Some("4000000"), "N", "… or earlier, when a lane has so many events"),
+    setting("commit-bytes", Some("1GiB"), "SIZE", "… or so many bytes of files"),
     setting(
         "memory",
         Some("256MiB"),
@@ -53,7 +55,13 @@ pub const SETTINGS: [Setting; 16] = [
         "start",
         Some("earliest"),
         "WHERE",
-        "Where partitions without a committed offset begin: earliest, latest",
+        "Where a topic begins that the commit log does not know: earliest, latest",
+    ),
+    setting(
+        "on-data-loss",
+        Some("stop"),
+        "WHAT",
+        "When offsets are gone before they were committed: stop, or continue and record the gap",
     ),
     setting("until-end", Some("false"), "", "End when what is in the topic now has been committed"),
     setting(

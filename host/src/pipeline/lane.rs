@@ -15,20 +15,20 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::own;
 use crate::batch::{Delivered, Reject, Rows, Span};
-use crate::commit::{Order, Part, Up, Verdict};
+use crate::commit::{Base, Memory, Order, Part, Progress, TransformWork, Up, Verdict};
 use crate::decode::Decoder;
 use crate::env::Env;
 use crate::sink::EpochWriter;
 use crate::source::{Collector, Group, Polled, Queue, Taken};
 use crate::table::Table;
 use crate::transform::graph::Graph;
-use crate::transform::run::Runner;
+use crate::transform::run::{Done, Remembered, Runner};
 use crate::{Error, Kind, Result};
 
 /// What a lane is told.
 pub(super) enum Command {
-    /// Own this partition from now on.
-    Take(Taken),
+    /// Own this partition from now on; it stands where its base says.
+    Take(Taken, Base),
     /// From the committer.
     Order(Order),
 }
@@ -37,12 +37,8 @@ pub(super) enum Command {
 const LINGER: Duration = Duration::from_millis(50);
 /// How long a lane sleeps when there is nothing to do.
 const NAP: Duration = Duration::from_millis(10);
-/// An epoch is asked to end at so many events of a lane, whatever the interval.
-const EVENTS: u64 = 4_000_000;
-/// … or so many files: event times may be spread over any number of hours.
+/// An epoch is asked to end at so many files: event times may be spread over any number of hours.
 const FILES: u32 = 2000;
-/// … or so many bytes of files.
-const BYTES: u64 = 1 << 30;
 /// Different reasons of an epoch that are told apart.
 const REASONS: usize = 1000;
 /// A transform that fails so often in a row, without a commit between, needs a person.
@@ -59,6 +55,10 @@ pub(super) struct Lane {
     pub(super) writer: EpochWriter,
     pub(super) raw: Arc<Table>,
     pub(super) rejected: Arc<Table>,
+    /// An epoch is asked to end at so many events, whatever the interval.
+    pub(super) most_events: u64,
+    /// … or so many bytes of files.
+    pub(super) most_bytes: u64,
     pub(super) commands: Receiver<Command>,
     pub(super) up: UnboundedSender<Up>,
     pub(super) state: State,
@@ -92,9 +92,26 @@ struct Owned {
     queue: Queue,
     collector: Collector,
     runner: Runner,
-    /// Where to go back to.
+    /// Where to go back to; the states are with the runner.
     committed: i64,
+    /// The record that this is from.
+    prev: Option<u64>,
     span: Option<Span>,
+    /// Events of the span that could not be decoded.
+    undecoded: u64,
+    /// The next offset is gone from the topic: nothing is polled until somebody says where to go on.
+    gone: bool,
+}
+
+impl Owned {
+    fn stand(&mut self, base: &Base) {
+        (self.committed, self.prev, self.gone) = (base.at, base.prev, false);
+        self.runner.remember(&remembered(base));
+    }
+}
+
+fn remembered(base: &Base) -> Vec<Remembered> {
+    base.states.iter().map(|m| (m.transform.clone(), m.version, m.bytes.clone())).collect()
 }
 
 impl Lane {
@@ -139,8 +156,8 @@ impl Lane {
 
     /// The epoch is as large as it may get: ask for a commit, once, and wait.
     fn full(&mut self) -> bool {
-        let room = self.writer.files() < FILES && self.writer.bytes() < BYTES;
-        if self.state.events < EVENTS && room {
+        let room = self.writer.files() < FILES && self.writer.bytes() < self.most_bytes;
+        if self.state.events < self.most_events && room {
             return false;
         }
         if !std::mem::replace(&mut self.state.asked, true) {
@@ -151,21 +168,40 @@ impl Lane {
 
     fn obey(&mut self, command: Command) -> Result<bool> {
         match command {
-            Command::Take(taken) => self.take(taken)?,
+            Command::Take(taken, base) => self.take(taken, &base)?,
             Command::Order(Order::Stop) => return Ok(false),
             Command::Order(Order::Barrier { release }) => self.barrier(&release),
             Command::Order(Order::Verdict(verdict)) => self.verdict(verdict),
             Command::Order(Order::Lose(partitions)) => self.lose(&partitions),
+            Command::Order(Order::Move(bases)) => {
+                if self.stand(&bases) {
+                    self.fail(Error::retry("the log has moved on"));
+                }
+            }
         }
         Ok(true)
     }
 
-    fn take(&mut self, taken: Taken) -> Result<()> {
+    /// Takes partitions to where the log says that they are. False: none of them is ours.
+    fn stand(&mut self, bases: &[Base]) -> bool {
+        let mut any = false;
+        for base in bases {
+            if let Some(owned) = self.state.partitions.get_mut(&base.partition) {
+                owned.stand(base);
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn take(&mut self, taken: Taken, base: &Base) -> Result<()> {
         let Taken { partition, from, queue } = taken;
         let collector = Collector::new(self.env.clone(), self.topic.clone(), partition, from);
-        let runner = Runner::open(&self.graph, partition)
+        let runner = Runner::open(&self.graph, partition, &remembered(base))
             .map_err(|e| Error::stop(format!("cannot begin partition {partition}: {e}")))?;
-        let owned = Owned { queue, collector, runner, committed: from, span: None };
+        let (prev, span) = (base.prev, None);
+        let owned =
+            Owned { queue, collector, runner, committed: from, prev, span, undecoded: 0, gone: false };
         self.state.partitions.insert(partition, owned);
         Ok(())
     }
@@ -176,10 +212,15 @@ impl Lane {
         let partitions: Vec<i32> = self.state.partitions.keys().copied().collect();
         for partition in partitions {
             let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
-            while !owned.collector.full() {
+            while !owned.gone && !owned.collector.full() {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
                     Polled::Message => found = true,
                     Polled::Nothing => break,
+                    Polled::Gone => {
+                        owned.gone = true;
+                        // The committer is gone only when the host ends.
+                        let _ = self.up.send(Up::Gone { partition });
+                    }
                 }
             }
             let due = owned.collector.since().is_some_and(|since| since.elapsed() >= LINGER);
@@ -211,6 +252,7 @@ impl Lane {
             count(&mut self.state.rejects, rejects);
         }
         self.state.events += delivered.len() as u64;
+        owned.undecoded += batch.rejects.len() as u64;
         extend(&mut owned.span, &delivered);
         Ok(())
     }
@@ -218,14 +260,8 @@ impl Lane {
     /// Finishes the epoch and sends it up, whatever happens: the committer waits for it.
     fn barrier(&mut self, release: &[i32]) {
         let epoch = self.state.epoch.clone().unwrap_or_default();
-        let mut part = Part {
-            lane: self.number,
-            epoch,
-            spans: vec![],
-            files: vec![],
-            counts: vec![],
-            rejects: BTreeMap::new(),
-        };
+        let mut part =
+            Part { lane: self.number, epoch, partitions: vec![], files: vec![], rejects: BTreeMap::new() };
         if self.state.failed.is_none()
             && let Err(e) = self.finish(&mut part)
         {
@@ -233,13 +269,13 @@ impl Lane {
                 return self.say(Up::Fatal(e));
             }
             // Nothing of it may become true.
-            (part.spans, part.files) = (vec![], vec![]);
+            (part.partitions, part.files) = (vec![], vec![]);
             self.fail(e);
         }
         for partition in release {
             self.state.partitions.remove(partition);
         }
-        self.state.under_way = Some(part.spans.clone());
+        self.state.under_way = Some(part.partitions.iter().map(|progress| progress.span).collect());
         self.say(Up::Part(part));
     }
 
@@ -251,21 +287,22 @@ impl Lane {
         if self.state.epoch.is_none() {
             return Ok(());
         }
+        let mut progress = Vec::new();
         for owned in self.state.partitions.values_mut() {
-            if owned.span.is_none() {
-                continue;
-            }
+            let Some(span) = owned.span else { continue };
             // Watermarks come with windows; until then nothing is known.
             let flushed = owned.runner.flush(None)?;
             write(&mut self.writer, &flushed.rows)?;
             owned.runner.snapshot()?;
-            part.counts.extend(owned.runner.take_counts());
+            let works = owned.runner.take_work().into_iter().map(work).collect();
+            let undecoded = std::mem::take(&mut owned.undecoded);
+            progress.push(Progress { span, prev: owned.prev, undecoded, works });
         }
         let spans: Vec<Span> = self.state.partitions.values_mut().filter_map(|o| o.span.take()).collect();
         let footer = self.footer(&spans);
         part.epoch = self.state.epoch.take().unwrap_or_default();
         part.files = self.writer.finish(&footer).map_err(stored)?;
-        part.spans = spans;
+        part.partitions = progress;
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);
         Ok(())
@@ -287,19 +324,21 @@ impl Lane {
     fn verdict(&mut self, verdict: Verdict) {
         let spans = self.state.under_way.take().unwrap_or_default();
         match verdict {
-            Verdict::Committed => {
-                if !spans.is_empty() {
-                    (self.state.failures, self.state.faults) = (0, 0);
-                }
+            Verdict::Empty => {}
+            Verdict::Committed(seq) => {
+                (self.state.failures, self.state.faults) = (0, 0);
                 for span in spans {
                     if let Some(owned) = self.state.partitions.get_mut(&span.partition) {
-                        owned.committed = span.to;
+                        (owned.committed, owned.prev) = (span.to, Some(seq));
                         owned.runner.committed();
                     }
                 }
             }
             // The committer has said why.
-            Verdict::Abandon => self.fail(Error::retry("the last epoch could not be committed")),
+            Verdict::Abandon(bases) => {
+                self.stand(&bases);
+                self.fail(Error::retry("the last epoch could not be committed"));
+            }
         }
     }
 
@@ -342,7 +381,7 @@ impl Lane {
         (self.state.events, self.state.asked) = (0, false);
         self.state.rejects.clear();
         for (partition, owned) in &mut self.state.partitions {
-            owned.span = None;
+            (owned.span, owned.undecoded) = (None, 0);
             owned.runner.abandon()?;
             owned.collector.reset(owned.committed);
             self.group.seek(*partition, owned.committed)?;
@@ -352,6 +391,13 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+fn work(done: Done) -> TransformWork {
+    let Done { identity, reads, tables, counts, state } = done;
+    let transform = identity.name.clone();
+    let state = state.map(|(version, bytes)| Memory { transform, version, bytes });
+    TransformWork { identity, reads, tables, counts, state }
 }
 
 fn write(writer: &mut EpochWriter, rows: &[Rows]) -> Result<()> {

@@ -10,6 +10,7 @@
 //!                        └──────────────────────┘
 //! ```
 
+mod dispatch;
 mod lane;
 mod own;
 
@@ -20,22 +21,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{Catalog, Glue, Local, NoCatalog, TableSpec};
-use crate::commit::{Committer, Lanes, Offsets, Order, Request, Setup, Up};
+use crate::commit::{
+    CannotRemake, Committer, Lanes, Log, Order, Policy, Request, Setup, Topic, Until, Up, owner,
+};
 use crate::config::{CatalogKind, Config};
 use crate::decode::Decoder;
 use crate::env::Env;
 use crate::observe::Stats;
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
-use crate::source::{Ends, Group, Owner, Start, Taken};
+use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
 use crate::transform::graph::{Graph, Surroundings};
 use crate::transform::{Engine, registry};
 use crate::{Error, Kind, Result};
-use lane::{Command, Lane};
+use dispatch::{Dispatch, Doors};
+use lane::Lane;
 
 /// Loads the transforms of a configuration and plans how they work together.
 pub fn graph(config: &Config) -> Result<Graph> {
@@ -88,8 +91,15 @@ pub async fn run(
         })
         .collect();
 
-    let ends = tokio::select! {
-        ends = ready(&group, &stores, catalog.as_ref(), &tables) => ends?,
+    let log = Log::new(
+        Arc::new(stores.clone()),
+        env.clone(),
+        &keys,
+        &host_name(config, &env),
+        Arc::new(CannotRemake),
+    );
+    let (topic, ends, log) = tokio::select! {
+        ready = ready(config, &group, &stores, catalog.as_ref(), &tables, log) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
     let parts = Parts {
@@ -107,6 +117,9 @@ pub async fn run(
     let (requests, asked) = mpsc::channel(16);
     let setup = Setup {
         stores: stores.clone(),
+        log,
+        topic,
+        policy: Policy { latest: config.start == Start::Latest, skip_lost: config.skip_lost },
         catalog,
         tables,
         lanes: lanes.clone(),
@@ -114,11 +127,11 @@ pub async fn run(
         stats: stats.clone(),
         env,
         interval: config.commit_interval,
-        until: config.until_end.then(|| until(config.start, ends)),
+        until: until(config, &ends),
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     let leave = Arc::new(AtomicBool::new(false));
-    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats };
+    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, bases: BTreeMap::new() };
     let member = serve(&group, owner, leave.clone())?;
     let (failed, mut failure) = oneshot::channel();
     let member = watch_thread(member, failed);
@@ -165,14 +178,14 @@ async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dy
     Ok((stores, catalog))
 }
 
-/// Where a run that ends by itself ends, by partition: from where on there is something to commit, and
-/// up to where.
-fn until(start: Start, ends: Ends) -> Ends {
-    match start {
-        Start::Earliest => ends,
-        // A partition without a committed offset begins at its end.
-        Start::Latest => ends.into_iter().map(|(partition, (_, high))| (partition, (high, high))).collect(),
-    }
+/// Where a run that ends by itself ends: when everything is committed that is in the topic now.
+fn until(config: &Config, ends: &Ends) -> Until {
+    config.until_end.then(|| ends.iter().map(|(partition, (_, high))| (*partition, *high)).collect())
+}
+
+/// What this host is called in records.
+fn host_name(config: &Config, env: &Env) -> String {
+    config.instance.clone().unwrap_or_else(|| env.fresh_id())
 }
 
 /// How long the last commit may take after a signal.
@@ -228,24 +241,48 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Waits until brokers, zones and catalog answer, and says what it waits for.
-async fn ready(group: &Group, stores: &Stores, catalog: &dyn Catalog, tables: &[TableSpec]) -> Result<Ends> {
+/// Waits until brokers, zones and catalog answer, and says what it waits for; then reads the log.
+async fn ready(
+    config: &Config,
+    group: &Group,
+    stores: &Stores,
+    catalog: &dyn Catalog,
+    tables: &[TableSpec],
+    mut log: Log,
+) -> Result<(Topic, Ends, Log)> {
     let kafka = async {
-        until_there(|| {
-            let group = group.clone();
-            async move {
-                let ends = tokio::task::spawn_blocking(move || group.ends()).await;
-                ends.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
-            }
-        })
-        .await
+        let ends = asked(group, Group::ends).await?;
+        Ok((asked(group, Group::topic_id).await?, ends))
     };
-    let lake = async {
-        until_there(|| stores.check()).await?;
-        until_there(|| catalog.ensure(tables)).await
-    };
-    let (ends, ()) = tokio::try_join!(kafka, lake)?;
-    Ok(ends)
+    let lake = async { until_there(|| stores.check()).await };
+    let ((id, ends), ()) = tokio::try_join!(kafka, lake)?;
+    log.open().await?;
+    let names: Vec<(Zone, String)> = tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
+    if log.view().next() == 0 {
+        let partitions: Vec<i32> = ends.keys().copied().collect();
+        let committed = asked(group, move |group| group.committed(&partitions)).await?;
+        let told = committed.values().any(Option::is_some).then_some(config.group.as_str());
+        until_there(|| owner::not_lost(&log, stores, &names, told)).await?;
+    }
+    until_there(|| owner::own(stores, &config.pipeline, &names)).await?;
+    until_there(|| catalog.ensure(tables)).await?;
+    Ok((Topic { name: config.topic.clone(), id }, ends, log))
+}
+
+/// Asks the brokers until they answer.
+async fn asked<T: Send + 'static>(
+    group: &Group,
+    question: impl Fn(&Group) -> Result<T> + Send + Sync + 'static,
+) -> Result<T> {
+    let question = Arc::new(question);
+    until_there(|| {
+        let (group, question) = (group.clone(), question.clone());
+        async move {
+            let answer = tokio::task::spawn_blocking(move || question(&group)).await;
+            answer.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
+        }
+    })
+    .await
 }
 
 async fn until_there<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
@@ -296,6 +333,8 @@ impl Parts<'_> {
                 writer,
                 raw: self.raw.clone(),
                 rejected: self.rejected.clone(),
+                most_events: config.commit_events,
+                most_bytes: config.commit_bytes,
                 commands,
                 up: up.clone(),
                 state: lane::State::default(),
@@ -321,62 +360,6 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::Joi
         .name(name.into())
         .spawn(work)
         .map_err(|e| Error::stop(format!("cannot start thread {name}: {e}")))
-}
-
-/// The lanes' command channels.
-struct Doors(Vec<Sender<Command>>);
-
-impl Doors {
-    fn send(&self, lane: usize, command: Command) {
-        // A lane that is gone has said why through the other channel.
-        let _ = self.0[lane].send(command);
-    }
-}
-
-impl Lanes for Doors {
-    fn count(&self) -> usize {
-        self.0.len()
-    }
-    fn order(&self, lane: usize, order: Order) {
-        self.send(lane, Command::Order(order));
-    }
-}
-
-impl Offsets for Group {
-    fn commit(&self, offsets: &[(i32, i64)]) -> Result<()> {
-        Group::commit(self, offsets)
-    }
-    fn committed(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Option<i64>>> {
-        Group::committed(self, partitions)
-    }
-}
-
-/// Gives partitions to lanes and has the committer commit before they go.
-struct Dispatch {
-    lanes: Arc<Doors>,
-    requests: mpsc::Sender<Request>,
-    stats: Arc<Stats>,
-}
-
-impl Owner for Dispatch {
-    fn taken(&mut self, partitions: Vec<Taken>) -> Result<()> {
-        self.stats.partitions(partitions.len(), 0);
-        for taken in partitions {
-            let lane = usize::try_from(taken.partition).unwrap_or_default() % self.lanes.count();
-            self.lanes.send(lane, Command::Take(taken));
-        }
-        Ok(())
-    }
-
-    fn released(&mut self, partitions: &[i32], lost: bool) {
-        self.stats.partitions(0, partitions.len());
-        let (done, told) = oneshot::channel();
-        let request = Request::Release { partitions: partitions.to_vec(), lost, done };
-        // If the committer is gone the host is ending, and there is nobody to wait for.
-        if self.requests.blocking_send(request).is_ok() {
-            let _ = told.blocking_recv();
-        }
-    }
 }
 
 fn serve(

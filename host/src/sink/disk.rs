@@ -1,12 +1,15 @@
 //! A zone on a local disk: invisible files wait in the pipeline's staging folder.
 //!
-//! Order (COMMIT.md, "Local disk"): fsync file → fsync staging folder → *(record)* → rename to final →
-//! fsync final folder and its parents. A failed fsync means stop: what the kernel dropped cannot be known.
+//! Order (COMMIT.md, "Local disk"): fsync file → fsync staging folder → link into the log → fsync log → rename
+//! to final → fsync final folder and its parents → next record. Whoever reads a record makes the log's folder
+//! durable before acting on it. A failed fsync means stop: what the kernel dropped cannot be known. In tests,
+//! [`Trace`] records every step that matters when the power fails.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::trace::{Step, Trace};
 use crate::error::{Error, Result};
 
 /// A folder.
@@ -14,17 +17,18 @@ use crate::error::{Error, Result};
 pub(super) struct Disk {
     root: PathBuf,
     setting: String,
+    pub(super) trace: Trace,
 }
 
 impl Disk {
     pub(super) fn new(root: PathBuf, setting: &str) -> Disk {
-        Disk { root, setting: setting.into() }
+        Disk { root, setting: setting.into(), trace: Trace::default() }
     }
 
     /// Makes the root and its staging folder, and proves that a file can be written there.
     pub(super) fn check(&self, probe: &str) -> Result<()> {
         let failed = |doing: &str, error: std::io::Error| {
-            let Disk { root, setting } = self;
+            let Disk { root, setting, .. } = self;
             let text = format!("cannot {doing} file://{} (setting `{setting}`): {error}", root.display());
             if error.kind() == ErrorKind::PermissionDenied { Error::stop(text) } else { Error::retry(text) }
         };
@@ -35,8 +39,8 @@ impl Disk {
             File::create(&path).and_then(|mut file| file.write_all(b"check").and_then(|()| file.sync_all()));
         let removed = fs::remove_file(&path);
         written.and(removed).map_err(|error| failed("write to", error))?;
-        sync_up(path.parent().unwrap_or(&self.root), &self.root)?;
-        self.root.parent().map_or(Ok(()), sync_folder)
+        self.sync_up(path.parent().unwrap_or(&self.root))?;
+        self.root.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
     }
 
     /// A new file in staging.
@@ -51,6 +55,7 @@ impl Disk {
             other => other,
         };
         let file = file.map_err(|error| self.broken("create", &path, &error))?;
+        self.trace.note(Step::Create(&path));
         Ok(BufWriter::with_capacity(64 << 10, file))
     }
 
@@ -59,7 +64,105 @@ impl Disk {
         let path = self.root.join(staging);
         let file = file.into_inner().map_err(|error| self.broken("write", &path, error.error()))?;
         file.sync_all().map_err(|error| fsync_failed(&path, &error))?;
-        path.parent().map_or(Ok(()), sync_folder)
+        self.trace.note(Step::SyncFile(&path));
+        path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
+    }
+
+    /// Creates a file with these bytes if there is none, whole and durable; false: there is one.
+    pub(super) fn create_whole(&self, key: &str, draft: &str, bytes: &[u8]) -> Result<bool> {
+        let (path, draft) = (self.root.join(key), self.root.join(draft));
+        let retry = |doing: &str, error: std::io::Error| {
+            Error::retry(format!("cannot {doing} {} (setting `{}`): {error}", path.display(), self.setting))
+        };
+        let folder = path.parent().unwrap_or(&self.root);
+        let fresh = !folder.is_dir();
+        fs::create_dir_all(folder).map_err(|error| retry("make the folder of", error))?;
+        let mut file = File::create(&draft).map_err(|error| retry("write", error))?;
+        self.trace.note(Step::Create(&draft));
+        file.write_all(bytes).map_err(|error| retry("write", error))?;
+        file.sync_all().map_err(|error| fsync_failed(&draft, &error))?;
+        self.trace.note(Step::SyncFile(&draft));
+        // A link is made only where there is nothing yet, in one step, with all its bytes.
+        let linked = fs::hard_link(&draft, &path);
+        if linked.is_ok() {
+            self.trace.note(Step::Link(&draft, &path));
+        }
+        // Whoever finds a draft that was left behind knows by its name that it is nothing.
+        let _ = fs::remove_file(&draft);
+        match linked {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(retry("write", error)),
+            Ok(()) => {}
+        }
+        if fresh {
+            self.sync_up(folder)?
+        } else {
+            self.sync_folder(folder)?
+        }
+        Ok(true)
+    }
+
+    /// The bytes of a file, once its name is durable; none: there is none.
+    pub(super) fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(key);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                // Its writer may have died between the link and this.
+                self.sync_folder(path.parent().unwrap_or(&self.root))?;
+                Ok(Some(bytes))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::retry(format!(
+                "cannot read {} (setting `{}`): {error}",
+                path.display(),
+                self.setting
+            ))),
+        }
+    }
+
+    /// The size of a file; none: there is none.
+    pub(super) fn size(&self, key: &str) -> Result<Option<u64>> {
+        let path = self.root.join(key);
+        match fs::metadata(&path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::retry(format!(
+                "cannot look at {} (setting `{}`): {error}",
+                path.display(),
+                self.setting
+            ))),
+        }
+    }
+
+    /// All files under a folder: key, size, and seconds since the last change.
+    pub(super) fn list(&self, folder: &str) -> Result<Vec<(String, u64, u64)>> {
+        let failed = |path: &Path, error: std::io::Error| {
+            Error::retry(format!("cannot list {} (setting `{}`): {error}", path.display(), self.setting))
+        };
+        let (mut found, mut todo) = (Vec::new(), vec![self.root.join(folder)]);
+        while let Some(path) = todo.pop() {
+            let entries = match fs::read_dir(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other.map_err(|error| failed(&path, error))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(|error| failed(&path, error))?;
+                let meta = match entry.metadata() {
+                    // It went away while we looked.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    other => other.map_err(|error| failed(&entry.path(), error))?,
+                };
+                if meta.is_dir() {
+                    todo.push(entry.path());
+                    continue;
+                }
+                let Ok(key) = entry.path().strip_prefix(&self.root).map(Path::to_path_buf) else { continue };
+                let age = meta.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+                found.push((key.to_string_lossy().replace('\\', "/"), meta.len(), age.as_secs()));
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Renames a file from staging to its place. One that is there already is success.
@@ -71,6 +174,9 @@ impl Disk {
         };
         fs::create_dir_all(folder).map_err(|error| retry("make the folder of", error))?;
         let moved = fs::rename(&from, &to);
+        if moved.is_ok() {
+            self.trace.note(Step::Rename(&from, &to));
+        }
         match fs::metadata(&to) {
             Ok(meta) if meta.len() == bytes => {}
             Ok(meta) => {
@@ -93,7 +199,9 @@ impl Disk {
         }
         // Also when it was there before: whoever renamed it may have died before this, and a folder that
         // another host made may not be durable yet.
-        sync_up(folder, &self.root)
+        self.sync_up(folder)?;
+        // So that a power cut cannot bring the staged name back.
+        from.parent().filter(|folder| folder.is_dir()).map_or(Ok(()), |folder| self.sync_folder(folder))
     }
 
     /// Unlinks a file. One that is gone already is success.
@@ -105,8 +213,27 @@ impl Disk {
                 path.display(),
                 self.setting
             ))),
-            _ => Ok(()),
+            Ok(()) => {
+                self.trace.note(Step::Unlink(&path));
+                Ok(())
+            }
+            Err(_) => Ok(()),
         }
+    }
+
+    /// Makes the entries of a folder and of its parents up to the root durable.
+    fn sync_up(&self, folder: &Path) -> Result<()> {
+        folder
+            .ancestors()
+            .take_while(|folder| folder.starts_with(&self.root))
+            .try_for_each(|folder| self.sync_folder(folder))
+    }
+
+    fn sync_folder(&self, path: &Path) -> Result<()> {
+        let synced = File::open(path).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| fsync_failed(path, &error))?;
+        self.trace.note(Step::SyncFolder(path));
+        Ok(())
     }
 
     /// What a write that failed means: the epoch cannot be finished.
@@ -118,18 +245,6 @@ impl Disk {
     pub(super) fn path(&self, key: &str) -> PathBuf {
         self.root.join(key)
     }
-}
-
-/// Makes the entries of a folder and of its parents up to the root durable.
-fn sync_up(folder: &Path, root: &Path) -> Result<()> {
-    for folder in folder.ancestors().take_while(|folder| folder.starts_with(root)) {
-        sync_folder(folder)?;
-    }
-    Ok(())
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| fsync_failed(path, &error))
 }
 
 fn fsync_failed(path: &Path, error: &std::io::Error) -> Error {

@@ -70,7 +70,7 @@ pub struct EpochWriter {
     runtime: Handle,
     lane: u32,
     settings: Settings,
-    pipeline: String,
+    keys: Keys,
     plans: HashMap<String, Plan>,
     epoch: Option<Epoch>,
     pressure: Pressure,
@@ -109,7 +109,7 @@ impl EpochWriter {
             runtime,
             lane,
             settings,
-            pipeline: keys.pipeline().into(),
+            keys: keys.clone(),
             plans: HashMap::new(),
             epoch: None,
             pressure: Pressure::default(),
@@ -122,7 +122,7 @@ impl EpochWriter {
     ///
     /// What was not finished before is abandoned.
     pub fn begin(&mut self, id: &str, footer: Vec<(String, String)>) {
-        let own = [("tidemill.pipeline", self.pipeline.as_str()), ("tidemill.epoch", id)];
+        let own = [("tidemill.pipeline", self.keys.pipeline()), ("tidemill.epoch", id)];
         let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let footer = own.into_iter().chain(footer).collect();
         drop(self.abandon());
@@ -248,7 +248,7 @@ impl EpochWriter {
         let epoch = self.epoch.as_mut().ok_or_else(|| Error::stop("rows came before an epoch was begun"))?;
         if !epoch.open.contains_key(key) {
             let properties = plan(&mut self.plans, table, &self.settings)?.properties.clone();
-            let name = Keys::file_name(&epoch.id, self.lane, epoch.files);
+            let name = self.keys.file_name(&epoch.id, self.lane, epoch.files);
             let stage = self.stores.of(table.zone).stage(&table.name, key.1, &name)?;
             epoch.files += 1;
             let run = self.settings.run_rows.clamp(1, self.settings.row_group_rows.max(1));

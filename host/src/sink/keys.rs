@@ -3,10 +3,15 @@
 //! A key is relative to the root of its zone and uses `/` on every system:
 //!
 //! ```text
-//! <table>/date=YYYY-MM-DD/hour=HH/<epoch>-<lane>-<n>.parquet       data, seen by readers
-//! _tidemill/<pipeline>/staging/<epoch>-<lane>-<n>.parquet          local disk: not yet published
+//! <table>/date=YYYY-MM-DD/hour=HH/<pipeline>-<epoch>-<lane>-<n>.parquet   data, seen by readers
+//! _tidemill/<pipeline>/staging/<pipeline>-<epoch>-<lane>-<n>.parquet      local disk: not yet published
 //! _tidemill/<pipeline>/catalog/<table>/table.json                  local catalog
 //! _tidemill/<pipeline>/catalog/<table>/partitions/date=…,hour=….json
+//! _tidemill/<pipeline>/log/<seq>.json                              commit records (processed zone)
+//! _tidemill/<pipeline>/summaries/<seq>.json                        … summed up each hundred
+//! _tidemill/<pipeline>/inventory/<table>/<date>/<seq>.json         live files of a table and date
+//! _tidemill/<pipeline>/state/<epoch>/<partition>-<transform>.bin   what transforms remember
+//! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
 //! ```
 //!
 //! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
@@ -50,9 +55,56 @@ impl Keys {
     }
 
     /// The name of a data file. It is used once: the epoch's id is never used again, and `n` counts the
-    /// files of one lane in one epoch.
-    pub fn file_name(epoch: &str, lane: u32, n: u32) -> String {
-        format!("{epoch}-{lane}-{n}.parquet")
+    /// files of one lane in one epoch. It tells whose it is (rule L7).
+    pub fn file_name(&self, epoch: &str, lane: u32, n: u32) -> String {
+        format!("{}-{epoch}-{lane}-{n}.parquet", self.segment)
+    }
+
+    /// The epoch that staged a file of this pipeline; none: the file is not this pipeline's.
+    pub fn epoch_of(&self, key: &str) -> Option<String> {
+        let name = key.rsplit('/').next()?.strip_suffix(".parquet")?;
+        let mut parts = name.strip_prefix(&self.segment)?.strip_prefix('-')?.split('-');
+        let (epoch, lane, n) = (parts.next()?, parts.next()?, parts.next()?);
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let whole = parts.next().is_none() && number(lane) && number(n);
+        let ours = epoch.len() == 32 && epoch.bytes().all(|b| b.is_ascii_hexdigit());
+        (whole && ours).then(|| epoch.to_owned())
+    }
+
+    /// The folder of the commit log, in the processed zone.
+    pub fn log(&self) -> String {
+        format!("{HOUSE}/{}/log", self.segment)
+    }
+
+    /// A commit record.
+    pub fn record(&self, seq: u64) -> String {
+        format!("{}/{seq:012}.json", self.log())
+    }
+
+    /// The summary of all records up to `seq`.
+    pub fn summary(&self, seq: u64) -> String {
+        format!("{HOUSE}/{}/summaries/{seq:012}.json", self.segment)
+    }
+
+    /// The files of a table and date that became true in the records that a summary adds.
+    pub fn inventory(&self, table: &str, date: &str, seq: u64) -> String {
+        format!("{HOUSE}/{}/inventory/{table}/{date}/{seq:012}.json", self.segment)
+    }
+
+    /// The folder of all states.
+    pub fn states(&self) -> String {
+        format!("{HOUSE}/{}/state", self.segment)
+    }
+
+    /// The state of a transform in a partition as an epoch left it.
+    pub fn state(&self, epoch: &str, partition: i32, transform: &str) -> String {
+        format!("{}/{epoch}/{partition}-{transform}.bin", self.states())
+    }
+
+    /// Says which pipeline a table belongs to (rule L7); in the table's own zone. No pipeline's folder has
+    /// this name: `@` would be escaped.
+    pub fn owner(table: &str) -> String {
+        format!("{HOUSE}/@owners/{table}.json")
     }
 
     /// Where readers find a data file.
@@ -108,9 +160,24 @@ mod tests {
 
     #[test]
     fn a_data_file_lies_under_its_hour() {
-        let name = Keys::file_name("0198", 2, 7);
+        let keys = Keys::new("my-line").expect("a plain name");
+        let name = keys.file_name("0198", 2, 7);
         let key = Keys::data("user_events", Hour::of(1_764_669_599_999_999), &name);
-        assert_eq!(key, "user_events/date=2025-12-02/hour=09/0198-2-7.parquet");
+        assert_eq!(key, "user_events/date=2025-12-02/hour=09/my-line-0198-2-7.parquet");
+    }
+
+    #[test]
+    fn a_file_names_its_epoch_to_its_own_pipeline_only() {
+        let keys = Keys::new("my-line").expect("a plain name");
+        let epoch = "0198a0000000700080000000000000ff";
+        let key = Keys::data("t", Hour(0), &keys.file_name(epoch, 2, 7));
+        assert_eq!(keys.epoch_of(&key).as_deref(), Some(epoch));
+        for other in ["my", "my-line-0198", "other"] {
+            assert_eq!(Keys::new(other).expect("a plain name").epoch_of(&key), None, "{other}");
+        }
+        for key in ["t/my-line-x.parquet", "t/part-0.parquet", "", "t/my-line-0198-2-7.parquet"] {
+            assert_eq!(keys.epoch_of(key), None, "{key}");
+        }
     }
 
     #[test]

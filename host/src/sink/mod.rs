@@ -15,6 +15,7 @@
 //! * **F2** Published means seen: after the upload was completed, HEAD shows its key, size and ETag.
 //!   Publishing again is success.
 //! * **M5** Removing is: abort the upload, then delete the key; locally unlink staging, then final.
+//! * **L7** Names of files begin with the pipeline's, and what else it keeps lies in its own folder.
 //! * Keys are unique: they carry the id of the epoch, the lane and a number. [`keys`] owns every one.
 //! * Memory is bounded: rows and encoders by [`Settings::buffer_bytes`], parts on their way to the store
 //!   by the zone's budget. Whoever exceeds a bound writes smaller row groups or more files, or waits.
@@ -38,6 +39,8 @@ mod s3;
 mod split;
 mod stage;
 mod staged;
+mod trace;
+mod uploads;
 mod zone;
 
 pub use aws::Aws;
@@ -45,5 +48,5 @@ pub use encode::{EpochWriter, Pressure, Settings};
 pub use keys::Keys;
 pub use location::Location;
 pub use stage::{PendingFile, StageWriter, Summary};
-pub use staged::{Publish, StagedFile};
-pub use zone::{Stores, ZoneStore};
+pub use staged::{Publish, StagedFile, zone as zone_name};
+pub use zone::{Stores, Waiting, ZoneStore};

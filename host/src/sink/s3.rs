@@ -6,11 +6,14 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStoreExt, PutPayload, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -24,19 +27,23 @@ use crate::error::{Error, Result};
 /// The bytes of every part but a file's last.
 pub(super) const PART: usize = 8 << 20;
 /// How long anything may take that moves no data.
-const CALL: Duration = Duration::from_secs(9);
+pub(super) const CALL: Duration = Duration::from_secs(9);
 /// How long one attempt to move a part, or to put the parts together, may take.
 const TRANSFER: Duration = Duration::from_secs(30);
 
 /// A prefix of a bucket.
 #[derive(Debug)]
 pub(super) struct S3 {
-    store: AmazonS3,
-    prefix: String,
+    pub(super) store: AmazonS3,
+    pub(super) prefix: String,
     /// `s3://bucket/prefix`
-    name: String,
-    endpoint: String,
+    pub(super) name: String,
+    pub(super) endpoint: String,
     setting: String,
+    /// Where requests go that `object_store` cannot make: the bucket's address, and its region.
+    pub(super) bucket_url: String,
+    pub(super) region: String,
+    pub(super) client: ClientOptions,
 }
 
 /// What a lane sends to the task that uploads its file.
@@ -49,7 +56,7 @@ pub(super) enum Message {
 
 /// What the store said, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     MissingBucket,
     Denied,
     Missing,
@@ -73,13 +80,13 @@ impl S3 {
                 max_backoff: Duration::from_secs(1),
                 base: 2.0,
             },
-            max_retries: 2,
+            max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)
-            .with_client_options(client)
+            .with_client_options(client.clone())
             .with_retry(retry);
         if let Some(url) = own {
             builder = builder.with_endpoint(url).with_virtual_hosted_style_request(false);
@@ -91,7 +98,12 @@ impl S3 {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
         })?;
         let endpoint = own.map_or_else(|| format!("https://s3.{region}.amazonaws.com"), str::to_owned);
-        Ok(S3 { store, prefix: prefix.into(), name, endpoint, setting: setting.into() })
+        let bucket_url = match own {
+            Some(url) => format!("{}/{bucket}", url.trim_end_matches('/')),
+            None => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+        };
+        let (prefix, setting, region) = (prefix.into(), setting.into(), region.into());
+        Ok(S3 { store, prefix, name, endpoint, setting, bucket_url, region, client })
     }
 
     /// Proves that the bucket answers, exists, can be listed and can be written to. Leaves nothing.
@@ -236,13 +248,80 @@ impl S3 {
     }
 
     /// Aborts the upload. One that is gone already is success.
-    pub(super) async fn discard(&self, file: &StagedFile, id: &str) -> Result<()> {
-        match within(CALL, self.store.abort_multipart(&self.path(&file.key)?, &id.to_owned())).await {
+    pub(super) async fn abort(&self, key: &str, id: &str) -> Result<()> {
+        match within(CALL, self.store.abort_multipart(&self.path(key)?, &id.to_owned())).await {
             Ok(()) | Err((Answer::Missing, _)) => Ok(()),
             Err((_, why)) => Err(Error::retry(format!(
-                "cannot abort the upload of {} to {} at {}: {why}",
-                file.key, self.name, self.endpoint
+                "cannot abort the upload of {key} to {} at {}: {why}",
+                self.name, self.endpoint
             ))),
+        }
+    }
+
+    /// Creates an object if there is none; false: there is one, or somebody is making one right now.
+    pub(super) async fn create(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
+        let put = tokio::time::timeout(TRANSFER, self.store.put_opts(&path, payload, options)).await;
+        match put {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(false),
+            Ok(Err(error)) => Err(self.trouble("write", key, explain(&error))),
+            Err(_) => Err(self.trouble("write", key, (Answer::Silent, "no answer".into()))),
+        }
+    }
+
+    /// The bytes of an object; none: there is none.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(key)?;
+        let get = async { self.store.get(&path).await?.bytes().await };
+        match within(TRANSFER, get).await {
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err((Answer::Missing, _)) => Ok(None),
+            Err(failure) => Err(self.trouble("read", key, failure)),
+        }
+    }
+
+    /// The size of an object; none: there is none.
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>> {
+        match within(CALL, self.store.head(&self.path(key)?)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err((Answer::Missing, _)) => Ok(None),
+            Err(failure) => Err(self.trouble("look at", key, failure)),
+        }
+    }
+
+    /// Objects under a folder, at most so many: key, size, seconds since the last change.
+    pub(super) async fn list(&self, folder: &str, most: usize) -> Result<Vec<(String, u64, u64)>> {
+        let path = self.path(folder)?;
+        let mut found = Vec::new();
+        let mut objects = self.store.list(Some(&path));
+        while found.len() < most {
+            let next = objects.try_next();
+            let next =
+                within(TRANSFER, next).await.map_err(|failure| self.trouble("list", folder, failure))?;
+            let Some(meta) = next else { break };
+            let age = chrono::Utc::now().signed_duration_since(meta.last_modified).num_seconds();
+            let key = self.own_key(meta.location.as_ref());
+            found.push((key.to_owned(), meta.size, u64::try_from(age).unwrap_or(0)));
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// A key of the bucket as a key of this zone.
+    pub(super) fn own_key<'a>(&self, key: &'a str) -> &'a str {
+        let own = key.strip_prefix(self.prefix.as_str()).unwrap_or(key);
+        if self.prefix.is_empty() { key } else { own.trim_start_matches('/') }
+    }
+
+    /// What it means that something beside the data could not be done.
+    pub(super) fn trouble(&self, doing: &str, key: &str, (answer, why): Failure) -> Error {
+        let S3 { name, endpoint, setting, .. } = self;
+        let text = format!("cannot {doing} {key} in {name} at {endpoint} (setting `{setting}`): {why}");
+        match answer {
+            Answer::Denied | Answer::MissingBucket => Error::stop(text),
+            Answer::Missing | Answer::Refused | Answer::Silent => Error::retry(text),
         }
     }
 
@@ -269,10 +348,10 @@ impl S3 {
 }
 
 /// What kind of failure it was, and its reason in a few words.
-type Failure = (Answer, String);
+pub(super) type Failure = (Answer, String);
 
 /// Does something that must answer in time.
-async fn within<T>(
+pub(super) async fn within<T>(
     time: Duration,
     doing: impl Future<Output = object_store::Result<T>>,
 ) -> std::result::Result<T, Failure> {
@@ -284,7 +363,7 @@ async fn within<T>(
 }
 
 /// The kind and the innermost reason of an error; what wraps it repeats the request and counts retries.
-fn explain(error: &object_store::Error) -> Failure {
+pub(super) fn explain(error: &object_store::Error) -> Failure {
     let mut inner: &(dyn std::error::Error + 'static) = error;
     while let Some(next) = inner.source() {
         inner = next;

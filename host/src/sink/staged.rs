@@ -48,17 +48,20 @@ pub enum Publish {
     },
 }
 
-mod zone {
+/// A zone's name, as `#[serde(with)]` wants it.
+pub mod zone {
     use super::{Deserialize, Deserializer, Serializer, Zone};
 
-    pub(super) fn serialize<S: Serializer>(zone: &Zone, to: S) -> Result<S::Ok, S::Error> {
+    /// Writes it.
+    pub fn serialize<S: Serializer>(zone: &Zone, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(match zone {
             Zone::Raw => "raw",
             Zone::Processed => "processed",
         })
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zone, D::Error> {
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Zone, D::Error> {
         match String::deserialize(from)?.as_str() {
             "raw" => Ok(Zone::Raw),
             "processed" => Ok(Zone::Processed),

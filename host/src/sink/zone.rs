@@ -20,15 +20,34 @@ use crate::table::{Hour, Table, Zone};
 const UNDER_WAY: usize = 32 << 10;
 
 /// One zone of the lake.
-#[derive(Debug)]
 pub struct ZoneStore {
     zone: Zone,
     location: Location,
     keys: Keys,
     place: Place,
     budget: Budget,
+    env: Env,
     /// A name for the file that [`check`](ZoneStore::check) writes, unlike that of any other host.
     probe: String,
+}
+
+/// Something staged that may still become visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The key that readers would see; for a file in staging, where it waits.
+    pub key: String,
+    /// The multipart upload, if it is one.
+    pub upload: Option<String>,
+    /// The file in staging, if it is one.
+    pub staging: Option<String>,
+    /// Seconds since it was begun.
+    pub age: u64,
+}
+
+impl std::fmt::Debug for ZoneStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZoneStore").field("zone", &self.zone).field("location", &self.location).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -63,7 +82,7 @@ impl ZoneStore {
             Handle::try_current().map_err(|_| Error::stop("a zone can only be opened within a runtime"))?;
         let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY)) };
         let probe = format!("{}/check-{}", keys.staging_folder(), env.fresh_id());
-        Ok(ZoneStore { zone, location, keys: keys.clone(), place, budget, probe })
+        Ok(ZoneStore { zone, location, keys: keys.clone(), place, budget, env: Arc::clone(env), probe })
     }
 
     /// Which zone it is.
@@ -129,7 +148,7 @@ impl ZoneStore {
     /// Throws away a file that was not published. What is gone already is success; a published file stays.
     pub async fn discard(&self, file: &StagedFile) -> Result<()> {
         match (&self.place, &file.how) {
-            (Place::S3(s3), Publish::Upload { id, .. }) => s3.discard(file, id).await,
+            (Place::S3(s3), Publish::Upload { id, .. }) => s3.abort(&file.key, id).await,
             (Place::Disk(disk), Publish::Rename { staging }) => {
                 let (disk, staging) = (disk.clone(), staging.clone());
                 blocking(move || disk.unlink(&staging)).await
@@ -151,6 +170,112 @@ impl ZoneStore {
         }
     }
 
+    /// Creates an object if there is none, whole and durable; false: there is one.
+    pub async fn create(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        match &self.place {
+            Place::S3(s3) => s3.create(key, bytes).await,
+            Place::Disk(disk) => {
+                let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let draft = format!("{folder}/.{}.tmp", self.env.fresh_id());
+                let (disk, key, bytes) = (disk.clone(), key.to_owned(), bytes.to_vec());
+                blocking(move || disk.create_whole(&key, &draft, &bytes)).await
+            }
+        }
+    }
+
+    /// The bytes of an object; none: there is none.
+    pub async fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        match &self.place {
+            Place::S3(s3) => s3.read(key).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), key.to_owned());
+                blocking(move || disk.read(&key)).await
+            }
+        }
+    }
+
+    /// The size of an object; none: there is none.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>> {
+        match &self.place {
+            Place::S3(s3) => s3.size(key).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), key.to_owned());
+                blocking(move || disk.size(&key)).await
+            }
+        }
+    }
+
+    /// Whether there is an object.
+    pub async fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.size(key).await?.is_some())
+    }
+
+    /// The objects under a folder that readers could see: key and size; at most so many.
+    pub async fn list(&self, folder: &str, most: usize) -> Result<Vec<(String, u64)>> {
+        let mut found: Vec<_> = self.aged(folder, most).await?.into_iter().map(|(k, s, _)| (k, s)).collect();
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// The same with the seconds since each was last changed.
+    pub async fn aged(&self, folder: &str, most: usize) -> Result<Vec<(String, u64, u64)>> {
+        match &self.place {
+            Place::S3(s3) => s3.list(folder, most).await,
+            Place::Disk(disk) => {
+                let (disk, folder) = (disk.clone(), folder.to_owned());
+                blocking(move || disk.list(&folder)).await
+            }
+        }
+    }
+
+    /// What is staged under this zone, by whatever pipeline.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>> {
+        match &self.place {
+            Place::S3(s3) => s3.uploads().await,
+            Place::Disk(disk) => {
+                let (disk, folder) = (disk.clone(), self.keys.staging_folder());
+                let staged = blocking(move || disk.list(&folder)).await?;
+                let waiting = |(key, _, age): (String, u64, u64)| Waiting {
+                    key: key.clone(),
+                    upload: None,
+                    staging: Some(key),
+                    age,
+                };
+                Ok(staged.into_iter().map(waiting).collect())
+            }
+        }
+    }
+
+    /// Removes what an epoch left (rule M5): first what could still become visible, then what is.
+    pub async fn clear(&self, key: &str, upload: Option<&str>, staging: Option<&str>) -> Result<()> {
+        match &self.place {
+            Place::S3(s3) => {
+                if let Some(upload) = upload {
+                    s3.abort(key, upload).await?;
+                }
+                s3.delete(key).await
+            }
+            Place::Disk(disk) => {
+                let (disk, key, staging) = (disk.clone(), key.to_owned(), staging.map(str::to_owned));
+                blocking(move || {
+                    staging.map_or(Ok(()), |staging| disk.unlink(&staging))?;
+                    disk.unlink(&key)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Notes every step on a disk from now on.
+    #[cfg(test)]
+    pub(crate) fn traced(mut self) -> (ZoneStore, Arc<std::sync::Mutex<Vec<String>>>) {
+        let steps = Arc::new(std::sync::Mutex::new(Vec::new()));
+        if let Place::Disk(disk) = &mut self.place {
+            disk.trace.0 = Some(steps.clone());
+        }
+        (self, steps)
+    }
+
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
     }
@@ -164,7 +289,7 @@ impl ZoneStore {
 }
 
 /// Runs something short that waits for a disk.
-async fn blocking(doing: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+async fn blocking<T: Send + 'static>(doing: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(doing).await;
     done.map_err(|error| Error::abandon(format!("a task that works on the disk broke: {error}")))?
 }

@@ -15,7 +15,7 @@ use rdkafka::{TopicPartitionList, util::Timeout};
 
 use crate::{Error, Result};
 
-/// Where a partition without a committed offset begins.
+/// Where a topic begins that the commit log does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// At its first event.
@@ -35,8 +35,6 @@ pub struct Settings {
     pub group: String,
     /// A name that survives restarts (static membership); none: a new member each time.
     pub instance: Option<String>,
-    /// For partitions without a committed offset.
-    pub start: Start,
     /// Further librdkafka properties, passed through.
     pub librdkafka: BTreeMap<String, String>,
 }

@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message, TopicPartitionList};
 
-use super::client::{Context, PATIENCE, Rebalance, Settings, Start};
+use super::client::{Context, PATIENCE, Rebalance, Settings};
 use super::collect::Collector;
 use crate::{Error, Result};
 
@@ -41,6 +41,9 @@ pub struct Taken {
 
 /// Who works on the partitions.
 pub trait Owner {
+    /// Where these partitions go on, which will be ours. An error of the kind [`Retry`](crate::Kind::Retry)
+    /// is asked again.
+    fn begins(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>>;
     /// These partitions are now ours. They begin to flow when this returns.
     fn taken(&mut self, partitions: Vec<Taken>) -> Result<()>;
     /// These partitions go: commit what was done for them, or drop it if they are `lost`. They go when
@@ -108,6 +111,11 @@ impl Group {
             ends.insert(partition, found.map_err(|e| self.unreachable(&e))?);
         }
         Ok(ends)
+    }
+
+    /// The id of the topic, which another topic of the same name does not have; empty where there are none.
+    pub fn topic_id(&self) -> Result<String> {
+        Ok(super::topic::id(&self.consumer, &self.settings.topic, PATIENCE)?.unwrap_or_default())
     }
 
     /// What the group has committed for these partitions; none where it has nothing.
@@ -182,7 +190,7 @@ impl Group {
     fn rebalance(&self, event: Rebalance, owner: &mut dyn Owner) -> Result<()> {
         match event {
             Rebalance::Assign(partitions) => {
-                let starts = retry("where to begin", || self.starts(&partitions))?;
+                let starts = retry("where to begin", || owner.begins(&partitions))?;
                 let mut taken = Vec::with_capacity(starts.len());
                 for (partition, from) in &starts {
                     taken.push(Taken { partition: *partition, from: *from, queue: self.queue(*partition)? });
@@ -203,36 +211,6 @@ impl Group {
                     .map_err(|e| Error::stop(format!("cannot give up partitions {partitions:?}: {e}")))
             }
         }
-    }
-
-    /// Where these partitions begin: at what the group has committed, or as `start` says.
-    fn starts(&self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>> {
-        let mut starts = BTreeMap::new();
-        for (partition, committed) in self.committed(partitions)? {
-            let found = self.consumer.fetch_watermarks(&self.settings.topic, partition, PATIENCE);
-            let (low, high) = found.map_err(|e| self.unreachable(&e))?;
-            let from = match (committed, self.settings.start) {
-                (Some(offset), _) if offset < low => {
-                    return Err(Error::stop(format!(
-                        "partition {partition}: group {} has committed offset {offset}, but the topic begins at {low}: \
-                         its retention has passed us; to go on without those events, set the group's offset to {low}",
-                        self.settings.group
-                    )));
-                }
-                (Some(offset), _) if offset > high => {
-                    return Err(Error::stop(format!(
-                        "partition {partition}: group {} has committed offset {offset}, but the topic ends at {high}: \
-                         it was created anew; use another group (setting `group`)",
-                        self.settings.group
-                    )));
-                }
-                (Some(offset), _) => offset,
-                (None, Start::Earliest) => low,
-                (None, Start::Latest) => high,
-            };
-            starts.insert(partition, from);
-        }
-        Ok(starts)
     }
 
     fn queue(&self, partition: i32) -> Result<Queue> {
@@ -274,6 +252,8 @@ pub enum Polled {
     Message,
     /// Nothing within the time.
     Nothing,
+    /// The offset that comes next is not in the topic any more.
+    Gone,
 }
 
 impl Queue {
@@ -287,11 +267,10 @@ impl Queue {
             }
             Some(Err(KafkaError::MessageConsumption(
                 code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
-            ))) => Err(Error::stop(format!(
-                "partition {}: the offset {} is gone from the topic ({code}); set the group's offset by hand to go on",
-                into.partition(),
-                into.position()
-            ))),
+            ))) => {
+                tracing::debug!(partition = into.partition(), position = into.position(), "{code}");
+                Ok(Polled::Gone)
+            }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 Err(Error::stop(format!("the Kafka client gave up: {code}")))
             }

@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod generate;
 mod group;
 pub mod produce;
+mod topic;
 
 pub use client::{Settings, Start};
 pub use collect::Collector;

@@ -30,14 +30,33 @@ pub struct Runner {
     states: Vec<State>,
 }
 
-/// The state of one instance.
+/// The state of one instance, with the version of its format.
 #[derive(Clone, Default)]
 struct State {
     /// As of the last commit.
-    committed: Option<Vec<u8>>,
+    committed: Option<(u32, Vec<u8>)>,
     /// As of the commit that is under way.
-    pending: Option<Vec<u8>>,
+    pending: Option<(u32, Vec<u8>)>,
+    /// Whether the last snapshot gave another one.
+    changed: bool,
 }
+
+/// What one transform did since the last call of [`Runner::take_work`].
+pub struct Done {
+    /// The transform.
+    pub identity: Arc<crate::batch::Identity>,
+    /// The transform whose output it reads; none: the topic.
+    pub reads: Option<String>,
+    /// The tables that it makes.
+    pub tables: Vec<String>,
+    /// What became of its rows.
+    pub counts: Counts,
+    /// Its state with the version of its format, if the last snapshot gave another one.
+    pub state: Option<(u32, Vec<u8>)>,
+}
+
+/// What a transform remembered: its name, the version of the state's format, the state.
+pub type Remembered = (String, u32, Vec<u8>);
 
 /// Rows on their way from one transform to the next.
 struct Edge {
@@ -47,8 +66,8 @@ struct Edge {
 }
 
 impl Runner {
-    /// Opens an instance of each transform.
-    pub fn open(graph: &Arc<Graph>, partition: i32) -> Result<Runner> {
+    /// Opens an instance of each transform, with what it remembered at the last commit.
+    pub fn open(graph: &Arc<Graph>, partition: i32, states: &[Remembered]) -> Result<Runner> {
         let nodes = graph.nodes.len();
         let mut runner = Runner {
             graph: graph.clone(),
@@ -57,14 +76,24 @@ impl Runner {
             counts: vec![Counts::default(); nodes],
             states: vec![State::default(); nodes],
         };
+        runner.remember(states);
         runner.reopen()?;
         Ok(runner)
+    }
+
+    /// From now on these are the states of the last commit; they take effect with [`abandon`](Runner::abandon).
+    pub fn remember(&mut self, states: &[Remembered]) {
+        for (node, state) in self.graph.nodes.iter().zip(&mut self.states) {
+            let found = states.iter().find(|(name, _, _)| *name == node.component.spec.name);
+            state.committed = found.map(|(_, version, bytes)| (*version, bytes.clone()));
+            (state.pending, state.changed) = (state.committed.clone(), false);
+        }
     }
 
     /// Drops what the instances hold and takes them back to the last commit.
     pub fn abandon(&mut self) -> Result<()> {
         self.counts.fill(Counts::default());
-        self.states.iter_mut().for_each(|s| s.pending = s.committed.clone());
+        self.states.iter_mut().for_each(|s| (s.pending, s.changed) = (s.committed.clone(), false));
         self.reopen()
     }
 
@@ -73,8 +102,8 @@ impl Runner {
         for (node, state) in self.graph.nodes.iter().zip(&self.states) {
             let fail = |e: String| fault(node, self.partition, &e);
             let mut instance = node.component.instantiate().map_err(fail)?;
-            if let (Some(version), Some(bytes)) = (node.component.spec.state_version, &state.committed) {
-                instance.restore(version, bytes).map_err(fail)?;
+            if let (Some(_), Some((version, bytes))) = (node.component.spec.state_version, &state.committed) {
+                instance.restore(*version, bytes).map_err(fail)?;
             }
             self.instances.push(instance);
         }
@@ -129,10 +158,10 @@ impl Runner {
     /// Takes the state of all instances, for the commit that begins now.
     pub fn snapshot(&mut self) -> Result<()> {
         for (at, node) in self.graph.nodes.iter().enumerate() {
-            if node.component.spec.state_version.is_some() {
+            if let Some(version) = node.component.spec.state_version {
                 let state = self.instances[at].snapshot().map_err(|e| fault(node, self.partition, &e))?;
                 if let Some(state) = state {
-                    self.states[at].pending = Some(state);
+                    (self.states[at].pending, self.states[at].changed) = (Some((version, state)), true);
                 }
             }
         }
@@ -144,10 +173,21 @@ impl Runner {
         self.states.iter_mut().for_each(|s| s.committed = s.pending.clone());
     }
 
-    /// What became of rows since the last call, by transform.
-    pub fn take_counts(&mut self) -> Vec<(Arc<crate::batch::Identity>, Counts)> {
-        let identities = self.graph.components().map(|c| c.identity.clone());
-        identities.zip(self.counts.iter_mut().map(std::mem::take)).collect()
+    /// What was done since the last call, by transform.
+    pub fn take_work(&mut self) -> Vec<Done> {
+        let graph = self.graph.clone();
+        let nodes = graph.nodes.iter().zip(self.counts.iter_mut().zip(&mut self.states));
+        let done = nodes.map(|(node, (counts, state))| Done {
+            identity: node.component.identity.clone(),
+            reads: match node.feed {
+                Feed::Topic => None,
+                Feed::Output { node, .. } => Some(graph.nodes[node].component.spec.name.clone()),
+            },
+            tables: node.outputs.iter().filter_map(|o| Some(o.table.as_ref()?.name.clone())).collect(),
+            counts: std::mem::take(counts),
+            state: std::mem::take(&mut state.changed).then(|| state.pending.clone()).flatten(),
+        });
+        done.collect()
     }
 
     /// Feeds a transform all that waits for it.

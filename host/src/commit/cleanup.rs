@@ -1,0 +1,105 @@
+//! Clean-up: what epochs left behind that will never become true (rules M1, M2, M5).
+//!
+//! First a record names the epochs and what they left; from then on none of them may become true. Only then is
+//! anything removed. What is still alive is computed from the log anew for every slot that is tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::log::{Body, Draft, Log};
+use super::position::PartitionKey;
+use super::record::{Cleanup, Record, RecordKind, Remains};
+use super::rules::Rule;
+use crate::Result;
+
+/// What one record removes at most.
+const MOST: usize = 1000;
+
+impl Log {
+    /// Of things that are staged: those that no record names.
+    pub async fn victims(&self, staged: &[Remains]) -> Result<Vec<Remains>> {
+        let mut victims = Vec::new();
+        let mut live = BTreeMap::new();
+        let states = self.needed_states().await?;
+        for remains in staged.iter().filter(|remains| !states.contains(&remains.key)) {
+            // `<table>/date=<date>/hour=<hour>/<file>`; a state lies elsewhere and is judged by its key.
+            let mut parts = remains.key.split('/');
+            let (table, date) = (parts.next(), parts.next().and_then(|date| date.strip_prefix("date=")));
+            if let (Some(table), Some(date)) = (table, date) {
+                let place = (table.to_owned(), date.to_owned());
+                if !live.contains_key(&place) {
+                    live.insert(place.clone(), self.live(table, date).await?);
+                }
+                if live[&place].contains_key(&remains.key) {
+                    continue;
+                }
+            }
+            victims.push(remains.clone());
+            if victims.len() == MOST {
+                break;
+            }
+        }
+        Ok(victims)
+    }
+
+    /// States that somebody may still need: those of last records, and those before them, with which a last
+    /// record's files can be made again.
+    async fn needed_states(&self) -> Result<BTreeSet<String>> {
+        let mut needed = BTreeSet::new();
+        for ((topic, partition), record) in &self.view.last {
+            let mut record = Some(record.clone());
+            for _ in 0..2 {
+                let Some(this) = record.take().filter(|r| r.topic.as_ref() == Some(topic)) else { break };
+                let Some(advance) = this.partitions.iter().find(|a| a.partition == *partition) else { break };
+                needed.extend(advance.transforms.iter().filter_map(|w| Some(w.state.as_ref()?.key.clone())));
+                record = match advance.prev {
+                    Some(prev) => self.read(prev).await?.map(Arc::new),
+                    None => None,
+                };
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Removes what no record names of the things that are staged; none: there was nothing to remove.
+    pub async fn clean_up(&mut self, staged: Vec<Remains>) -> Result<Option<Arc<Record>>> {
+        let body = Body::new(&self.env, RecordKind::Cleanup);
+        let mut draft = CleanupDraft { staged, body, victims: None };
+        let record = self.append(&mut draft).await?;
+        if let Some(record) = &record {
+            self.publish(record).await?;
+        }
+        Ok(record)
+    }
+}
+
+struct CleanupDraft {
+    staged: Vec<Remains>,
+    body: Body,
+    victims: Option<Vec<Remains>>,
+}
+
+#[async_trait]
+impl Draft for CleanupDraft {
+    fn partitions(&self) -> Vec<PartitionKey> {
+        vec![]
+    }
+
+    async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
+        let victims = match self.victims.take() {
+            Some(victims) if !log.rules.on(Rule::VictimsEachSlot) => victims,
+            _ => log.victims(&self.staged).await?,
+        };
+        if victims.is_empty() {
+            return Ok(None);
+        }
+        let epochs: BTreeSet<String> = victims.iter().map(|remains| remains.epoch.clone()).collect();
+        self.body.record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
+        self.body.record.cleanup =
+            Some(Cleanup { epochs: epochs.into_iter().collect(), remains: victims.clone() });
+        self.victims = Some(victims);
+        Ok(Some(Body { id: log.env.fresh_id(), ..self.body.clone() }))
+    }
+}

@@ -1,0 +1,107 @@
+//! Making epochs true: one record for what all lanes have done, checked a lane at a time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::log::{Body, Draft, Log};
+use super::position::PartitionKey;
+use super::record::{Advance, DataFile, Owed, Record, RecordKind, Topic};
+use super::rules::Rule;
+use crate::Result;
+use crate::failpoint::failpoint;
+
+/// What one lane wants to make true: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct LanePart {
+    /// The lane.
+    pub lane: usize,
+    /// Its epoch.
+    pub epoch: String,
+    /// How far its partitions go. A work without a state has the one that it had before.
+    pub partitions: Vec<Advance>,
+    /// Its files, staged.
+    pub files: Vec<DataFile>,
+}
+
+/// What became of the lanes' parts.
+pub struct Outcome {
+    /// The record; none: no part became true.
+    pub record: Option<Arc<Record>>,
+    /// The parts that are true.
+    pub done: Vec<LanePart>,
+    /// The parts that can never become true, with the reason. No record with them can appear any more, so
+    /// what they have staged may go.
+    pub lost: Vec<(LanePart, String)>,
+}
+
+impl Log {
+    /// Makes the lanes' parts true in one record. A part whose partitions have moved on, or whose files were
+    /// cleaned up, is left out, and the record goes ahead with the others.
+    pub async fn commit(&mut self, topic: &Topic, parts: Vec<LanePart>, owed: Vec<Owed>) -> Result<Outcome> {
+        let mut body = Body::new(&self.env, RecordKind::Epoch);
+        body.record.topic = Some(topic.clone());
+        body.record.owed = owed;
+        let mut draft = EpochDraft { topic: topic.clone(), body, parts, lost: vec![] };
+        failpoint!("before-record");
+        let record = self.append(&mut draft).await?;
+        failpoint!("after-record");
+        let EpochDraft { parts, mut lost, .. } = draft;
+        let done = match record {
+            Some(_) => parts,
+            None => {
+                lost.extend(parts.into_iter().map(|part| (part, "the slot was taken".into())));
+                vec![]
+            }
+        };
+        Ok(Outcome { record, done, lost })
+    }
+}
+
+struct EpochDraft {
+    topic: Topic,
+    body: Body,
+    parts: Vec<LanePart>,
+    lost: Vec<(LanePart, String)>,
+}
+
+#[async_trait]
+impl Draft for EpochDraft {
+    fn partitions(&self) -> Vec<PartitionKey> {
+        let advances = self.parts.iter().flat_map(|part| &part.partitions);
+        advances.map(|advance| (self.topic.clone(), advance.partition)).collect()
+    }
+
+    async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
+        let (view, rules) = (&log.view, log.rules);
+        for part in std::mem::take(&mut self.parts) {
+            let checked =
+                part.partitions.iter().try_for_each(|advance| view.check(rules, &self.topic, advance));
+            match checked {
+                Ok(()) => self.parts.push(part),
+                Err(why) => {
+                    self.lost.push((part, why));
+                    // Other bytes, so another id: who finds the old one has found the old bytes.
+                    self.body.id = log.env.fresh_id();
+                }
+            }
+        }
+        if self.parts.is_empty() {
+            return Ok(None);
+        }
+        let record = &mut self.body.record;
+        record.partitions = self.parts.iter().flat_map(|part| part.partitions.clone()).collect();
+        record.files = self.parts.iter().flat_map(|part| part.files.clone()).collect();
+        if !rules.on(Rule::LaneFiles) {
+            record.files.extend(self.lost.iter().flat_map(|(part, _)| part.files.clone()));
+        }
+        for advance in &mut record.partitions {
+            let Some((_, before)) = view.partition(&self.topic, advance.partition) else { continue };
+            for work in advance.transforms.iter_mut().filter(|work| work.state.is_none()) {
+                let same = before.transforms.iter().find(|old| old.name == work.name);
+                work.state = same.and_then(|old| old.state.clone());
+            }
+        }
+        Ok(Some(self.body.clone()))
+    }
+}

@@ -1,0 +1,160 @@
+//! What a log says: a pure function of its records.
+//!
+//! A [`View`] is the fold of all records up to its tail. Every check that a record must pass is made against one
+//! view, and the slot that the record goes to is that view's next one (rule L2): if the slot is taken, the view
+//! is read on and everything is checked again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::record::{Advance, DataFile, Record, RecordKind, Topic};
+use super::rules::{Rule, Rules};
+use super::summary::Inventories;
+
+/// A partition of a topic: a topic that was created anew has other partitions.
+pub type PartitionKey = (Topic, i32);
+
+/// The fold of a log.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The slot after the tail.
+    pub(super) next: u64,
+    /// The topic of the newest record that names one.
+    pub(super) topic: Option<Topic>,
+    /// The last record of each partition, whole.
+    pub(super) last: BTreeMap<PartitionKey, Arc<Record>>,
+    /// The last maintenance record, whole.
+    pub(super) maintenance: Option<Arc<Record>>,
+    /// Epochs that may never become true.
+    pub(super) fenced: BTreeSet<String>,
+    /// Keys that are true no more, and the record that says so.
+    pub(super) superseded: BTreeMap<String, u64>,
+    /// Repairs of files of last records, by their sequence numbers.
+    pub(super) repairs: BTreeMap<u64, Arc<Record>>,
+    /// The records since the last summary.
+    pub(super) recent: Vec<Arc<Record>>,
+    /// Where the live files up to the last summary are listed.
+    pub(super) inventories: Inventories,
+}
+
+impl View {
+    /// The slot after the tail: where the next record goes.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The topic that the log is about; none: nothing was begun.
+    pub fn topic(&self) -> Option<&Topic> {
+        self.topic.as_ref()
+    }
+
+    /// Where a partition stands: its last record, and its part in it.
+    pub fn partition(&self, topic: &Topic, partition: i32) -> Option<(&Arc<Record>, &Advance)> {
+        let record = self.last.get(&(topic.clone(), partition))?;
+        let advance = record.partitions.iter().find(|a| a.partition == partition)?;
+        Some((record, advance))
+    }
+
+    /// The offset from which a partition goes on; none: it was not begun.
+    pub fn position(&self, topic: &Topic, partition: i32) -> Option<i64> {
+        self.partition(topic, partition).map(|(_, advance)| advance.to)
+    }
+
+    /// The sequence number of a partition's last record.
+    pub fn last(&self, topic: &Topic, partition: i32) -> Option<u64> {
+        self.last.get(&(topic.clone(), partition)).map(|record| record.seq)
+    }
+
+    /// All partitions that were begun, with their positions.
+    pub fn positions(&self) -> impl Iterator<Item = (&PartitionKey, i64)> {
+        self.last.keys().filter_map(|key| Some((key, self.position(&key.0, key.1)?)))
+    }
+
+    /// Takes in the record of the next slot.
+    pub(super) fn fold(&mut self, record: Arc<Record>) {
+        if let Some(topic) = &record.topic {
+            for advance in &record.partitions {
+                self.last.insert((topic.clone(), advance.partition), record.clone());
+            }
+            self.topic = Some(topic.clone());
+        }
+        for file in &record.supersedes {
+            self.superseded.insert(file.file.key.clone(), record.seq);
+        }
+        if record.kind == RecordKind::Repair {
+            self.repairs.insert(record.seq, record.clone());
+        }
+        if record.kind.is_maintenance() {
+            self.maintenance = Some(record.clone());
+        }
+        if let Some(cleanup) = &record.cleanup {
+            self.fenced.extend(cleanup.epochs.iter().cloned());
+        }
+        self.next = record.seq + 1;
+        self.recent.push(record);
+    }
+
+    /// Whether a partition may go ahead like this (rules L3 and M1); otherwise, why not.
+    pub(super) fn check(&self, rules: Rules, topic: &Topic, advance: &Advance) -> Result<(), String> {
+        let (p, epoch) = (advance.partition, &advance.epoch);
+        let last = self.last(topic, p);
+        if rules.on(Rule::Prev) && last != advance.prev {
+            let at = |seq: Option<u64>| seq.map_or("nothing".into(), |seq| format!("record {seq}"));
+            return Err(format!(
+                "partition {p} has moved on: its last record is {}, the epoch began after {}",
+                at(last),
+                at(advance.prev)
+            ));
+        }
+        // Where the first position is no record, there is none to compare with.
+        let at = self.position(topic, p).unwrap_or(advance.from);
+        if at != advance.from {
+            return Err(format!("partition {p} is at offset {at}, the epoch begins at {}", advance.from));
+        }
+        if rules.on(Rule::Fence) && self.fenced.contains(epoch) {
+            return Err(format!("clean-up has removed what epoch {epoch} had staged"));
+        }
+        Ok(())
+    }
+
+    /// Whether a file of a last record, or of a repair of one, is true (rule M3).
+    pub(super) fn is_live(&self, key: &str) -> bool {
+        let known = self.last.values().chain(self.repairs.values()).flat_map(|record| &record.files);
+        !self.superseded.contains_key(key) && known.into_iter().any(|file| file.file.key == key)
+    }
+
+    /// The repair that took a file's place.
+    pub(super) fn repair_of(&self, key: &str) -> Option<Arc<Record>> {
+        self.superseded.get(key).and_then(|seq| self.repairs.get(seq)).cloned()
+    }
+
+    /// Last records and the last maintenance record: what may not be published yet.
+    pub(super) fn unpublished(&self, partitions: Option<&[PartitionKey]>) -> Vec<Arc<Record>> {
+        let wanted = |key: &PartitionKey| partitions.is_none_or(|some| some.contains(key));
+        let last = self.last.iter().filter(|(key, _)| wanted(key)).map(|(_, record)| record);
+        let all = last.chain(&self.maintenance).map(|record| (record.seq, record.clone()));
+        all.collect::<BTreeMap<u64, Arc<Record>>>().into_values().collect()
+    }
+
+    /// What nobody can need any more at a summary: repairs that no last record leads to.
+    pub(super) fn prune(&mut self) {
+        let mut keys: BTreeSet<&str> =
+            self.last.values().flat_map(|r| &r.files).map(|f| f.file.key.as_str()).collect();
+        let mut needed = BTreeSet::new();
+        // A repair may itself have been repaired; repairs are in the order of their numbers.
+        for (seq, repair) in &self.repairs {
+            if repair.supersedes.iter().any(|file| keys.contains(file.file.key.as_str())) {
+                needed.insert(*seq);
+                keys.extend(repair.files.iter().map(|file| file.file.key.as_str()));
+            }
+        }
+        self.repairs.retain(|seq, _| needed.contains(seq));
+        self.superseded.retain(|_, seq| needed.contains(seq));
+    }
+}
+
+/// The files that became true since the last summary and still are.
+pub(super) fn recent_files(view: &View) -> impl Iterator<Item = &DataFile> {
+    let files = view.recent.iter().flat_map(|record| &record.files);
+    files.filter(|file| !view.superseded.contains_key(&file.file.key))
+}

@@ -1,0 +1,290 @@
+//! The commit record: the truth about one commit, as a person can read it.
+//!
+//! A record is one JSON object. Its format has a version: an older one is read for ever (golden files in
+//! `tests/golden/log`), a newer one is refused. Within a version, members may be added that an older reader may
+//! ignore; anything that it may not ignore is a new version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::env::Micros;
+use crate::sink::StagedFile;
+use crate::table::Zone;
+use crate::{Error, Result};
+
+/// The version that this build writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordKind {
+    /// Where partitions begin (rule L6): `from == to`, no files.
+    Start,
+    /// Events that became true.
+    Epoch,
+    /// Offsets that were gone from the topic and were skipped on a person's word.
+    Gap,
+    /// Files that vanished before they were visible, made again under other keys (rule F6).
+    Repair,
+    /// Staged files of epochs that will never become true, and are removed (rule M1).
+    Cleanup,
+}
+
+impl RecordKind {
+    /// Its name in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecordKind::Start => "start",
+            RecordKind::Epoch => "epoch",
+            RecordKind::Gap => "gap",
+            RecordKind::Repair => "repair",
+            RecordKind::Cleanup => "cleanup",
+        }
+    }
+
+    /// Whether it belongs to the chain of maintenance records (rule M2).
+    pub fn is_maintenance(self) -> bool {
+        matches!(self, RecordKind::Cleanup)
+    }
+}
+
+/// One commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Its slot: dense from 0 (rule L1).
+    pub seq: u64,
+    /// Tells its bytes from any other's: whoever finds this id in the slot has written it.
+    pub id: String,
+    /// What it is about.
+    pub kind: RecordKind,
+    /// The pipeline that the log belongs to.
+    pub pipeline: String,
+    /// When it was made, by the writer's clock.
+    #[serde(with = "time")]
+    pub time: Micros,
+    /// Who made it.
+    pub writer: Writer,
+    /// The topic; none in records about files alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Topic>,
+    /// The partitions that go ahead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<Advance>,
+    /// The files that become true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<DataFile>,
+    /// Files that are true no more; they are removed before `files` become visible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<DataFile>,
+    /// What is removed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleanup>,
+    /// The maintenance record before this one; only in maintenance records (rule M2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// Hours that the catalog had not taken when this was written (rule F5).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<Owed>,
+}
+
+/// Who wrote a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// The host: its instance id, or one made at its start.
+    pub host: String,
+    /// The version of tidemill.
+    pub version: String,
+}
+
+/// A topic. One that was created anew under the same name has another id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// The id that the brokers gave it; empty where they give none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+}
+
+/// How far a partition goes with this record: it accounts for the offsets `from..to`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advance {
+    /// The partition.
+    pub partition: i32,
+    /// The epoch that did it; empty where no lane was at work.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub epoch: String,
+    /// The last record of this partition before this one (rule L3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<u64>,
+    /// The first offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub to: i64,
+    /// Events that were delivered; a compacted topic has holes (rule F8).
+    #[serde(default)]
+    pub events: u64,
+    /// Those of them that could not be decoded.
+    #[serde(default)]
+    pub undecoded: u64,
+    /// What became of the rows, by transform.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Work>,
+}
+
+/// What one transform did in one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// What it calls itself.
+    pub name: String,
+    /// The version it gives itself.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// The transform whose output it reads; none: the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<String>,
+    /// The tables that it makes.
+    pub tables: Vec<String>,
+    /// Rows that it received.
+    pub input: u64,
+    /// Of these, rows that are in at least one output.
+    pub emitted: u64,
+    /// … that were refused.
+    pub rejected: u64,
+    /// … that were left out.
+    pub filtered: u64,
+    /// … that its state took in.
+    pub absorbed: u64,
+    /// Its state after exactly the offsets before `to` (rule F7).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateRef>,
+    /// Up to where event time is complete; not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<Micros>,
+}
+
+/// Where a transform's state lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRef {
+    /// Its key in the processed zone.
+    pub key: String,
+    /// The version of its format, as the transform counts it.
+    pub version: u32,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A file, with the epoch that staged it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// The epoch that staged it.
+    pub epoch: String,
+    /// The generation of its table's hour: 1 until something rewrites hours (rule M4).
+    #[serde(default = "first")]
+    pub generation: u32,
+    /// Where it goes and how.
+    #[serde(flatten)]
+    pub file: StagedFile,
+}
+
+fn first() -> u32 {
+    1
+}
+
+/// What clean-up removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cleanup {
+    /// Epochs that may never become true (rule M1).
+    pub epochs: Vec<String>,
+    /// What they had staged.
+    pub remains: Vec<Remains>,
+}
+
+/// Something that an epoch left behind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Remains {
+    /// The epoch.
+    pub epoch: String,
+    /// The zone that it lies in.
+    #[serde(with = "crate::sink::zone_name")]
+    pub zone: Zone,
+    /// The key that readers would see, or the key of a state.
+    pub key: String,
+    /// The multipart upload, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
+    /// The file in staging, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<String>,
+}
+
+/// Hours of a table that wait to be registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// The table.
+    pub table: String,
+    /// Hours since 1970.
+    pub hours: Vec<i64>,
+}
+
+impl Record {
+    /// Its bytes: one line, so that the log can be searched with plain tools.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)
+            .map_err(|e| Error::stop(format!("cannot write a commit record: {e}")))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a record. `key` is named in errors.
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Record> {
+        check_format(key, bytes)?;
+        serde_json::from_slice(bytes)
+            .map_err(|e| Error::stop(format!("{key} is no commit record that this version can read: {e}")))
+    }
+}
+
+/// Refuses a newer format before anything else of it is looked at.
+pub(super) fn check_format(key: &str, bytes: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Version { format } = serde_json::from_slice(bytes)
+        .map_err(|e| Error::stop(format!("{key} is damaged: expected a JSON object with a `format`: {e}")))?;
+    if format > FORMAT {
+        return Err(Error::stop(format!(
+            "{key} has format {format}, this version of tidemill reads up to {FORMAT}: a newer version wrote to this \
+             log; run that one or a newer one"
+        )));
+    }
+    Ok(())
+}
+
+/// A time in RFC 3339, UTC, with microseconds.
+pub(super) mod time {
+    use chrono::{DateTime, SecondsFormat};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::env::Micros;
+
+    pub(in crate::commit) fn text(time: Micros) -> String {
+        let time = DateTime::from_timestamp_micros(time).unwrap_or_default();
+        time.to_rfc3339_opts(SecondsFormat::Micros, true)
+    }
+
+    pub(super) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&text(*time))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
+        let text = String::deserialize(from)?;
+        let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
+        Ok(time.timestamp_micros())
+    }
+}

@@ -1,0 +1,130 @@
+//! Telling the catalog what was committed, beside the commits and never in their way (rule F5).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::record::{DataFile, Owed, Record};
+use crate::Result;
+use crate::catalog::{Catalog, TableSpec};
+use crate::table::Hour;
+
+/// Hours of one table that a record carries at most: a catalog that is away for years is reconciled by hand.
+const OWED: usize = 20_000;
+
+/// Registers partitions, and remembers those that the catalog did not take yet: an outage of the
+/// catalog delays discovery, never data (rule F5).
+pub(super) struct Registrar {
+    catalog: Arc<dyn Catalog>,
+    tables: HashMap<String, TableSpec>,
+    waiting: BTreeMap<String, BTreeSet<Hour>>,
+}
+
+impl Registrar {
+    pub(super) fn new(catalog: Arc<dyn Catalog>, tables: Vec<TableSpec>) -> Self {
+        let tables = tables.into_iter().map(|t| (t.table.name.clone(), t)).collect();
+        Registrar { catalog, tables, waiting: BTreeMap::new() }
+    }
+
+    /// Registers the partitions of these files and all that wait. An error leaves them waiting.
+    pub(super) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
+        for DataFile { file, .. } in files {
+            self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
+        }
+        let mut failure = None;
+        for (name, hours) in std::mem::take(&mut self.waiting) {
+            let Some(table) = self.tables.get(&name) else { continue };
+            // After the first failure the rest only keeps waiting: an outage is not asked again and again.
+            if failure.is_none() {
+                let list: Vec<Hour> = hours.iter().copied().collect();
+                failure = self.catalog.register(table, &list).await.err();
+            }
+            if failure.is_some() {
+                self.waiting.insert(name, hours);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Hours that wait, as they stand in a record: whoever takes over goes on with them.
+    pub(super) fn owed(&self) -> Vec<Owed> {
+        let owed = |(table, hours): (&String, &BTreeSet<Hour>)| Owed {
+            table: table.clone(),
+            hours: hours.iter().take(OWED).map(|hour| hour.0).collect(),
+        };
+        self.waiting.iter().map(owed).collect()
+    }
+
+    /// Takes over what a record left to be registered: its own files, and what waited when it was written.
+    pub(super) fn inherit(&mut self, record: &Record) {
+        for owed in &record.owed {
+            let hours = owed.hours.iter().map(|hour| Hour(*hour));
+            self.waiting.entry(owed.table.clone()).or_default().extend(hours);
+        }
+        for file in &record.files {
+            self.waiting.entry(file.file.table.clone()).or_default().insert(file.file.hour);
+        }
+    }
+
+    /// How many partitions wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(BTreeSet::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::sink::{Publish, StagedFile};
+    use crate::{Error, table};
+
+    /// A catalog that fails so often, then notes what it is told.
+    struct Flaky(Mutex<(u32, Vec<String>)>);
+
+    #[async_trait::async_trait]
+    impl Catalog for Flaky {
+        async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
+            Ok(())
+        }
+        async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+            let mut state = self.0.lock().unwrap();
+            if state.0 > 0 {
+                state.0 -= 1;
+                return Err(Error::retry("away"));
+            }
+            state.1.extend(hours.iter().map(|hour| format!("{} {hour}", table.table.name)));
+            Ok(())
+        }
+    }
+
+    fn file(table: &str) -> DataFile {
+        let file = StagedFile {
+            zone: table::Zone::Raw,
+            table: table.into(),
+            hour: Hour(0),
+            key: "k".into(),
+            rows: 1,
+            bytes: 1,
+            first: 0,
+            last: 0,
+            how: Publish::Rename { staging: "s".into() },
+        };
+        DataFile { epoch: "e".into(), generation: 1, file }
+    }
+
+    #[tokio::test]
+    async fn an_outage_forgets_no_partition_of_any_table() {
+        let catalog = Arc::new(Flaky(Mutex::new((1, vec![]))));
+        let tables = [table::raw("a"), table::raw("b"), table::rejected()];
+        let names: Vec<String> = tables.iter().map(|t| t.name.clone()).collect();
+        let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
+        let mut registrar = Registrar::new(catalog.clone(), specs.into());
+        let files: Vec<DataFile> = names.iter().map(|name| file(name)).collect();
+        assert!(registrar.register(&files).await.is_err());
+        assert_eq!(registrar.waiting(), 3);
+        assert_eq!(registrar.owed().len(), 3, "a record carries them to whoever comes next");
+        registrar.register(&[]).await.unwrap();
+        assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 3));
+    }
+}

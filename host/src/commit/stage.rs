@@ -1,0 +1,100 @@
+//! From a lane's part to something that a record can name: its files are stored, and its states.
+
+use super::log::Log;
+use super::record::{Advance, DataFile, Work};
+use super::{LanePart, Part, Progress};
+use crate::batch::Span;
+use crate::sink::{StagedFile, Stores};
+use crate::{Error, Result};
+
+/// A part whose files and states are stored.
+pub(super) struct Staged {
+    pub(super) part: LanePart,
+    pub(super) spans: Vec<Span>,
+    pub(super) rejects: std::collections::BTreeMap<String, u64>,
+}
+
+/// Waits for a part's files, and stores its states. If one fails, all of it is dropped.
+pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Staged, Error> {
+    let Part { lane, epoch, partitions, files, rejects } = part;
+    let files = stored(stores, files).await?;
+    let files: Vec<DataFile> =
+        files.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
+    let spans = partitions.iter().map(|progress| progress.span).collect();
+    let mut advances = Vec::with_capacity(partitions.len());
+    for progress in partitions {
+        match advance(log, &epoch, progress).await {
+            Ok(advance) => advances.push(advance),
+            Err(e) => {
+                discard(stores, &files).await;
+                return Err(e);
+            }
+        }
+    }
+    Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects })
+}
+
+async fn stored(stores: &Stores, pending: Vec<crate::sink::PendingFile>) -> Result<Vec<StagedFile>> {
+    let staged = futures::future::join_all(pending.into_iter().map(|file| file.staged())).await;
+    let (mut files, mut failure) = (Vec::with_capacity(staged.len()), None);
+    for file in staged {
+        match file {
+            Ok(file) => files.push(file),
+            Err(e) => failure = Some(e),
+        }
+    }
+    let Some(e) = failure else { return Ok(files) };
+    for file in &files {
+        give_back(stores, file).await;
+    }
+    Err(e)
+}
+
+async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> {
+    let Span { partition, from, to, events, .. } = progress.span;
+    let mut transforms = Vec::with_capacity(progress.works.len());
+    for work in progress.works {
+        let state = match &work.state {
+            Some(memory) => Some(log.store_state(epoch, partition, memory).await?),
+            None => None,
+        };
+        let (identity, counts) = (work.identity, work.counts);
+        transforms.push(Work {
+            name: identity.name.clone(),
+            version: identity.version.clone(),
+            digest: identity.digest.clone(),
+            reads: work.reads,
+            tables: work.tables,
+            input: counts.input,
+            emitted: counts.emitted,
+            rejected: counts.rejected,
+            filtered: counts.filtered,
+            absorbed: counts.absorbed,
+            state,
+            watermark: None,
+        });
+    }
+    Ok(Advance {
+        partition,
+        epoch: epoch.into(),
+        prev: progress.prev,
+        from,
+        to,
+        events,
+        undecoded: progress.undecoded,
+        transforms,
+    })
+}
+
+/// Takes staged files back that no record can ever name. Only to be called when that is known (rule L4).
+pub(super) async fn discard(stores: &Stores, files: &[DataFile]) {
+    for file in files {
+        give_back(stores, &file.file).await;
+    }
+}
+
+async fn give_back(stores: &Stores, file: &StagedFile) {
+    if let Err(e) = stores.discard(file).await {
+        tracing::warn!("left to clean-up (tidemill gc): {e}");
+    }
+}

@@ -1,0 +1,315 @@
+//! Taking partitions over: where they begin, and with which states. The same for a first start, a start after a
+//! crash, a rebalance and a lane that lost its race.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::log::{Body, Draft, Log};
+use super::position::PartitionKey;
+use super::record::{Advance, RecordKind, StateRef, Topic};
+use super::rules::Rule;
+use super::store::again;
+use crate::failpoint::failpoint;
+use crate::{Error, Result};
+
+/// First and last offsets by partition: `low..high`.
+pub type Ends = BTreeMap<i32, (i64, i64)>;
+
+/// What a person decided about beginnings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// A topic that the log does not know begins at its end instead of its beginning.
+    pub latest: bool,
+    /// Offsets that are gone are recorded and skipped instead of stopping the host.
+    pub skip_lost: bool,
+}
+
+/// Where a partition stands: its last record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The partition.
+    pub partition: i32,
+    /// Its last record.
+    pub prev: Option<u64>,
+    /// The offset to go on from.
+    pub at: i64,
+    /// What its transforms remember.
+    pub states: Vec<Memory>,
+}
+
+/// What a transform remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The transform.
+    pub transform: String,
+    /// The version of the state's format.
+    pub version: u32,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
+impl Log {
+    /// Takes partitions of a topic over: publishes what others left (rule F4), writes down where new ones
+    /// begin (rule L6), and finds where each stands.
+    pub async fn take(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        ends: &Ends,
+        policy: Policy,
+    ) -> Result<Vec<Base>> {
+        loop {
+            self.refresh().await?;
+            self.same_topic(topic, policy)?;
+            if self.rules.on(Rule::PublishOnTake) {
+                let keys: Vec<PartitionKey> = partitions.iter().map(|p| (topic.clone(), *p)).collect();
+                self.roll_forward(Some(&keys)).await?;
+            }
+            if self.rules.on(Rule::LoggedStart) && self.begin(topic, ends, policy).await? {
+                continue;
+            }
+            if !self.skip(topic, partitions, ends, policy).await? {
+                break;
+            }
+        }
+        self.bases(topic, partitions, ends, policy).await
+    }
+
+    /// Publishes the last records of partitions (none: of all) and the last maintenance record (rule F4).
+    pub async fn roll_forward(&mut self, partitions: Option<&[PartitionKey]>) -> Result<()> {
+        let mut records = self.view.unpublished(partitions);
+        if !self.rules.on(Rule::MaintenanceChain) {
+            records.retain(|record| !record.kind.is_maintenance());
+        }
+        records.retain(|record| !self.published.contains(&record.seq));
+        for record in records {
+            let (seq, writer) = (record.seq, record.writer.host.clone());
+            let work = !record.files.is_empty() || record.cleanup.is_some();
+            self.publish(&record).await?;
+            if work && writer != self.writer.host {
+                tracing::info!(record = seq, writer, "rolled forward: what another host wrote is published");
+            }
+        }
+        Ok(())
+    }
+
+    fn same_topic(&self, topic: &Topic, policy: Policy) -> Result<()> {
+        let Some(known) = &self.view.topic else { return Ok(()) };
+        if known.name != topic.name {
+            return Err(Error::usage(format!(
+                "pipeline {} reads topic {}, not {} (settings `topic`, `pipeline`): give another topic a pipeline and \
+                 tables of its own",
+                self.pipeline, known.name, topic.name
+            )));
+        }
+        if known.id != topic.id && !known.id.is_empty() && !topic.id.is_empty() && !policy.skip_lost {
+            return Err(Error::stop(format!(
+                "topic {} was created anew since the last commit: its id was {}, now it is {}; what had not been read \
+                 of the old one is lost. To go on with the new one from its beginning: --on-data-loss continue",
+                topic.name, known.id, topic.id
+            )));
+        }
+        Ok(())
+    }
+
+    /// Writes down where partitions begin that have no record yet. True: there were some.
+    async fn begin(&mut self, topic: &Topic, ends: &Ends, policy: Policy) -> Result<bool> {
+        let known = self.view.topic.as_ref().is_some_and(|known| known == topic);
+        let new = |p: &i32| self.view.last(topic, *p).is_none();
+        let begin = |(partition, (low, high)): (&i32, &(i64, i64))| Advance {
+            partition: *partition,
+            // One that appears later was empty when it appeared: nothing of it may be missed.
+            from: if policy.latest && !known { *high } else { *low },
+            to: if policy.latest && !known { *high } else { *low },
+            ..Advance::default()
+        };
+        let advances: Vec<Advance> = ends.iter().filter(|(p, _)| new(p)).map(begin).collect();
+        if advances.is_empty() {
+            return Ok(false);
+        }
+        self.write_positions(RecordKind::Start, topic, advances).await?;
+        failpoint!("start-record");
+        Ok(true)
+    }
+
+    /// Records offsets that are gone, if a person allowed it. True: there were some.
+    async fn skip(&mut self, topic: &Topic, partitions: &[i32], ends: &Ends, policy: Policy) -> Result<bool> {
+        let mut gaps = Vec::new();
+        for partition in partitions {
+            let (Some((record, last)), Some((low, high))) =
+                (self.view.partition(topic, *partition), ends.get(partition))
+            else {
+                continue;
+            };
+            let to = if last.to < *low { *low } else { *high };
+            if (*low..=*high).contains(&last.to) {
+                continue;
+            }
+            if !policy.skip_lost {
+                return Err(self.lost(topic, *partition, last.to, (*low, *high)));
+            }
+            tracing::warn!(partition, from = last.to, to, "offsets are gone and are skipped");
+            // States stay: they hold what came before.
+            let carried = last.transforms.iter().map(|work| super::record::Work {
+                input: 0,
+                emitted: 0,
+                rejected: 0,
+                filtered: 0,
+                absorbed: 0,
+                ..work.clone()
+            });
+            gaps.push(Advance {
+                partition: *partition,
+                prev: Some(record.seq),
+                from: last.to,
+                to,
+                transforms: carried.collect(),
+                ..Advance::default()
+            });
+        }
+        if gaps.is_empty() {
+            return Ok(false);
+        }
+        self.write_positions(RecordKind::Gap, topic, gaps).await?;
+        Ok(true)
+    }
+
+    fn lost(&self, topic: &Topic, partition: i32, at: i64, (low, high): (i64, i64)) -> Error {
+        let name = &topic.name;
+        Error::stop(if at < low {
+            format!(
+                "partition {partition} of {name}: offsets {at} to {} are gone: the topic begins at {low}, its retention \
+                 has passed the last commit. To record the gap and go on: --on-data-loss continue",
+                low - 1
+            )
+        } else {
+            format!(
+                "partition {partition} of {name}: the last commit ends at offset {at}, the topic ends at {high}: it was \
+                 truncated. To record that and go on from {high}: --on-data-loss continue"
+            )
+        })
+    }
+
+    async fn write_positions(
+        &mut self,
+        kind: RecordKind,
+        topic: &Topic,
+        advances: Vec<Advance>,
+    ) -> Result<()> {
+        let mut body = Body::new(&self.env, kind);
+        body.record.topic = Some(topic.clone());
+        body.record.partitions = advances;
+        // If another host was faster, what it wrote is as good.
+        self.append(&mut PositionDraft { topic: topic.clone(), body }).await.map(drop)
+    }
+
+    /// Where partitions stand now, with their states.
+    pub async fn bases(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        ends: &Ends,
+        policy: Policy,
+    ) -> Result<Vec<Base>> {
+        let mut bases = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            bases.push(loop {
+                let Some((record, advance)) = self.view.partition(topic, *partition) else {
+                    // Only where rule L6 is switched off, or for a partition that is gone from the topic.
+                    let (low, high) = ends.get(partition).copied().unwrap_or_default();
+                    let at = if policy.latest { high } else { low };
+                    break Base { partition: *partition, at, ..Base::default() };
+                };
+                let (seq, at) = (record.seq, advance.to);
+                let works = advance.transforms.iter();
+                let wanted: Vec<(String, StateRef)> =
+                    works.filter_map(|work| Some((work.name.clone(), work.state.clone()?))).collect();
+                let mut states = Vec::with_capacity(wanted.len());
+                for (transform, state) in wanted {
+                    let bytes = self.read_state(&state).await?;
+                    states.extend(bytes.map(|bytes| Memory { transform, version: state.version, bytes }));
+                }
+                let whole = states.len() == advance_states(self.view.partition(topic, *partition));
+                if whole {
+                    break Base { partition: *partition, prev: Some(seq), at, states };
+                }
+                // States are dropped when two later records are there: then this view is old.
+                self.refresh().await?;
+                if self.view.last(topic, *partition) == Some(seq) {
+                    return Err(Error::stop(format!(
+                        "record {seq} names a state of partition {partition} that does not exist; restore it from a \
+                         backup of {}",
+                        self.keys.states()
+                    )));
+                }
+            });
+        }
+        Ok(bases)
+    }
+
+    /// The bytes of a state, proved to be the right ones; none: there is none.
+    async fn read_state(&self, state: &StateRef) -> Result<Option<Vec<u8>>> {
+        let bytes = again(&self.env, "read a state", || self.store.read(&state.key)).await?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        if digest(&bytes) != state.sha256 {
+            return Err(Error::stop(format!(
+                "{} is not what its record says: expected SHA-256 {}, found {}",
+                state.key,
+                state.sha256,
+                digest(&bytes)
+            )));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Stores what a transform remembers after an epoch, for that epoch's record to name.
+    pub async fn store_state(&self, epoch: &str, partition: i32, memory: &Memory) -> Result<StateRef> {
+        let key = self.keys.state(epoch, partition, &memory.transform);
+        let state = StateRef {
+            key,
+            version: memory.version,
+            bytes: memory.bytes.len() as u64,
+            sha256: digest(&memory.bytes),
+        };
+        self.write_once(&state.key, &memory.bytes).await?;
+        Ok(state)
+    }
+}
+
+fn advance_states(found: Option<(&std::sync::Arc<super::record::Record>, &Advance)>) -> usize {
+    found.map_or(0, |(_, advance)| advance.transforms.iter().filter(|work| work.state.is_some()).count())
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A start or a gap. What another host has written meanwhile is left out.
+struct PositionDraft {
+    topic: Topic,
+    body: Body,
+}
+
+#[async_trait]
+impl Draft for PositionDraft {
+    fn partitions(&self) -> Vec<PartitionKey> {
+        self.body.record.partitions.iter().map(|a| (self.topic.clone(), a.partition)).collect()
+    }
+
+    async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
+        let before = self.body.record.partitions.len();
+        let topic = &self.topic;
+        let start = self.body.record.kind == RecordKind::Start;
+        self.body.record.partitions.retain(|advance| {
+            let fresh = !start || log.view.last(topic, advance.partition).is_none();
+            fresh && log.view.check(log.rules, topic, advance).is_ok()
+        });
+        if self.body.record.partitions.len() < before {
+            self.body.id = log.env.fresh_id();
+        }
+        Ok((!self.body.record.partitions.is_empty()).then(|| self.body.clone()))
+    }
+}

@@ -1,0 +1,90 @@
+//! The id of a topic, by which one that was created anew under the same name is told from the old one.
+//!
+//! `rdkafka` has no call for it, librdkafka has (`rd_kafka_DescribeTopics`, since 2.3): hence the foreign calls.
+
+use std::ffi::{CStr, CString};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka_sys as sys;
+
+use crate::{Error, Result};
+
+/// The id that the brokers gave a topic; none: they give none (Kafka before 2.8), or not to us.
+#[allow(unsafe_code)]
+pub(super) fn id<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    wait: Duration,
+) -> Result<Option<String>> {
+    let name = CString::new(topic)
+        .map_err(|_| Error::usage(format!("{topic:?} is no name for a topic (setting `topic`)")))?;
+    let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let client = consumer.client().native_ptr();
+    // SAFETY: `client` outlives this function, as `consumer` is borrowed. Everything that is made here is destroyed
+    // here, once, after its last use: the collection and the options are not needed after the call (librdkafka copies
+    // them), what `event` and its results point to lives as long as `event`. Every pointer that may be null is looked
+    // at first. The queue is ours alone, so the only event that can arrive is the answer to this call or none.
+    unsafe {
+        let mut names = [name.as_ptr()];
+        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+        let options = sys::rd_kafka_AdminOptions_new(
+            client,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
+        let queue = sys::rd_kafka_queue_new(client);
+        let mut text = [0; 256];
+        sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, text.as_mut_ptr(), text.len());
+        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
+        sys::rd_kafka_AdminOptions_destroy(options);
+        sys::rd_kafka_TopicCollection_destroy(topics);
+        // Bounded beyond the request's own bound: nothing here waits for ever.
+        let event = sys::rd_kafka_queue_poll(queue, millis.saturating_add(1000));
+        let found = if event.is_null() { Err(()) } else { of_event(event) };
+        if !event.is_null() {
+            sys::rd_kafka_event_destroy(event);
+        }
+        sys::rd_kafka_queue_destroy(queue);
+        found.map_err(|()| Error::retry(format!("cannot ask for the id of topic {topic}: no answer")))
+    }
+}
+
+/// The id in an answer; `Err`: it is none, ask again.
+///
+/// # Safety
+/// `event` must be a live event that nobody else destroys meanwhile.
+#[allow(unsafe_code)]
+unsafe fn of_event(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, ()> {
+    // SAFETY: the caller keeps `event` alive, and with it all that is read here; lengths are librdkafka's own.
+    unsafe {
+        let error = sys::rd_kafka_event_error(event);
+        if error == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE {
+            return Ok(None);
+        }
+        let result = sys::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() || error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(());
+        }
+        let mut count = 0;
+        let topics = sys::rd_kafka_DescribeTopics_result_topics(result, ptr::addr_of_mut!(count));
+        if topics.is_null() || count == 0 {
+            return Ok(None);
+        }
+        let uuid = sys::rd_kafka_TopicDescription_topic_id(*topics);
+        if uuid.is_null() {
+            return Ok(None);
+        }
+        // All zeros: the broker knows no ids.
+        if sys::rd_kafka_Uuid_most_significant_bits(uuid) == 0
+            && sys::rd_kafka_Uuid_least_significant_bits(uuid) == 0
+        {
+            return Ok(None);
+        }
+        let text = sys::rd_kafka_Uuid_base64str(uuid);
+        if text.is_null() {
+            return Ok(None);
+        }
+        Ok(Some(CStr::from_ptr(text).to_string_lossy().into_owned()))
+    }
+}
