@@ -282,6 +282,8 @@ class Host:
         if (yield from h.commit(lambda v: rec, v)) is None: return
         v = fold(w); yield
         h.mine = {p for p in h.mine if p in v['pos']}
+      else:
+        for _ in range(9): yield                      # waits for the first events
     for _ in range(w.r.randint(1, 3)):
       got = {}
       for p in h.mine:

@@ -171,6 +171,8 @@ impl Committer {
         let keeper = self.setup.offsets.clone();
         let ends = blocking(move || keeper.ends()).await?;
         let Setup { log, topic, policy, .. } = &mut self.setup;
+        log.refresh().await?;
+        *topic = log.identify(topic);
         let bases = log.take(topic, partitions, &ends, *policy).await?;
         for partition in partitions {
             if let Some((record, _)) = log.view().partition(topic, *partition) {

@@ -77,6 +77,12 @@ impl Log {
         self.bases(topic, partitions, ends, policy).await
     }
 
+    /// The topic as the log knows it: brokers that give no id mean the one of that name.
+    pub fn identify(&self, topic: &Topic) -> Topic {
+        let same = |known: &&Topic| known.name == topic.name && (known.id.is_empty() || topic.id.is_empty());
+        self.view.topic.as_ref().filter(same).unwrap_or(topic).clone()
+    }
+
     /// Publishes the last records of partitions (none: of all) and the last maintenance record (rule F4).
     pub async fn roll_forward(&mut self, partitions: Option<&[PartitionKey]>) -> Result<()> {
         let mut records = self.view.unpublished(partitions);
@@ -104,7 +110,7 @@ impl Log {
                 self.pipeline, known.name, topic.name
             )));
         }
-        if known.id != topic.id && !known.id.is_empty() && !topic.id.is_empty() && !policy.skip_lost {
+        if *known != self.identify(topic) && !policy.skip_lost {
             return Err(Error::stop(format!(
                 "topic {} was created anew since the last commit: its id was {}, now it is {}; what had not been read \
                  of the old one is lost. To go on with the new one from its beginning: --on-data-loss continue",

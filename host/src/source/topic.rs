@@ -22,6 +22,13 @@ pub(super) fn id<C: ConsumerContext>(
         .map_err(|_| Error::usage(format!("{topic:?} is no name for a topic (setting `topic`)")))?;
     let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let client = consumer.client().native_ptr();
+    // SAFETY: the client outlives the call, as `consumer` is borrowed.
+    let controller = unsafe { sys::rd_kafka_controllerid(client, millis) };
+    let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|e| Error::retry(e.to_string()))?;
+    // Who is asked is the controller. The embedded broker names one that does not exist.
+    if controller >= 0 && metadata.brokers().iter().all(|broker| broker.id() != controller) {
+        return Ok(None);
+    }
     // SAFETY: `client` outlives this function, as `consumer` is borrowed. Everything that is made here is destroyed
     // here, once, after its last use: the collection and the options are not needed after the call (librdkafka copies
     // them), what `event` and its results point to lives as long as `event`. Every pointer that may be null is looked
@@ -41,12 +48,12 @@ pub(super) fn id<C: ConsumerContext>(
         sys::rd_kafka_TopicCollection_destroy(topics);
         // Bounded beyond the request's own bound: nothing here waits for ever.
         let event = sys::rd_kafka_queue_poll(queue, millis.saturating_add(1000));
-        let found = if event.is_null() { Err(()) } else { of_event(event) };
+        let found = if event.is_null() { Err("no answer".into()) } else { of_event(event) };
         if !event.is_null() {
             sys::rd_kafka_event_destroy(event);
         }
         sys::rd_kafka_queue_destroy(queue);
-        found.map_err(|()| Error::retry(format!("cannot ask for the id of topic {topic}: no answer")))
+        found.map_err(|why| Error::retry(format!("cannot ask for the id of topic {topic}: {why}")))
     }
 }
 
@@ -55,7 +62,7 @@ pub(super) fn id<C: ConsumerContext>(
 /// # Safety
 /// `event` must be a live event that nobody else destroys meanwhile.
 #[allow(unsafe_code)]
-unsafe fn of_event(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, ()> {
+unsafe fn of_event(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, String> {
     // SAFETY: the caller keeps `event` alive, and with it all that is read here; lengths are librdkafka's own.
     unsafe {
         let error = sys::rd_kafka_event_error(event);
@@ -64,7 +71,12 @@ unsafe fn of_event(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, 
         }
         let result = sys::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() || error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(());
+            let why = sys::rd_kafka_event_error_string(event);
+            return Err(if why.is_null() {
+                format!("{error:?}")
+            } else {
+                CStr::from_ptr(why).to_string_lossy().into()
+            });
         }
         let mut count = 0;
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, ptr::addr_of_mut!(count));

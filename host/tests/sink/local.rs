@@ -18,11 +18,11 @@ async fn a_file_is_invisible_until_it_is_published_and_publishing_again_is_succe
     assert_eq!(tree(folder.path()), [""; 0], "the check leaves nothing");
 
     let files = stage(&stores, "e1", vec![raw_rows()]).await;
-    assert_eq!(tree(folder.path()), ["raw/_tidemill/tests/staging/e1-0-0.parquet"]);
+    assert_eq!(tree(folder.path()), ["raw/_tidemill/tests/staging/tests-e1-0-0.parquet"]);
 
     for _ in 0..2 {
         stores.publish(&files[0]).await?;
-        assert_eq!(tree(folder.path()), ["raw/user_events_raw/date=2025-12-02/hour=09/e1-0-0.parquet"]);
+        assert_eq!(tree(folder.path()), ["raw/user_events_raw/date=2025-12-02/hour=09/tests-e1-0-0.parquet"]);
     }
     let file = &files[0];
     assert_eq!((file.rows, file.first, file.last), (3, NINE + 1, NINE + 3));
@@ -80,7 +80,7 @@ async fn rows_are_filed_by_hour_and_sorted_within_a_row_group() -> Test {
     let keys: Vec<_> = files.iter().map(|file| file.key.as_str()).collect();
     assert_eq!(
         keys,
-        ["events/date=2025-12-02/hour=09/e1-0-0.parquet", "events/date=2025-12-02/hour=10/e1-0-1.parquet"]
+        ["events/date=2025-12-02/hour=09/tests-e1-0-0.parquet", "events/date=2025-12-02/hour=10/tests-e1-0-1.parquet"]
     );
     let mut seen = 0;
     for (hour, file) in (0..).zip(&files) {
