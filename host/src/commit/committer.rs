@@ -407,7 +407,12 @@ impl Committer {
         let Some(until) = self.setup.until.clone() else { return Ok(false) };
         let Setup { log, topic, .. } = &mut self.setup;
         log.refresh().await?;
-        Ok(until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end)))
+        let there = until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end));
+        if there {
+            // Whoever wrote the last records may be gone: done means that readers see it.
+            log.roll_forward(None).await?;
+        }
+        Ok(there)
     }
 
     /// Everything is committed; the group may still be told.

@@ -25,9 +25,8 @@ const REMEMBERED: usize = 1000;
 /// Makes files again that vanished before they were visible.
 #[async_trait]
 pub trait Remake: Send + Sync {
-    /// Stages the rows of these files of a record anew. `before` is the record before it, by partition: it holds
-    /// the states that the transforms had.
-    async fn remake(&self, record: &Record, missing: &[DataFile]) -> Result<Remade>;
+    /// Stages the rows of these files of a record anew.
+    async fn remake(&self, log: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade>;
 }
 
 /// What was made again.
@@ -43,7 +42,7 @@ pub struct CannotRemake;
 
 #[async_trait]
 impl Remake for CannotRemake {
-    async fn remake(&self, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+    async fn remake(&self, _: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
         let keys: Vec<&str> = missing.iter().map(|file| file.file.key.as_str()).collect();
         Err(Error::stop(format!(
             "record {} names files that have vanished before they were visible: {}; a running host makes them again \
@@ -137,7 +136,7 @@ impl Log {
             keys.join(", ")
         );
         let remake = self.remake.clone();
-        let remade = remake.remake(record, &missing).await?;
+        let remade = again(&self.env, "make files again", || remake.remake(self, record, &missing)).await?;
         let staged = remade.files.clone();
         let mut body = Body::new(&self.env, RecordKind::Repair);
         if self.rules.on(Rule::RepairSupersedes) {

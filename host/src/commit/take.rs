@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Advance, RecordKind, StateRef, Topic};
+use super::record::{Advance, Record, RecordKind, StateRef, Topic};
 use super::rules::Rule;
 use super::store::again;
 use crate::failpoint::failpoint;
@@ -255,6 +255,24 @@ impl Log {
         Ok(bases)
     }
 
+    /// Where a partition stood before a record: what it takes to do the record's work again.
+    pub async fn base_before(&self, record: &Record, advance: &Advance) -> Result<Base> {
+        let Some(prev) = advance.prev else {
+            return Ok(Base { partition: advance.partition, at: advance.from, ..Base::default() });
+        };
+        let lacks =
+            |what: &str| Error::stop(format!("record {} needs {what}, which does not exist", record.seq));
+        let before = self.read(prev).await?.ok_or_else(|| lacks(&self.keys.record(prev)))?;
+        let before = before.partitions.into_iter().find(|a| a.partition == advance.partition);
+        let mut states = Vec::new();
+        for work in before.into_iter().flat_map(|before| before.transforms) {
+            let Some(state) = work.state else { continue };
+            let bytes = self.read_state(&state).await?.ok_or_else(|| lacks(&state.key))?;
+            states.push(Memory { transform: work.name, version: state.version, bytes });
+        }
+        Ok(Base { partition: advance.partition, prev: Some(prev), at: advance.from, states })
+    }
+
     /// The bytes of a state, proved to be the right ones; none: there is none.
     async fn read_state(&self, state: &StateRef) -> Result<Option<Vec<u8>>> {
         let bytes = again(&self.env, "read a state", || self.store.read(&state.key)).await?;
@@ -284,7 +302,7 @@ impl Log {
     }
 }
 
-fn advance_states(found: Option<(&std::sync::Arc<super::record::Record>, &Advance)>) -> usize {
+fn advance_states(found: Option<(&std::sync::Arc<Record>, &Advance)>) -> usize {
     found.map_or(0, |(_, advance)| advance.transforms.iter().filter(|work| work.state.is_some()).count())
 }
 

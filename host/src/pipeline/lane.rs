@@ -13,14 +13,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::own;
-use crate::batch::{Delivered, Reject, Rows, Span};
+use super::stages::{Stages, stored};
+use crate::batch::{Delivered, Span};
 use crate::commit::{Base, Memory, Order, Part, Progress, TransformWork, Up, Verdict};
-use crate::decode::Decoder;
 use crate::env::Env;
-use crate::sink::EpochWriter;
 use crate::source::{Collector, Group, Polled, Queue, Taken};
-use crate::table::Table;
 use crate::transform::graph::Graph;
 use crate::transform::run::{Done, Remembered, Runner};
 use crate::{Error, Kind, Result};
@@ -39,8 +36,6 @@ const LINGER: Duration = Duration::from_millis(50);
 const NAP: Duration = Duration::from_millis(10);
 /// An epoch is asked to end at so many files: event times may be spread over any number of hours.
 const FILES: u32 = 2000;
-/// Different reasons of an epoch that are told apart.
-const REASONS: usize = 1000;
 /// A transform that fails so often in a row, without a commit between, needs a person.
 const FAILURES: u32 = 5;
 
@@ -51,10 +46,7 @@ pub(super) struct Lane {
     pub(super) topic: Arc<str>,
     pub(super) group: Group,
     pub(super) graph: Arc<Graph>,
-    pub(super) decoder: Decoder,
-    pub(super) writer: EpochWriter,
-    pub(super) raw: Arc<Table>,
-    pub(super) rejected: Arc<Table>,
+    pub(super) stages: Stages,
     /// An epoch is asked to end at so many events, whatever the interval.
     pub(super) most_events: u64,
     /// … or so many bytes of files.
@@ -110,7 +102,7 @@ impl Owned {
     }
 }
 
-fn remembered(base: &Base) -> Vec<Remembered> {
+pub(super) fn remembered(base: &Base) -> Vec<Remembered> {
     base.states.iter().map(|m| (m.transform.clone(), m.version, m.bytes.clone())).collect()
 }
 
@@ -127,7 +119,7 @@ impl Lane {
                 Err(e) => self.fail(e),
             }
         }
-        self.writer.abandon();
+        self.stages.writer.abandon();
     }
 
     fn say(&self, up: Up) {
@@ -156,7 +148,7 @@ impl Lane {
 
     /// The epoch is as large as it may get: ask for a commit, once, and wait.
     fn full(&mut self) -> bool {
-        let room = self.writer.files() < FILES && self.writer.bytes() < self.most_bytes;
+        let room = self.stages.writer.files() < FILES && self.stages.writer.bytes() < self.most_bytes;
         if self.state.events < self.most_events && room {
             return false;
         }
@@ -237,23 +229,14 @@ impl Lane {
         let Some(delivered) = owned.collector.take() else { return Ok(()) };
         if self.state.epoch.is_none() {
             let id = self.env.fresh_id();
-            self.writer.begin(&id, vec![]);
+            self.stages.writer.begin(&id, vec![]);
             self.state.epoch = Some(id);
         }
-        let delivered = Arc::new(delivered);
-        self.writer.write(&own::raw(&self.raw, &delivered)?).map_err(stored)?;
-        let batch = self.decoder.decode(delivered.clone());
-        let outcome = owned.runner.batch(&batch)?;
-        write(&mut self.writer, &outcome.rows)?;
-        for rejects in [&batch.rejects, &outcome.rejects] {
-            if let Some(rows) = own::rejected(&self.rejected, &delivered, rejects)? {
-                self.writer.write(&rows).map_err(stored)?;
-            }
-            count(&mut self.state.rejects, rejects);
-        }
-        self.state.events += delivered.len() as u64;
-        owned.undecoded += batch.rejects.len() as u64;
-        extend(&mut owned.span, &delivered);
+        let mut span = owned.span;
+        let events = extend(&mut span, &delivered);
+        owned.undecoded += self.stages.flow(delivered, &mut owned.runner, &mut self.state.rejects)?;
+        owned.span = span;
+        self.state.events += events;
         Ok(())
     }
 
@@ -290,9 +273,7 @@ impl Lane {
         let mut progress = Vec::new();
         for owned in self.state.partitions.values_mut() {
             let Some(span) = owned.span else { continue };
-            // Watermarks come with windows; until then nothing is known.
-            let flushed = owned.runner.flush(None)?;
-            write(&mut self.writer, &flushed.rows)?;
+            self.stages.flush(&mut owned.runner)?;
             owned.runner.snapshot()?;
             let works = owned.runner.take_work().into_iter().map(work).collect();
             let undecoded = std::mem::take(&mut owned.undecoded);
@@ -301,7 +282,7 @@ impl Lane {
         let spans: Vec<Span> = self.state.partitions.values_mut().filter_map(|o| o.span.take()).collect();
         let footer = self.footer(&spans);
         part.epoch = self.state.epoch.take().unwrap_or_default();
-        part.files = self.writer.finish(&footer).map_err(stored)?;
+        part.files = self.stages.writer.finish(&footer).map_err(stored)?;
         part.partitions = progress;
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);
@@ -376,7 +357,7 @@ impl Lane {
             return Ok(());
         }
         let error = self.state.failed.take().map(|f| f.error);
-        self.writer.abandon();
+        self.stages.writer.abandon();
         self.state.epoch = None;
         (self.state.events, self.state.asked) = (0, false);
         self.state.rejects.clear();
@@ -400,31 +381,8 @@ fn work(done: Done) -> TransformWork {
     TransformWork { identity, reads, tables, counts, state }
 }
 
-fn write(writer: &mut EpochWriter, rows: &[Rows]) -> Result<()> {
-    rows.iter().try_for_each(|rows| writer.write(rows)).map_err(stored)
-}
-
-/// What goes wrong on the way to the store costs the epoch, but it is nobody's fault here: there is no
-/// limit to trying again, as there is for a transform that fails.
-fn stored(error: Error) -> Error {
-    match error.kind() {
-        Kind::Abandon => Error::retry(error.to_string()),
-        _ => error,
-    }
-}
-
-fn count(counts: &mut BTreeMap<String, u64>, rejects: &[Reject]) {
-    for reject in rejects {
-        let known = counts.len() < REASONS || counts.contains_key(&*reject.reason);
-        let reason = if known { &*reject.reason } else { "other reasons" };
-        match counts.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => drop(counts.insert(reason.into(), 1)),
-        }
-    }
-}
-
-fn extend(span: &mut Option<Span>, delivered: &Delivered) {
+/// Takes a batch into a span; how many events it has.
+fn extend(span: &mut Option<Span>, delivered: &Delivered) -> u64 {
     let oldest = delivered.timestamp.values().iter().copied().min();
     let events = delivered.len() as u64;
     match span {
@@ -438,4 +396,5 @@ fn extend(span: &mut Option<Span>, delivered: &Delivered) {
             *span = Some(Span { partition, from, to, oldest, events });
         }
     }
+    events
 }

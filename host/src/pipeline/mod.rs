@@ -13,6 +13,8 @@
 mod dispatch;
 mod lane;
 mod own;
+mod remake;
+mod stages;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -24,9 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::catalog::{Catalog, Glue, Local, NoCatalog, TableSpec};
-use crate::commit::{
-    CannotRemake, Committer, Lanes, Log, Order, Policy, Request, Setup, Topic, Until, Up, owner,
-};
+use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Topic, Until, Up, owner};
 use crate::config::{CatalogKind, Config};
 use crate::decode::Decoder;
 use crate::env::Env;
@@ -39,6 +39,8 @@ use crate::transform::{Engine, registry};
 use crate::{Error, Kind, Result};
 use dispatch::{Dispatch, Doors};
 use lane::Lane;
+use remake::Again;
+use stages::Stages;
 
 /// Loads the transforms of a configuration and plans how they work together.
 pub fn graph(config: &Config) -> Result<Graph> {
@@ -91,13 +93,17 @@ pub async fn run(
         })
         .collect();
 
-    let log = Log::new(
-        Arc::new(stores.clone()),
-        env.clone(),
-        &keys,
-        &host_name(config, &env),
-        Arc::new(CannotRemake),
-    );
+    let again = Again {
+        config: config.clone(),
+        env: env.clone(),
+        keys: keys.clone(),
+        stores: stores.clone(),
+        graph: graph.clone(),
+        raw: raw.clone(),
+        rejected: rejected.clone(),
+    };
+    let host = host_name(config, &env);
+    let log = Log::new(Arc::new(stores.clone()), env.clone(), &keys, &host, Arc::new(again));
     let (topic, ends, log) = tokio::select! {
         ready = ready(config, &group, &stores, catalog.as_ref(), &tables, log) => ready?,
         () = stopped(&mut stop) => return Ok(()),
@@ -329,10 +335,12 @@ impl Parts<'_> {
                 topic: config.topic.as_str().into(),
                 group: self.group.clone(),
                 graph: self.graph.clone(),
-                decoder: Decoder::new(self.graph.fields(), config.max_event_size),
-                writer,
-                raw: self.raw.clone(),
-                rejected: self.rejected.clone(),
+                stages: Stages {
+                    decoder: Decoder::new(self.graph.fields(), config.max_event_size),
+                    writer,
+                    raw: self.raw.clone(),
+                    rejected: self.rejected.clone(),
+                },
                 most_events: config.commit_events,
                 most_bytes: config.commit_bytes,
                 commands,

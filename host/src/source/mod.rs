@@ -11,8 +11,10 @@ pub mod embedded;
 pub mod generate;
 mod group;
 pub mod produce;
+mod replay;
 mod topic;
 
 pub use client::{Settings, Start};
 pub use collect::Collector;
 pub use group::{Ends, Group, Owner, Polled, Queue, Taken};
+pub use replay::replay;

@@ -70,6 +70,70 @@ fn an_epoch_that_cannot_be_stored_is_read_again() {
 }
 
 #[test]
+fn files_that_vanish_before_they_are_visible_are_made_again() {
+    let house = House::new("made-again");
+    house.send(&[Some(GOOD); 30]);
+    house.send(&[Some("{"); 3]);
+    assert_eq!(house.run_until_end().events, 33);
+    // As a bucket's rule would do that aborts uploads too early: the last record's files are gone.
+    let gone = support::remove_files(&house, "raw") + support::remove_files(&house, "processed");
+    assert!(gone >= 4, "raw, clean, minutes and rejects");
+
+    let host = house.begin(support::transforms(), &[("until-end", "true")]);
+    host.ended(Duration::from_secs(60)).unwrap();
+    assert_eq!(offsets(&house, "user_events_raw").len(), 33);
+    assert_eq!(clean_rows(&house).len(), 30);
+    assert_eq!(rejects(&house).len(), 3);
+    assert_eq!(support::events_per_minute(&house), 30);
+    let log = support::log(&house, "made-again");
+    assert!(log.last().unwrap().contains(r#""kind":"repair""#), "{log:?}");
+}
+
+#[test]
+fn an_epoch_ends_early_by_events_and_by_bytes() {
+    for (group, setting, value) in
+        [("by-events", "commit-events", "10"), ("by-bytes", "commit-bytes", "1KiB")]
+    {
+        let house = House::new(group);
+        house.send(&[Some(GOOD); 400]);
+        let host = house.begin(support::transforms(), &[("commit-interval", "1h"), (setting, value)]);
+        host.wait("a commit long before the interval", |s| s.events == 400);
+        host.stop(Duration::from_secs(10)).unwrap();
+        assert_eq!(offsets(&house, "user_events_raw").len(), 400);
+    }
+}
+
+#[test]
+fn nothing_to_do_writes_no_record() {
+    let house = House::new("nothing");
+    house.send(&[Some(GOOD); 3]);
+    let host = house.start();
+    host.wait("the events", |s| s.events == 3);
+    let before = support::log(&house, "nothing").len();
+    let commits = host.wait("the events", |s| s.events == 3).commits;
+    std::thread::sleep(Duration::from_millis(1500)); // several intervals: nothing can be waited for here
+    assert_eq!(support::log(&house, "nothing").len(), before);
+    assert_eq!(host.stop(Duration::from_secs(10)).unwrap().commits, commits);
+}
+
+#[test]
+fn a_lake_without_its_log_and_a_table_of_others_are_refused() {
+    let house = House::new("no-log");
+    house.send(&[Some(GOOD); 3]);
+    assert_eq!(house.run_until_end().events, 3);
+    let other = house
+        .begin(support::transforms(), &[("until-end", "true"), ("pipeline", "other"), ("group", "other")]);
+    let error = other.ended(Duration::from_secs(60)).unwrap_err().to_string();
+    assert!(error.contains("belongs to pipeline no-log") || error.contains("has files of table"), "{error}");
+
+    fs::remove_dir_all(house.lake().join("processed/_tidemill/no-log/log")).unwrap();
+    let host = house.begin(support::transforms(), &[("until-end", "true")]);
+    let error = host.ended(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), tidemill::Kind::Stop);
+    assert!(error.to_string().contains("there is no commit log"), "{error}");
+}
+
+#[test]
 fn a_file_that_is_no_transform_is_refused_by_name() {
     let house = House::new("refused");
     let transforms = house.lake().join("transforms");

@@ -172,6 +172,27 @@ fn files(folder: &Path, each: &mut dyn FnMut(&Path)) {
     }
 }
 
+/// The records of the commit log, in order.
+pub(super) fn log(house: &House, pipeline: &str) -> Vec<String> {
+    let folder = house.lake().join("processed/_tidemill").join(pipeline).join("log");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+}
+
+/// Removes all that a reader sees of a zone; how many files.
+pub(super) fn remove_files(house: &House, zone: &str) -> usize {
+    let mut gone = 0;
+    files(&house.lake().join(zone), &mut |path| {
+        if !path.to_string_lossy().contains("_tidemill") {
+            std::fs::remove_file(path).unwrap();
+            gone += 1;
+        }
+    });
+    gone
+}
+
 /// An event's place in the topic.
 pub(super) type At = (i32, i64);
 

@@ -80,7 +80,10 @@ async fn rows_are_filed_by_hour_and_sorted_within_a_row_group() -> Test {
     let keys: Vec<_> = files.iter().map(|file| file.key.as_str()).collect();
     assert_eq!(
         keys,
-        ["events/date=2025-12-02/hour=09/tests-e1-0-0.parquet", "events/date=2025-12-02/hour=10/tests-e1-0-1.parquet"]
+        [
+            "events/date=2025-12-02/hour=09/tests-e1-0-0.parquet",
+            "events/date=2025-12-02/hour=10/tests-e1-0-1.parquet"
+        ]
     );
     let mut seen = 0;
     for (hour, file) in (0..).zip(&files) {

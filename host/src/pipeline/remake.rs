@@ -1,0 +1,151 @@
+//! Makes files again that vanished after their record was written and before they were visible (rule F6): the same
+//! offsets, through the same transforms, from the states that the record before had.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::lane::remembered;
+use super::stages::Stages;
+use crate::commit::record::{Advance, DataFile};
+use crate::commit::{Base, Log, Record, Remade, Remake};
+use crate::config::Config;
+use crate::decode::Decoder;
+use crate::env::Env;
+use crate::sink::{EpochWriter, Keys, PendingFile, Stores};
+use crate::source;
+use crate::table::{Hour, Table};
+use crate::transform::graph::Graph;
+use crate::transform::run::Runner;
+use crate::{Error, Result};
+
+/// What it takes to do again what a lane has done.
+#[derive(Clone)]
+pub(super) struct Again {
+    pub(super) config: Config,
+    pub(super) env: Env,
+    pub(super) keys: Keys,
+    pub(super) stores: Stores,
+    pub(super) graph: Arc<Graph>,
+    pub(super) raw: Arc<Table>,
+    pub(super) rejected: Arc<Table>,
+}
+
+/// Files whose rows cannot be told apart: of one epoch, table and hour.
+type Group = (String, String, Hour);
+
+fn group(file: &DataFile) -> Group {
+    (file.epoch.clone(), file.file.table.clone(), file.file.hour)
+}
+
+#[async_trait]
+impl Remake for Again {
+    async fn remake(&self, log: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+        let wanted: BTreeSet<Group> = missing.iter().map(group).collect();
+        let epochs: BTreeSet<&str> = missing.iter().map(|file| file.epoch.as_str()).collect();
+        let replaced: Vec<DataFile> =
+            record.files.iter().filter(|file| wanted.contains(&group(file))).cloned().collect();
+        let mut files = Vec::new();
+        for epoch in epochs {
+            let mut work = Vec::new();
+            for advance in record.partitions.iter().filter(|advance| advance.epoch == epoch) {
+                self.same_transforms(record, advance)?;
+                work.push((advance.clone(), log.base_before(record, advance).await?));
+            }
+            if work.is_empty() {
+                return Err(Error::stop(format!(
+                    "record {} has no offsets for epoch {epoch}, whose files have vanished: they cannot be made again",
+                    record.seq
+                )));
+            }
+            let (this, id) = (self.clone(), self.env.fresh_id());
+            let fresh = id.clone();
+            let runtime = tokio::runtime::Handle::current();
+            let pending = tokio::task::spawn_blocking(move || {
+                let _within = runtime.enter();
+                this.replay(&fresh, &work)
+            });
+            let pending =
+                pending.await.map_err(|e| Error::stop(format!("making files again failed: {e}")))??;
+            for file in pending {
+                let file = DataFile { epoch: id.clone(), generation: 1, file: file.staged().await? };
+                let of_old = (epoch.to_owned(), file.file.table.clone(), file.file.hour);
+                if wanted.contains(&of_old) {
+                    files.push(file);
+                } else {
+                    self.stores.discard(&file.file).await?;
+                }
+            }
+        }
+        same_rows(record, &replaced, &files)?;
+        Ok(Remade { replaced, files })
+    }
+}
+
+impl Again {
+    /// The rows can only be made again by the components that made them.
+    fn same_transforms(&self, record: &Record, advance: &Advance) -> Result<()> {
+        for work in &advance.transforms {
+            let ours = self.graph.components().find(|c| c.identity.name == work.name);
+            if ours.is_none_or(|c| c.identity.digest != work.digest) {
+                return Err(Error::stop(format!(
+                    "files of record {} have vanished and must be made again by transform {} {} with digest {}: put that \
+                     component into {} until the host has started",
+                    record.seq,
+                    work.name,
+                    work.version,
+                    work.digest,
+                    self.config.transforms.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does an epoch again. Blocks.
+    fn replay(&self, epoch: &str, work: &[(Advance, Base)]) -> Result<Vec<PendingFile>> {
+        let writer = EpochWriter::new(self.stores.clone(), &self.keys, 0, self.config.sink());
+        let decoder = Decoder::new(self.graph.fields(), self.config.max_event_size);
+        let (raw, rejected) = (self.raw.clone(), self.rejected.clone());
+        let mut stages = Stages { decoder, writer, raw, rejected };
+        stages.writer.begin(epoch, vec![("tidemill.repair".into(), "true".into())]);
+        let mut rejects = BTreeMap::new();
+        for (advance, base) in work {
+            let mut runner = Runner::open(&self.graph, advance.partition, &remembered(base))?;
+            let range = (advance.partition, advance.from, advance.to);
+            let events = source::replay(&self.config.source(), &self.env, range, |delivered| {
+                stages.flow(delivered, &mut runner, &mut rejects).map(drop)
+            })?;
+            if events != advance.events {
+                return Err(Error::stop(format!(
+                    "partition {}: offsets {} to {} had {} events when they were committed and have {events} now: what \
+                     has vanished cannot be made again in full",
+                    advance.partition, advance.from, advance.to, advance.events
+                )));
+            }
+            stages.flush(&mut runner)?;
+        }
+        stages.writer.finish(&[])
+    }
+}
+
+/// What is put in the place of files must have their rows: no more and no fewer.
+fn same_rows(record: &Record, replaced: &[DataFile], files: &[DataFile]) -> Result<()> {
+    let rows = |files: &[DataFile]| {
+        let mut sums: BTreeMap<(String, Hour), u64> = BTreeMap::new();
+        for file in files {
+            *sums.entry((file.file.table.clone(), file.file.hour)).or_default() += file.file.rows;
+        }
+        sums
+    };
+    let (before, after) = (rows(replaced), rows(files));
+    if before == after {
+        return Ok(());
+    }
+    Err(Error::stop(format!(
+        "files of record {} have vanished and were made again with other rows: {before:?} before, {after:?} now; a \
+         transform is not deterministic",
+        record.seq
+    )))
+}

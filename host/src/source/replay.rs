@@ -1,0 +1,78 @@
+//! Reads a range of offsets again, beside the group.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::Offset;
+use rdkafka::{Message, TopicPartitionList};
+
+use super::client::{PATIENCE, Settings};
+use super::collect::Collector;
+use crate::batch::Delivered;
+use crate::env::Env;
+use crate::{Error, Result};
+
+/// How long nothing may come.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Delivers the events of a partition from one offset to before another, in batches. Gives back how many there
+/// were. Blocks.
+pub fn replay(
+    settings: &Settings,
+    env: &Env,
+    (partition, from, to): (i32, i64, i64),
+    mut each: impl FnMut(Delivered) -> Result<()>,
+) -> Result<u64> {
+    if from >= to {
+        return Ok(0);
+    }
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::retry(format!("cannot read offsets {from} to {to} of partition {partition} again: {e}"))
+    };
+    // A static member's name is taken; one that only assigns needs none.
+    let settings = Settings { instance: None, ..settings.clone() };
+    let consumer = settings.consumer()?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&settings.topic, partition, Offset::Offset(from)).map_err(|e| failed(&e))?;
+    consumer.assign(&list).map_err(|e| failed(&e))?;
+    let mut collector = Collector::new(env.clone(), Arc::from(settings.topic.as_str()), partition, from);
+    let (mut events, mut heard) = (0, Instant::now());
+    // The end of what is in the topic may lie before `to` only by holes: compaction, transaction markers.
+    while collector.position() < to {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) if message.offset() >= to => break,
+            Some(Ok(message)) => {
+                heard = Instant::now();
+                collector.push(&message);
+                if collector.full() {
+                    events += hand_over(&mut collector, &mut each)?;
+                }
+            }
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ))) => {
+                return Err(Error::stop(format!(
+                    "offsets {from} to {to} of partition {partition} are needed once more and are gone from the topic"
+                )));
+            }
+            Some(Err(e)) => tracing::debug!("kafka: {e}"),
+            None if heard.elapsed() > SILENCE => {
+                // Either there is no more, which the count will tell, or nobody answers.
+                consumer.fetch_watermarks(&settings.topic, partition, PATIENCE).map_err(|e| failed(&e))?;
+                break;
+            }
+            None => {}
+        }
+    }
+    events += hand_over(&mut collector, &mut each)?;
+    Ok(events)
+}
+
+fn hand_over(collector: &mut Collector, each: &mut impl FnMut(Delivered) -> Result<()>) -> Result<u64> {
+    let Some(delivered) = collector.take() else { return Ok(0) };
+    let events = delivered.len() as u64;
+    each(delivered)?;
+    Ok(events)
+}
