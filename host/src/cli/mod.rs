@@ -3,11 +3,12 @@
 pub mod build;
 mod demo;
 mod graph;
+mod log;
 mod produce;
 mod run;
 mod signal;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -43,6 +44,8 @@ enum Command {
     Build(build::Build),
     /// Print the pipeline that the transforms make
     Graph(graph::Graph),
+    /// Print the commit log: what became true, and when
+    Log(log::Log),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
     Completions {
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Produce(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
+        Command::Log(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
             Ok(())
@@ -99,6 +103,49 @@ fn log(cli: &Cli) {
         .with_target(false)
         .compact()
         .init();
+}
+
+/// Prints on stdout. A reader that has gone, as `head` does, is no error.
+fn say(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(crate::Error::stop(format!("cannot print: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Columns for people: each as wide as its widest value, numbers (all but `left`) to the right.
+fn table(rows: &[Vec<String>], left: &[usize]) -> String {
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|v| v.chars().count()).max();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, value) in row.iter().enumerate() {
+            let width = width(column).unwrap_or_default();
+            let gap = if column == 0 { "" } else { "  " };
+            match left.contains(&column) {
+                true => line.push_str(&format!("{gap}{value:<width$}")),
+                false => line.push_str(&format!("{gap}{value:>width$}")),
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A size for people.
+fn size(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 /// A runtime for what is asynchronous: uploads, the catalog, the committer.

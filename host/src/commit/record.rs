@@ -233,6 +233,11 @@ pub struct Owed {
 }
 
 impl Record {
+    /// When it was made, as it stands in it.
+    pub fn when(&self) -> String {
+        time::text(self.time)
+    }
+
     /// Its bytes: one line, so that the log can be searched with plain tools.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self)

@@ -12,6 +12,7 @@
 
 mod dispatch;
 mod lane;
+pub mod offline;
 mod own;
 mod remake;
 mod stages;
@@ -84,14 +85,7 @@ pub async fn run(
     let (stores, catalog) = lake(config, &keys, &env).await?;
     let raw = Arc::new(table::raw(&config.topic));
     let rejected = Arc::new(table::rejected());
-    let tables: Vec<TableSpec> = [&raw, &rejected]
-        .into_iter()
-        .chain(graph.tables())
-        .map(|table| TableSpec {
-            merge: graph.merge(&table.name),
-            ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
-        })
-        .collect();
+    let tables = specs(&graph, &stores, &raw, &rejected);
 
     let again = Again {
         config: config.clone(),
@@ -158,6 +152,18 @@ pub async fn run(
     }
     farewell(group, member, threads).await;
     result
+}
+
+/// What the catalog is told of all tables.
+fn specs(graph: &Graph, stores: &Stores, raw: &Arc<Table>, rejected: &Arc<Table>) -> Vec<TableSpec> {
+    [raw, rejected]
+        .into_iter()
+        .chain(graph.tables())
+        .map(|table| TableSpec {
+            merge: graph.merge(&table.name),
+            ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
+        })
+        .collect()
 }
 
 /// Opens the zones and the catalog. AWS is asked for its settings only where something lies there.

@@ -52,12 +52,17 @@ pub enum Publish {
 pub mod zone {
     use super::{Deserialize, Deserializer, Serializer, Zone};
 
-    /// Writes it.
-    pub fn serialize<S: Serializer>(zone: &Zone, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(match zone {
+    /// Its name.
+    pub fn name(zone: Zone) -> &'static str {
+        match zone {
             Zone::Raw => "raw",
             Zone::Processed => "processed",
-        })
+        }
+    }
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(zone: &Zone, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(name(*zone))
     }
 
     /// Reads it.

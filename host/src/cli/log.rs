@@ -1,0 +1,230 @@
+//! `tidemill log`
+
+use std::fmt::Write;
+
+use clap::Args;
+use futures::{StreamExt, stream};
+
+use super::{say, size, table};
+use crate::commit::Record;
+use crate::commit::record::{Advance, DataFile, Work};
+use crate::config::{Config, Flags};
+use crate::pipeline::offline::Lake;
+use crate::sink::Publish;
+use crate::{Error, Result, env};
+
+/// Prints the commit log.
+#[derive(Args)]
+#[command(after_help = "A record is true if and only if it is in the log; all of the lake follows from it.
+
+Examples:
+  tidemill log                           the last 20 commits
+  tidemill log --last 500 --json         … as they are stored, a line each
+  tidemill log 17                        everything about one
+  tidemill log --raw file:///lake/raw --processed file:///lake/processed")]
+pub(super) struct Log {
+    /// Only this record, with everything in it
+    seq: Option<u64>,
+    /// The newest N records
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "seq")]
+    last: u64,
+    /// Records as they are stored, one a line, oldest first
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Records that are read side by side.
+const ABREAST: usize = 16;
+/// Partitions that a line of the table names at most.
+const NAMED: usize = 6;
+
+impl Log {
+    pub(super) fn run(self) -> Result<()> {
+        let config = Config::load(&self.flags)?;
+        let runtime = super::runtime()?;
+        runtime.block_on(async {
+            let mut lake = Lake::open(&config, &env::machine(), "log").await?;
+            match self.seq {
+                Some(seq) => self.one(&mut lake, seq).await,
+                None => self.newest(&mut lake).await,
+            }
+        })
+    }
+
+    async fn one(&self, lake: &mut Lake, seq: u64) -> Result<()> {
+        let Some(record) = lake.log.read(seq).await? else {
+            lake.log.open().await?;
+            let known = match lake.log.view().next() {
+                0 => "the log is empty".to_string(),
+                next => format!("the log has records 0 to {}", next - 1),
+            };
+            return Err(Error::stop(format!("there is no record {seq} in {}: {known}", lake.place())));
+        };
+        say(&if self.json { line(&record)? } else { whole(&record) })
+    }
+
+    async fn newest(&self, lake: &mut Lake) -> Result<()> {
+        lake.log.open().await?;
+        let next = lake.log.view().next();
+        if next == 0 && !self.json {
+            return say(&format!("nothing was committed yet: there is no record in {}\n", lake.place()));
+        }
+        let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
+        let log = &lake.log;
+        let slots = next.saturating_sub(self.last)..next;
+        let mut records =
+            stream::iter(slots).map(|seq| async move { (seq, log.read(seq).await) }).buffered(ABREAST);
+        while let Some((seq, record)) = records.next().await {
+            let record = record?.ok_or_else(|| {
+                Error::stop(format!("record {seq} is missing in {}: restore it", lake.place()))
+            })?;
+            match self.json {
+                true => say(&line(&record)?)?,
+                false => rows.push(row(&record)),
+            }
+        }
+        if self.json { Ok(()) } else { say(&table(&rows, &[1, 2, 3, 4])) }
+    }
+}
+
+const HEAD: [&str; 9] = ["seq", "time", "kind", "writer", "partitions", "events", "files", "rows", "bytes"];
+
+/// A record as it is stored.
+fn line(record: &Record) -> Result<String> {
+    Ok(String::from_utf8_lossy(&record.encode()?).into_owned())
+}
+
+fn row(record: &Record) -> Vec<String> {
+    let partitions = record.partitions.iter().take(NAMED);
+    let mut partitions: Vec<String> =
+        partitions.map(|a| format!("{}:{}..{}", a.partition, a.from, a.to)).collect();
+    if record.partitions.len() > NAMED {
+        partitions.push(format!("and {} more", record.partitions.len() - NAMED));
+    }
+    let rows: u64 = record.files.iter().map(|file| file.file.rows).sum();
+    let bytes = record.files.iter().map(|file| file.file.bytes).sum();
+    vec![
+        record.seq.to_string(),
+        record.when(),
+        record.kind.name().into(),
+        short(&record.writer.host),
+        if partitions.is_empty() { "-".into() } else { partitions.join(" ") },
+        events(record).to_string(),
+        record.files.len().to_string(),
+        rows.to_string(),
+        size(bytes),
+    ]
+}
+
+fn events(record: &Record) -> u64 {
+    record.partitions.iter().map(|advance| advance.events).sum()
+}
+
+/// A host's name in a column. Ids made at the same time differ at their end.
+fn short(host: &str) -> String {
+    let letters = host.chars().count();
+    let made = letters == 32 && host.bytes().all(|b| b.is_ascii_hexdigit());
+    match (made, letters > 16) {
+        (true, _) => format!("…{}", &host[24..]),
+        (false, true) => format!("{}…", host.chars().take(15).collect::<String>()),
+        (false, false) => host.into(),
+    }
+}
+
+/// Everything about one record. Writing to a string cannot fail.
+fn whole(record: &Record) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "record {}: {}", record.seq, record.kind.name());
+    let mut facts = vec![
+        ("time", record.when()),
+        ("writer", format!("{} (tidemill {})", record.writer.host, record.writer.version)),
+        ("pipeline", record.pipeline.clone()),
+        ("id", record.id.clone()),
+    ];
+    if let Some(topic) = &record.topic {
+        let id = if topic.id.is_empty() { String::new() } else { format!(" ({})", topic.id) };
+        facts.push(("topic", format!("{}{id}", topic.name)));
+    }
+    if let Some(previous) = record.previous {
+        facts.push(("after", format!("maintenance record {previous}")));
+    }
+    for (name, value) in facts {
+        let _ = writeln!(text, "  {name:<9} {value}");
+    }
+    for partition in &record.partitions {
+        advance(&mut text, partition);
+    }
+    files(&mut text, "files", &record.files);
+    files(&mut text, "supersedes", &record.supersedes);
+    if let Some(cleanup) = &record.cleanup {
+        let _ = writeln!(text, "\nremoves what {} epochs left:", cleanup.epochs.len());
+        for remains in &cleanup.remains {
+            let zone = crate::sink::zone_name::name(remains.zone);
+            let upload = remains.upload.as_ref().map(|id| format!("  upload {id}")).unwrap_or_default();
+            let _ = writeln!(text, "  {zone} {}{upload}", remains.key);
+        }
+    }
+    for owed in &record.owed {
+        let _ = writeln!(text, "\nowed to the catalog: {} hours of {}", owed.hours.len(), owed.table);
+    }
+    text
+}
+
+fn advance(text: &mut String, advance: &Advance) {
+    let Advance { partition, from, to, events, undecoded, .. } = advance;
+    let after = advance.prev.map_or("the first".into(), |prev| format!("after record {prev}"));
+    let _ = writeln!(text, "\npartition {partition}: offsets {from}..{to}, {after}");
+    let _ = writeln!(text, "  {events} events, {undecoded} of them could not be decoded");
+    if !advance.epoch.is_empty() {
+        let _ = writeln!(text, "  epoch {}", advance.epoch);
+    }
+    for work in &advance.transforms {
+        let Work { name, version, input, emitted, rejected, filtered, absorbed, .. } = work;
+        let reads = work.reads.as_deref().unwrap_or("the topic");
+        let digest = work.digest.get(..12).unwrap_or(&work.digest);
+        let _ = writeln!(text, "  transform {name} {version} ({digest}) reads {reads}");
+        let _ = writeln!(
+            text,
+            "    {input} rows in: {emitted} emitted, {rejected} rejected, {filtered} filtered, {absorbed} absorbed"
+        );
+        if !work.tables.is_empty() {
+            let _ = writeln!(text, "    tables {}", work.tables.join(", "));
+        }
+        if let Some(state) = &work.state {
+            let _ =
+                writeln!(text, "    state {} ({}, version {})", state.key, size(state.bytes), state.version);
+        }
+    }
+}
+
+fn files(text: &mut String, title: &str, files: &[DataFile]) {
+    if files.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}:");
+    let mut rows = Vec::with_capacity(files.len());
+    for DataFile { file, .. } in files {
+        let how = match &file.how {
+            Publish::Upload { id, parts } => format!("upload {id} ({} parts)", parts.len()),
+            Publish::Rename { staging } => format!("from {staging}"),
+        };
+        let zone = crate::sink::zone_name::name(file.zone).to_string();
+        let (count, bytes) = (format!("{} rows", file.rows), size(file.bytes));
+        rows.push(vec![format!("  {zone}"), file.key.clone(), count, bytes, how]);
+    }
+    text.push_str(&table(&rows, &[0, 1, 4]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_is_short_and_still_told_from_others() {
+        assert_eq!(short("0198a0000000700080000000000000ff"), "…000000ff");
+        assert_eq!(short("host-1"), "host-1");
+        assert_eq!(short("a-very-long-name-of-a-host"), "a-very-long-nam…");
+    }
+}

@@ -1,0 +1,8 @@
+//! `log`, `verify` and `gc` on a lake that the real commit code made: they need no Kafka. Each kind of damage is
+//! planted once and must be found.
+
+#![allow(clippy::unwrap_used)]
+
+mod log;
+#[allow(dead_code, reason = "the tests of verify and gc use the rest")]
+mod support;
