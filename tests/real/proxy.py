@@ -5,6 +5,7 @@ The Host header goes through as it came, so that signatures stay valid.
 
 import itertools
 import random
+import re
 import threading
 from collections import Counter
 from http.client import HTTPConnection, HTTPException
@@ -21,6 +22,7 @@ ERRORS = (
     "error in a 200",  # not done, and the error stands inside a 200, as S3 may answer when an upload is completed
 )
 HELD, LATE = "held", "late"  # never answered; of these: done after the silence, when nobody waits for it any more
+COMPLETION, RECORD, OTHER = "completion", "record", "other"  # of an upload; of the commit log
 
 
 def error(code, message):
@@ -32,9 +34,10 @@ class Proxy:
         self.upstream, self.port = upstream, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.counts = Counter()  # of what was done with requests: passed, ERRORS, HELD, LATE
-        self._random, self._share = random.Random(seed), 0.0
-        # By whether the request completes an upload.
-        self._kinds = {True: itertools.cycle(reversed(ERRORS)), False: itertools.cycle(ERRORS[:-1])}
+        self.records = Counter()  # the same of those alone that write a commit record
+        self._random, self._share, self._only = random.Random(seed), 0.0, None
+        self._kinds = {COMPLETION: itertools.cycle(reversed(ERRORS)), RECORD: itertools.cycle(ERRORS[1:-1]),
+                       OTHER: itertools.cycle(ERRORS[:-1])}
         self._lock, self._speaks = threading.Lock(), threading.Event()
         self._speaks.set()
         proxy = self
@@ -56,8 +59,9 @@ class Proxy:
         self._share = share
         self._speaks.set()
 
-    def silent(self):
-        """From now on requests are accepted and never answered."""
+    def silent(self, only=None):
+        """From now on requests are accepted and never answered; those alone that write records, if told so."""
+        self._share, self._only = 0.0, only
         self._speaks.clear()
 
     def close(self):
@@ -65,28 +69,33 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def _count(self, what):
+    def _count(self, what, kind):
         with self._lock:
             self.counts[what] += 1
+            self.records[what] += kind == RECORD
             return self.counts[what]
 
-    def _fault(self, completes):
+    def _fault(self, kind):
         """What to do to this request; none: nothing."""
         with self._lock:
-            return next(self._kinds[completes]) if self._random.random() < self._share else None
+            return next(self._kinds[kind]) if self._random.random() < self._share else None
 
     def _answer(self, request):
-        completes = request.command == "POST" and "uploadId=" in request.path
+        kind = OTHER
+        if request.command == "POST" and "uploadId=" in request.path:
+            kind = COMPLETION
+        elif request.command == "PUT" and re.search(r"/log/\d{12}\.json$", request.path):
+            kind = RECORD
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        if not self._speaks.is_set():
-            held = self._count(HELD)
+        if not self._speaks.is_set() and self._only in (None, kind):
+            held = self._count(HELD, kind)
             self._speaks.wait()
-            if held % 2:
+            if held % 2 or kind == RECORD:
                 self._forward(request, body)
-                self._count(LATE)
+                self._count(LATE, kind)
             request.close_connection = True
             return
-        fault = self._fault(completes)
+        fault = self._fault(kind)
         answer = self._forward(request, body) if fault in (None, "lost reply", "dropped reply") else None
         if fault in ("dropped", "dropped reply"):
             request.close_connection = True
@@ -100,7 +109,7 @@ class Proxy:
             request.reply(*answer)
         else:
             request.close_connection = True
-        self._count(fault or "passed")
+        self._count(fault or "passed", kind)
 
     def _forward(self, request, body):
         """The store's answer: status, reason, headers, body; none if it gave none."""

@@ -32,6 +32,8 @@ mod epoch;
 mod log;
 pub mod owner;
 mod position;
+#[cfg(test)]
+mod power;
 mod publish;
 pub mod record;
 mod registrar;

@@ -49,4 +49,6 @@ pub use keys::Keys;
 pub use location::Location;
 pub use stage::{PendingFile, StageWriter, Summary};
 pub use staged::{Publish, StagedFile, zone as zone_name};
+#[cfg(test)]
+pub(crate) use trace::{Noted, Steps};
 pub use zone::{Stores, Waiting, ZoneStore};

@@ -21,23 +21,38 @@ pub(super) enum Step<'a> {
     Unlink(&'a Path),
 }
 
+/// Steps in the order in which they were done.
+#[cfg(test)]
+pub(crate) type Steps = std::sync::Arc<std::sync::Mutex<Vec<Noted>>>;
+
+/// A step as a test reads it: what was done, to which path, and the second path of those that have two.
+#[cfg(test)]
+pub(crate) type Noted = (&'static str, std::path::PathBuf, std::path::PathBuf);
+
 /// Where steps are noted.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trace(#[cfg(test)] pub(super) Option<std::sync::Arc<std::sync::Mutex<Vec<String>>>>);
+pub(super) struct Trace(#[cfg(test)] pub(super) Option<Steps>);
 
 impl Trace {
-    /// Notes a step. The paths in it are cut after the last `_tidemill` or zone by the test that reads them.
+    /// Notes a step.
     #[cfg(test)]
     pub(super) fn note(&self, step: Step<'_>) {
-        if let Some(steps) = &self.0 {
-            steps.lock().expect("no test panics here").push(format!("{step:?}"));
-        }
+        let Some(steps) = &self.0 else { return };
+        let nothing = Path::new("");
+        let (what, one, other) = match step {
+            Step::Create(path) => ("create", path, nothing),
+            Step::SyncFile(path) => ("sync file", path, nothing),
+            Step::SyncFolder(path) => ("sync folder", path, nothing),
+            Step::Link(from, to) => ("link", from, to),
+            Step::Rename(from, to) => ("rename", from, to),
+            Step::Unlink(path) => ("unlink", path, nothing),
+        };
+        steps.lock().expect("no test panics here").push((what, one.into(), other.into()));
     }
 
     #[cfg(not(test))]
     #[allow(clippy::unused_self)]
     pub(super) fn note(&self, step: Step<'_>) {
-        // The fields are read by the test's `Debug` only.
         let _ = step;
     }
 }

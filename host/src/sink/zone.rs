@@ -268,12 +268,11 @@ impl ZoneStore {
 
     /// Notes every step on a disk from now on.
     #[cfg(test)]
-    pub(crate) fn traced(mut self) -> (ZoneStore, Arc<std::sync::Mutex<Vec<String>>>) {
-        let steps = Arc::new(std::sync::Mutex::new(Vec::new()));
+    pub(crate) fn traced(mut self, steps: &super::trace::Steps) -> ZoneStore {
         if let Place::Disk(disk) = &mut self.place {
             disk.trace.0 = Some(steps.clone());
         }
-        (self, steps)
+        self
     }
 
     pub(super) fn budget(&self) -> &Budget {
