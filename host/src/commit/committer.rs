@@ -355,6 +355,9 @@ impl Committer {
         let Setup { log, topic, offsets, .. } = &self.setup;
         let at = |p: &i32| Some((*p, log.view().position(topic, *p)?));
         let list: Vec<(i32, i64)> = self.mine.iter().filter_map(at).collect();
+        if list.is_empty() {
+            return;
+        }
         let keeper = offsets.clone();
         self.telling = Some(tokio::task::spawn_blocking(move || {
             if let Err(e) = keeper.commit(&list) {
@@ -417,10 +420,17 @@ impl Committer {
 
     /// Everything is committed; the group may still be told.
     async fn end(mut self) -> Result<()> {
-        if let Some(telling) = self.telling.take() {
-            // It is only for those who watch the group.
-            let _ = tokio::time::timeout(OFFSETS, telling).await;
-        }
+        let told = async {
+            if let Some(telling) = self.telling.take() {
+                let _ = telling.await;
+            }
+            self.offsets();
+            if let Some(telling) = self.telling.take() {
+                let _ = telling.await;
+            }
+        };
+        // It is only for those who watch the group.
+        let _ = tokio::time::timeout(OFFSETS, told).await;
         Ok(())
     }
 

@@ -12,14 +12,15 @@ struct Owner {
     pipeline: String,
 }
 
-/// Claims tables for a pipeline. One that belongs to another pipeline is refused.
-pub async fn own(stores: &Stores, pipeline: &str, tables: &[(Zone, String)]) -> Result<()> {
+/// Refuses tables that belong to another pipeline; with `claim`, those that belong to nobody are ours from now on.
+pub async fn own(stores: &Stores, pipeline: &str, tables: &[(Zone, String)], claim: bool) -> Result<()> {
     for (zone, table) in tables {
         let (store, key) = (stores.of(*zone), Keys::owner(table));
         let ours = serde_json::json!(Owner { pipeline: pipeline.into() }).to_string();
         // What is read is what counts, whoever wrote it.
         let found = match store.read(&key).await? {
             Some(found) => Some(found),
+            None if !claim => continue,
             None if store.create(&key, ours.as_bytes()).await? => continue,
             None => store.read(&key).await?,
         };

@@ -122,7 +122,8 @@ impl Log {
 
     /// Writes down where partitions begin that have no record yet. True: there were some.
     async fn begin(&mut self, topic: &Topic, ends: &Ends, policy: Policy) -> Result<bool> {
-        let known = self.view.topic.as_ref().is_some_and(|known| known == topic);
+        // A topic that was created anew is known, too: it is read from its beginning.
+        let known = self.view.topic.is_some();
         let new = |p: &i32| self.view.last(topic, *p).is_none();
         let begin = |(partition, (low, high)): (&i32, &(i64, i64))| Advance {
             partition: *partition,
@@ -223,7 +224,12 @@ impl Log {
         for partition in partitions {
             bases.push(loop {
                 let Some((record, advance)) = self.view.partition(topic, *partition) else {
-                    // Only where rule L6 is switched off, or for a partition that is gone from the topic.
+                    if self.rules.on(Rule::LoggedStart) {
+                        return Err(Error::retry(format!(
+                            "partition {partition} of {} is ours, but the brokers do not list it yet",
+                            topic.name
+                        )));
+                    }
                     let (low, high) = ends.get(partition).copied().unwrap_or_default();
                     let at = if policy.latest { high } else { low };
                     break Base { partition: *partition, at, ..Base::default() };

@@ -270,13 +270,14 @@ async fn ready(
     let ((id, ends), ()) = tokio::try_join!(kafka, lake)?;
     log.open().await?;
     let names: Vec<(Zone, String)> = tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
+    until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
     if log.view().next() == 0 {
         let partitions: Vec<i32> = ends.keys().copied().collect();
         let committed = asked(group, move |group| group.committed(&partitions)).await?;
         let told = committed.values().any(Option::is_some).then_some(config.group.as_str());
         until_there(|| owner::not_lost(&log, stores, &names, told)).await?;
     }
-    until_there(|| owner::own(stores, &config.pipeline, &names)).await?;
+    until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
     until_there(|| catalog.ensure(tables)).await?;
     Ok((Topic { name: config.topic.clone(), id }, ends, log))
 }
