@@ -5,7 +5,8 @@
 #
 # Needs Java 17+ and Maven, Go, Python 3.11+ and the Rust toolchain; Linux. Everything else is downloaded once into
 # ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads nothing.
-# TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one.
+# TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
+# that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
 # Servers listen on 127.0.0.1 only, on ports that are free.
 set -euo pipefail
 
@@ -71,16 +72,24 @@ if [ -z "${TIDEMILL_BIN:-}" ]; then
 fi
 TIDEMILL_BIN=$(realpath "$TIDEMILL_BIN")
 
+if [ -z "${TIDEMILL_FAILPOINT_BIN:-}" ]; then
+  began=$SECONDS
+  (cd "$root" && cargo build --quiet --locked -p tidemill --features failpoints --bin tidemill-failpoints)
+  TIDEMILL_FAILPOINT_BIN="${CARGO_TARGET_DIR:-$root/target}/debug/tidemill-failpoints"
+  echo "built tidemill-failpoints in $((SECONDS - began)) s"
+fi
+TIDEMILL_FAILPOINT_BIN=$(realpath "$TIDEMILL_FAILPOINT_BIN")
+
 # The transforms that ship, compiled by the command that users have. The names of this script's own settings
 # look like those of the product: they are kept from it.
 if [ -z "${TIDEMILL_TEST_TRANSFORMS:-}" ]; then
   began=$SECONDS
-  (cd "$root" && env -u TIDEMILL_BIN -u TIDEMILL_TEST_CACHE "$TIDEMILL_BIN" build)
+  (cd "$root" && env -u TIDEMILL_BIN -u TIDEMILL_FAILPOINT_BIN -u TIDEMILL_TEST_CACHE -u TIDEMILL_TEST_KILLS "$TIDEMILL_BIN" build)
   TIDEMILL_TEST_TRANSFORMS="$root/transforms"
   echo "built the transforms in $((SECONDS - began)) s"
 fi
 
-export TIDEMILL_BIN TIDEMILL_TEST_TRANSFORMS
+export TIDEMILL_BIN TIDEMILL_FAILPOINT_BIN TIDEMILL_TEST_TRANSFORMS
 export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw"
 cd "$real"
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m pytest "$@"
