@@ -38,6 +38,8 @@ mod publish;
 pub mod record;
 mod registrar;
 mod rules;
+#[cfg(test)]
+mod simulation;
 mod stage;
 mod store;
 mod summary;

@@ -22,10 +22,10 @@ use super::store::again;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
 
-/// Records between two summaries.
-pub const EVERY: u64 = 100;
+/// Records between two summaries. Few in tests, so that the simulation comes by many summaries.
+pub const EVERY: u64 = if cfg!(test) { 8 } else { 100 };
 /// Inventories of one table and date, at most.
-const PIECES: usize = 10;
+const PIECES: usize = if cfg!(test) { 2 } else { 10 };
 
 /// Keys of inventories by table and date.
 pub(super) type Inventories = BTreeMap<String, BTreeMap<String, Vec<String>>>;

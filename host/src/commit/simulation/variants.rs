@@ -1,0 +1,137 @@
+//! What kinds of worlds there are, and which rule is needed against what.
+
+use super::super::rules::Rule;
+use super::checks::Category;
+
+/// A kind of world.
+#[derive(Debug)]
+pub(super) struct Variant {
+    pub(super) name: &'static str,
+    pub(super) hosts: usize,
+    pub(super) partitions: usize,
+    /// The most events of a partition.
+    pub(super) events: i64,
+    pub(super) steps: u64,
+    /// A partition is added later.
+    pub(super) grows: bool,
+    pub(super) latest: bool,
+    /// How often a bucket's life cycle takes an upload, in a thousand steps; below 28.
+    pub(super) life_cycle: usize,
+    /// Complete sometimes answers 200 before it has worked.
+    pub(super) early: bool,
+    /// The age at which clean-up takes things.
+    pub(super) clean_up: u64,
+    /// Windows are closed by time.
+    pub(super) flush: bool,
+    /// How often a host believes to have what it has not, in a thousand.
+    pub(super) greedy: usize,
+    /// There is another pipeline.
+    pub(super) second: bool,
+    /// Kafka forgets events that nobody has read.
+    pub(super) retention: bool,
+}
+
+const PLAIN: Variant = Variant {
+    name: "plain",
+    hosts: 3,
+    partitions: 3,
+    events: 8,
+    steps: 700,
+    grows: false,
+    latest: false,
+    life_cycle: 0,
+    early: false,
+    clean_up: u64::MAX,
+    flush: false,
+    greedy: 0,
+    second: false,
+    retention: false,
+};
+
+/// What runs with every rule on.
+pub(super) static VARIANTS: [Variant; 10] = [
+    Variant {
+        name: "everything",
+        grows: true,
+        life_cycle: 6,
+        early: true,
+        clean_up: 25,
+        flush: true,
+        greedy: 100,
+        ..PLAIN
+    },
+    Variant { name: "contended", hosts: 4, partitions: 4, flush: true, greedy: 300, ..PLAIN },
+    Variant {
+        name: "one-partition",
+        hosts: 2,
+        partitions: 1,
+        events: 20,
+        flush: true,
+        greedy: 300,
+        clean_up: 25,
+        ..PLAIN
+    },
+    Variant {
+        name: "one-host",
+        hosts: 1,
+        partitions: 4,
+        flush: true,
+        life_cycle: 6,
+        clean_up: 40,
+        grows: true,
+        ..PLAIN
+    },
+    Variant { name: "latest", latest: true, grows: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
+    Variant { name: "life-cycle", life_cycle: 20, greedy: 200, clean_up: 60, ..PLAIN },
+    Variant { name: "eager-clean-up", clean_up: 3, greedy: 200, flush: true, life_cycle: 3, ..PLAIN },
+    Variant { name: "early-200", early: true, greedy: 200, life_cycle: 6, ..PLAIN },
+    Variant { name: "two-pipelines", second: true, clean_up: 10, greedy: 200, ..PLAIN },
+    Variant { name: "retention", retention: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
+];
+
+static FLUSH: Variant = Variant { name: "flush", flush: true, greedy: 300, ..PLAIN };
+static CALM: Variant = Variant { name: "calm", ..PLAIN };
+static GREEDY: Variant = Variant { name: "greedy", greedy: 300, ..PLAIN };
+static LATEST: Variant = Variant { name: "latest-only", latest: true, ..PLAIN };
+static EARLY: Variant = Variant { name: "early-only", early: true, ..PLAIN };
+static CYCLE: Variant = Variant { name: "life-cycle-only", life_cycle: 20, greedy: 200, ..PLAIN };
+static CLEAN: Variant = Variant { name: "clean-up-only", clean_up: 8, greedy: 200, ..PLAIN };
+static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
+
+/// A rule, the world in which it is missed, and what is seen then.
+pub(super) struct Needed {
+    pub(super) rule: Rule,
+    pub(super) variant: &'static Variant,
+    pub(super) broken: &'static [Category],
+}
+
+const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Category]) -> Needed {
+    Needed { rule, variant, broken }
+}
+
+/// Every rule, and what comes of switching it off.
+pub(super) static NEEDED: [Needed; 22] = [
+    needed(Rule::DenseSlots, &GREEDY, &[Category::Twice]),
+    needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
+    needed(Rule::Prev, &FLUSH, &[Category::Twice]),
+    needed(Rule::Hold, &CALM, &[Category::Removed]),
+    needed(Rule::NextSlot, &CALM, &[Category::Abandoned]),
+    needed(Rule::LoggedStart, &LATEST, &[Category::Lost]),
+    needed(Rule::OwnOnly, &SECOND, &[Category::Foreign]),
+    needed(Rule::HeadAfter, &EARLY, &[Category::Unseen]),
+    needed(Rule::PublishBefore, &CALM, &[Category::Unseen]),
+    needed(Rule::PublishEachSlot, &CLEAN, &[Category::Left]),
+    needed(Rule::PublishOnTake, &CALM, &[Category::Unseen]),
+    needed(Rule::Owed, &CALM, &[Category::Catalog]),
+    // That it is superseded twice is prevented by the next rule but one; this one saves the reading.
+    needed(Rule::ReadAfterMissing, &CYCLE, &[Category::Needless]),
+    needed(Rule::RepairSupersedes, &CYCLE, &[Category::Twice]),
+    needed(Rule::StateWithOffsets, &CALM, &[Category::Memory]),
+    needed(Rule::CountAll, &CALM, &[Category::Counts]),
+    needed(Rule::Fence, &CLEAN, &[Category::Removed]),
+    needed(Rule::VictimsEachSlot, &CLEAN, &[Category::Removed]),
+    needed(Rule::MaintenanceChain, &CLEAN, &[Category::Left]),
+    needed(Rule::SupersedeLive, &CYCLE, &[Category::Twice]),
+    needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
+    needed(Rule::LaneFiles, &GREEDY, &[Category::Twice]),
+];
