@@ -169,6 +169,8 @@ impl Committer {
     /// Finds where partitions go on, and finishes what others have left of them.
     async fn take(&mut self, partitions: &[i32]) -> Result<Vec<Base>> {
         let keeper = self.setup.offsets.clone();
+        // The log before the ends: others go on committing what arrives meanwhile.
+        self.setup.log.refresh().await?;
         let ends = blocking(move || keeper.ends()).await?;
         let Setup { log, topic, policy, .. } = &mut self.setup;
         log.refresh().await?;

@@ -53,6 +53,9 @@ pub struct Memory {
 impl Log {
     /// Takes partitions of a topic over: publishes what others left (rule F4), writes down where new ones
     /// begin (rule L6), and finds where each stands.
+    ///
+    /// The log is to be read on before `ends` are read: the topic was truncated if it ends before a position that
+    /// was known *then*. What is written later may well lie behind ends that are old by now.
     pub async fn take(
         &mut self,
         topic: &Topic,
@@ -60,6 +63,8 @@ impl Log {
         ends: &Ends,
         policy: Policy,
     ) -> Result<Vec<Base>> {
+        let position = |p: &i32| Some((*p, self.view.position(topic, *p)?));
+        let known: BTreeMap<i32, i64> = partitions.iter().filter_map(position).collect();
         loop {
             self.refresh().await?;
             self.same_topic(topic, policy)?;
@@ -70,7 +75,7 @@ impl Log {
             if self.rules.on(Rule::LoggedStart) && self.begin(topic, ends, policy).await? {
                 continue;
             }
-            if !self.skip(topic, partitions, ends, policy).await? {
+            if !self.skip(topic, &known, partitions, ends, policy).await? {
                 break;
             }
         }
@@ -142,7 +147,14 @@ impl Log {
     }
 
     /// Records offsets that are gone, if a person allowed it. True: there were some.
-    async fn skip(&mut self, topic: &Topic, partitions: &[i32], ends: &Ends, policy: Policy) -> Result<bool> {
+    async fn skip(
+        &mut self,
+        topic: &Topic,
+        known: &BTreeMap<i32, i64>,
+        partitions: &[i32],
+        ends: &Ends,
+        policy: Policy,
+    ) -> Result<bool> {
         let mut gaps = Vec::new();
         for partition in partitions {
             let (Some((record, last)), Some((low, high))) =
@@ -150,8 +162,9 @@ impl Log {
             else {
                 continue;
             };
+            let truncated = last.to > *high && known.get(partition).is_some_and(|at| at > high);
             let to = if last.to < *low { *low } else { *high };
-            if (*low..=*high).contains(&last.to) {
+            if last.to >= *low && !truncated {
                 continue;
             }
             if !policy.skip_lost {

@@ -130,6 +130,7 @@ impl Host {
         if mine.is_empty() {
             return Ok(());
         }
+        self.log.refresh().await?;
         let ends = self.ends();
         self.process.turn().await;
         let bases = self.log.take(&self.topic, &mine, &ends, self.policy).await?;
