@@ -189,9 +189,11 @@ impl Log {
         self.refresh().await?;
         let (mut checked, mut slots) = (None, 0);
         loop {
-            if (slots == 0 || self.rules.on(Rule::PublishEachSlot)) && self.publish_before(draft).await? {
-                // Publishing may have read on, and written a repair.
-                self.refresh().await?;
+            if slots == 0 || self.rules.on(Rule::PublishEachSlot) {
+                // Publishing takes a while: there may be something new to publish after it.
+                while self.publish_before(draft).await? {
+                    self.refresh().await?;
+                }
             }
             slots += 1;
             self.sum_up().await?;

@@ -83,6 +83,7 @@ impl Process {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.turn().await;
         let mut state = self.world.state();
+        state.tell(|| format!("  read {key}"));
         state.answer()?;
         Ok(state.objects.get(key).map(|(bytes, _)| bytes.clone()))
     }
@@ -110,6 +111,7 @@ impl Store for Process {
         }
         self.turn().await;
         let mut state = self.world.state();
+        state.tell(|| format!("  head {}", file.key));
         state.answer()?;
         match (state.visible.contains_key(&file.key), completed) {
             (true, _) => Ok(Published::Visible),
