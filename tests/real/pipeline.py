@@ -58,8 +58,8 @@ class Pipeline:
         return checked
 
     def log(self, *arguments):
-        """The records that `tidemill log` shows."""
-        process = self("log", *arguments, "--json")
+        """The records that `tidemill log` shows; without arguments all of them."""
+        process = self("log", *(arguments or ("--last", 1_000_000)), "--json")
         assert process.code == 0, process.stderr[-2000:]
         return [json.loads(line) for line in process.stdout.splitlines()]
 

@@ -173,7 +173,6 @@ impl Committer {
         self.setup.log.refresh().await?;
         let ends = blocking(move || keeper.ends()).await?;
         let Setup { log, topic, policy, .. } = &mut self.setup;
-        log.refresh().await?;
         *topic = log.identify(topic);
         let bases = log.take(topic, partitions, &ends, *policy).await?;
         for partition in partitions {

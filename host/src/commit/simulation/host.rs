@@ -423,7 +423,7 @@ struct Again(Process);
 
 #[async_trait]
 impl Remake for Again {
-    async fn remake(&self, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+    async fn remake(&self, _: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
         let place = |file: &DataFile| (file.epoch.clone(), file.file.table.clone(), file.file.hour);
         let (epoch, replaced) = {
             let mut state = self.0.world.state();
