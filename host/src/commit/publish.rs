@@ -85,12 +85,11 @@ impl Log {
                 if self.rules.on(Rule::ReadAfterMissing) {
                     self.refresh().await?;
                 }
-                missing.retain(|file| match self.view.superseded.contains_key(&file.file.key) {
-                    true => {
-                        repairs.extend(self.view.repair_of(&file.file.key));
-                        false
-                    }
-                    false => true,
+                // What no last record leads to was published by whoever wrote the next one, and replaced perhaps:
+                // a summary does not say so for ever.
+                missing.retain(|file| {
+                    repairs.extend(self.view.repair_of(&file.file.key));
+                    self.view.is_live(&file.file.key)
                 });
                 if !missing.is_empty() {
                     repairs.extend(self.repair(record, missing).await?);
