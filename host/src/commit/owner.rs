@@ -1,8 +1,11 @@
 //! A pipeline owns its tables (rule L7), and tables without a log are refused (rule L6).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
+use super::record::Topic;
 use crate::sink::{Keys, Stores};
 use crate::table::Zone;
 use crate::{Error, Result};
@@ -42,6 +45,29 @@ pub async fn own(stores: &Stores, pipeline: &str, tables: &[(Zone, String)], cla
                 )));
             }
         }
+    }
+    Ok(())
+}
+
+/// Refuses a log that ends before what the group was told, which happens after a record is written: the log has
+/// lost its end. `told` is to be read before the log.
+pub fn whole(log: &Log, topic: &Topic, told: &BTreeMap<i32, Option<i64>>, skip_lost: bool) -> Result<()> {
+    for (partition, told) in told {
+        let (Some(at), Some(told)) = (log.view().position(topic, *partition), *told) else { continue };
+        if told <= at {
+            continue;
+        }
+        let text = format!(
+            "the commit log ends partition {partition} of {} at offset {at}, but the consumer group was told {told}: the \
+             log has lost its last records ({} in the processed zone), and their events would come again; restore it",
+            topic.name,
+            log.keys.log()
+        );
+        if !skip_lost {
+            return Err(Error::stop(text));
+        }
+        // A topic that was truncated is gone on with from an earlier offset, on a person's word.
+        tracing::warn!("{text}");
     }
     Ok(())
 }

@@ -131,6 +131,7 @@ impl Layers {
             }
         } else if let Some(rest) = name.strip_prefix("TIDEMILL_")
             && name != variable("config")
+            && !(cfg!(feature = "failpoints") && name == "TIDEMILL_FAILPOINT")
         {
             // No error: orchestrators put variables of such names there by themselves.
             let near = nearest(&rest.to_ascii_lowercase().replace('_', "-"));

@@ -264,22 +264,24 @@ async fn ready(
 ) -> Result<(Topic, Ends, Log)> {
     let kafka = async {
         let ends = asked(group, Group::ends).await?;
-        Ok((asked(group, Group::topic_id).await?, ends))
+        let partitions: Vec<i32> = ends.keys().copied().collect();
+        let told = asked(group, move |group| group.committed(&partitions)).await?;
+        Ok((asked(group, Group::topic_id).await?, ends, told))
     };
     let lake = async { until_there(|| stores.check()).await };
-    let ((id, ends), ()) = tokio::try_join!(kafka, lake)?;
+    let ((id, ends, told), ()) = tokio::try_join!(kafka, lake)?;
     log.open().await?;
+    let topic = log.identify(&Topic { name: config.topic.clone(), id });
     let names: Vec<(Zone, String)> = tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
     until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
+    owner::whole(&log, &topic, &told, config.skip_lost)?;
     if log.view().next() == 0 {
-        let partitions: Vec<i32> = ends.keys().copied().collect();
-        let committed = asked(group, move |group| group.committed(&partitions)).await?;
-        let told = committed.values().any(Option::is_some).then_some(config.group.as_str());
-        until_there(|| owner::not_lost(&log, stores, &names, told)).await?;
+        let group = told.values().any(Option::is_some).then_some(config.group.as_str());
+        until_there(|| owner::not_lost(&log, stores, &names, group)).await?;
     }
     until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
     until_there(|| catalog.ensure(tables)).await?;
-    Ok((Topic { name: config.topic.clone(), id }, ends, log))
+    Ok((topic, ends, log))
 }
 
 /// Asks the brokers until they answer.

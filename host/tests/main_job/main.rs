@@ -134,6 +134,20 @@ fn a_lake_without_its_log_and_a_table_of_others_are_refused() {
 }
 
 #[test]
+fn a_log_that_lost_its_end_is_refused() {
+    let house = House::new("no-end");
+    house.send(&[Some(GOOD); 3]);
+    assert_eq!(house.run_until_end().events, 3);
+    let folder = house.lake().join("processed/_tidemill/no-end/log");
+    let last = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+    fs::remove_file(last).unwrap();
+    let host = house.begin(support::transforms(), &[("until-end", "true")]);
+    let error = host.ended(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), tidemill::Kind::Stop);
+    assert!(error.to_string().contains("has lost its last records"), "{error}");
+}
+
+#[test]
 fn a_file_that_is_no_transform_is_refused_by_name() {
     let house = House::new("refused");
     let transforms = house.lake().join("transforms");
