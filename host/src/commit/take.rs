@@ -1,14 +1,14 @@
 //! Taking partitions over: where they begin, and with which states. The same for a first start, a start after a
 //! crash, a rebalance and a lane that lost its race.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Advance, Record, RecordKind, StateRef, Topic};
+use super::record::{Advance, Owed, Record, RecordKind, StateRef, Topic};
 use super::rules::Rule;
 use super::store::again;
 use crate::failpoint::failpoint;
@@ -141,7 +141,7 @@ impl Log {
         if advances.is_empty() {
             return Ok(false);
         }
-        self.write_positions(RecordKind::Start, topic, advances).await?;
+        self.write_positions(RecordKind::Start, topic, advances, vec![]).await?;
         failpoint!("start-record");
         Ok(true)
     }
@@ -156,6 +156,8 @@ impl Log {
         policy: Policy,
     ) -> Result<bool> {
         let mut gaps = Vec::new();
+        // The gap is the last record from now on: what the catalog may not have yet is its to carry (rule F5).
+        let mut owed: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         for partition in partitions {
             let (Some((record, last)), Some((low, high))) =
                 (self.view.partition(topic, *partition), ends.get(partition))
@@ -171,6 +173,12 @@ impl Log {
                 return Err(self.lost(topic, *partition, last.to, (*low, *high)));
             }
             tracing::warn!(partition, from = last.to, to, "offsets are gone and are skipped");
+            for Owed { table, hours } in &record.owed {
+                owed.entry(table.clone()).or_default().extend(hours);
+            }
+            for file in record.files.iter().map(|file| &file.file) {
+                owed.entry(file.table.clone()).or_default().insert(file.hour.0);
+            }
             // States stay: they hold what came before.
             let carried = last.transforms.iter().map(|work| super::record::Work {
                 input: 0,
@@ -192,7 +200,8 @@ impl Log {
         if gaps.is_empty() {
             return Ok(false);
         }
-        self.write_positions(RecordKind::Gap, topic, gaps).await?;
+        let owed = owed.into_iter().map(|(table, hours)| Owed { table, hours: hours.into_iter().collect() });
+        self.write_positions(RecordKind::Gap, topic, gaps, owed.collect()).await?;
         Ok(true)
     }
 
@@ -217,10 +226,12 @@ impl Log {
         kind: RecordKind,
         topic: &Topic,
         advances: Vec<Advance>,
+        owed: Vec<Owed>,
     ) -> Result<()> {
         let mut body = Body::new(&self.env, kind);
         body.record.topic = Some(topic.clone());
         body.record.partitions = advances;
+        body.record.owed = owed;
         // If another host was faster, what it wrote is as good.
         self.append(&mut PositionDraft { topic: topic.clone(), body }).await.map(drop)
     }
