@@ -15,7 +15,7 @@ pub(super) trait Probe: Sync {
     /// Names and types of a table's columns.
     async fn columns(&self, table: &str) -> Vec<(String, String)>;
     /// The locations of a table's partitions.
-    async fn partitions(&self, table: &str) -> Vec<String>;
+    async fn locations(&self, table: &str) -> Vec<String>;
 }
 
 /// A table with an event time and these columns.
@@ -65,15 +65,26 @@ pub(super) async fn conforms(one: &dyn Catalog, other: &dyn Catalog, probe: &dyn
     }
     one.register(&plain, &[]).await.expect("nothing");
     let mut wanted: Vec<String> = hours.iter().map(|hour| format!("{}/{hour}", plain.location)).collect();
-    let mut found = probe.partitions("plain").await;
+    let mut found = probe.locations("plain").await;
     wanted.sort();
     found.sort();
     assert_eq!(found, wanted);
 
+    // What the catalog itself says of them is the same, in order.
+    let listed = one.partitions("plain").await.expect("there").expect("it can tell");
+    let of = |hour: &Hour| {
+        let (date, of_day) = hour.values();
+        (date, of_day, format!("{}/{hour}", plain.location))
+    };
+    assert_eq!(listed, hours.iter().map(of).collect::<Vec<_>>());
+    assert_eq!(other.partitions("rich").await.expect("there"), Some(vec![]));
+    let error = other.partitions("unknown").await.expect_err("nobody made it");
+    assert!(error.kind() == Kind::Stop && error.to_string().contains("`unknown`"), "{error}");
+
     // Absurd hours share the places at the calendar's edges.
     let absurd = [Hour(i64::MIN), Hour(i64::MIN + 1), Hour(i64::MAX), Hour(i64::MAX - 1)];
     other.register(&rich, &absurd).await.expect("absurd hours");
-    assert_eq!(probe.partitions("rich").await.len(), 2);
+    assert_eq!(probe.locations("rich").await.len(), 2);
 
     // Columns are added, and a host of the older version takes none away.
     let wider = spec("plain", &[("device", DataType::Utf8), ("user_id", DataType::Utf8)], &at("plain"));

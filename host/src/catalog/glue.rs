@@ -15,7 +15,7 @@ use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::types as aws;
 
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
-use super::{Catalog, Registered, TableSpec};
+use super::{Catalog, Partition, Registered, TableSpec};
 use crate::error::{Error, Result, chain};
 use crate::table::Hour;
 
@@ -296,6 +296,26 @@ impl Catalog for Glue {
             self.registered.add(table, some);
         }
         Ok(())
+    }
+
+    async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {
+        let failed = |error| self.failed(&format!("list the partitions of table `{table}`"), &error);
+        // A table that is missing is an error here, too.
+        let get = self.client.get_table().database_name(&self.database).name(table).send().await;
+        get.map_err(|error| self.failed(&format!("look for table `{table}`"), &error))?;
+        // Their columns are the table's; without them a page is a tenth of the size.
+        let all = self.client.get_partitions().database_name(&self.database).table_name(table);
+        let mut pages = all.exclude_column_schema(true).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            for partition in page.map_err(failed)?.partitions() {
+                let location = partition.storage_descriptor().and_then(aws::StorageDescriptor::location);
+                let [date, hour] = partition.values() else { continue };
+                found.push((date.clone(), hour.clone(), location.unwrap_or("nowhere").to_owned()));
+            }
+        }
+        found.sort();
+        Ok(Some(found))
     }
 }
 

@@ -33,7 +33,7 @@ impl Probe for Glue {
         storage.columns().iter().map(column).collect()
     }
 
-    async fn partitions(&self, table: &str) -> Vec<String> {
+    async fn locations(&self, table: &str) -> Vec<String> {
         let pages = self.client.get_partitions().database_name(&self.database).table_name(table);
         let pages = pages.into_paginator().send().collect::<Result<Vec<_>, _>>().await.expect("listed");
         let location = |partition: &aws::Partition| {
@@ -79,7 +79,7 @@ async fn a_partition_that_lies_elsewhere_is_put_right_and_what_others_set_stays(
     glue.register(&wrong, &[Hour(1), Hour(2)]).await.expect("new hours");
     let other = Glue::new(&sdk, &glue.database);
     other.register(&table, &[Hour(1), Hour(3)]).await.expect("put right");
-    let mut found = glue.partitions("t").await;
+    let mut found = glue.locations("t").await;
     found.sort();
     assert_eq!(found, [wrong.partition(Hour(2)), table.partition(Hour(1)), table.partition(Hour(3))]);
 

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
-use super::{Catalog, Registered, TableSpec};
+use super::{Catalog, Partition, Registered, TableSpec};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::sink::Keys;
@@ -86,6 +86,11 @@ impl Catalog for Local {
         self.registered.add(table, hours);
         Ok(())
     }
+
+    async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {
+        let (files, table) = (self.files.clone(), table.to_owned());
+        blocking(move || files.partitions(&table)).await.map(Some)
+    }
 }
 
 impl Files {
@@ -115,14 +120,36 @@ impl Files {
         self.write(&path, &new)
     }
 
-    fn register(&self, table: &str, hours: &[Hour]) -> Result<()> {
-        let description = self.root.join(Keys::catalog_table(table));
-        if read::<TableFile>(&description)?.is_none() {
-            return Err(Error::stop(format!(
-                "table `{table}` is not in the catalog: {} is missing",
-                description.display()
-            )));
+    fn table(&self, name: &str) -> Result<TableFile> {
+        let path = self.root.join(Keys::catalog_table(name));
+        read(&path)?.ok_or_else(|| {
+            Error::stop(format!("table `{name}` is not in the catalog: {} is missing", path.display()))
+        })
+    }
+
+    fn partitions(&self, table: &str) -> Result<Vec<Partition>> {
+        let TableFile { location, .. } = self.table(table)?;
+        let folder = self.root.join(Keys::catalog_partitions(table));
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+            other => other.map_err(|error| failed("list", &folder, &error))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| failed("list", &folder, &error))?.path();
+            // Drafts have names of their own.
+            if path.extension().is_some_and(|extension| extension == "json")
+                && let Some(PartitionFile { date, hour, folder }) = read(&path)?
+            {
+                found.push((date, hour, format!("{location}/{folder}")));
+            }
         }
+        found.sort();
+        Ok(found)
+    }
+
+    fn register(&self, table: &str, hours: &[Hour]) -> Result<()> {
+        self.table(table)?;
         for hour in hours {
             let (date, of_day) = hour.values();
             let partition = PartitionFile { date, hour: of_day, folder: hour.to_string() };
@@ -193,7 +220,7 @@ fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
     ))
 }
 
-async fn blocking(doing: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+async fn blocking<T: Send + 'static>(doing: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(doing).await;
     done.map_err(|error| Error::retry(format!("a task of the local catalog broke: {error}")))?
 }
@@ -212,7 +239,7 @@ mod tests {
             file.columns.into_iter().map(|column| (column.name, column.kind)).collect()
         }
 
-        async fn partitions(&self, table: &str) -> Vec<String> {
+        async fn locations(&self, table: &str) -> Vec<String> {
             let file: TableFile =
                 read(&self.join(Keys::catalog_table(table))).expect("readable").expect("there");
             let folder = self.join(table).join("partitions");

@@ -9,6 +9,7 @@
 //!   with both types named, and so is a table that lies elsewhere.
 //! * [`register`](Catalog::register): these hours exist as partitions at their place. "Exists already" is
 //!   success; one at another place is put right.
+//! * [`partitions`](Catalog::partitions): what the catalog shows its readers, for those who check it.
 //!
 //! Every implementation passes the one suite in `conformance`.
 
@@ -66,7 +67,16 @@ pub trait Catalog: Send + Sync {
 
     /// Makes sure that these hours of a table, which was ensured, exist as partitions.
     async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()>;
+
+    /// The partitions of a table, in the order of their date and hour. None: this catalog cannot tell. A table that
+    /// it does not have is an error that a person must see to.
+    async fn partitions(&self, _table: &str) -> Result<Option<Vec<Partition>>> {
+        Ok(None)
+    }
 }
+
+/// A partition: its date, its hour, and where it lies.
+pub type Partition = (String, String, String);
 
 /// What this process registered already, so that each hour is registered once.
 #[derive(Debug, Default)]

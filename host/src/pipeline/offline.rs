@@ -20,6 +20,8 @@ pub struct Lake {
     pub keys: Keys,
     /// The commit log.
     pub log: Log,
+    /// The clock.
+    pub env: Env,
 }
 
 impl Lake {
@@ -29,7 +31,7 @@ impl Lake {
         let (stores, catalog) = super::lake(config, &keys, env).await?;
         let store = Arc::new(stores.clone());
         let log = Log::new(store, env.clone(), &keys, who, Arc::new(CannotRemake));
-        Ok(Lake { stores, catalog, keys, log })
+        Ok(Lake { stores, catalog, keys, log, env: env.clone() })
     }
 
     /// Where the commit log lies, for people.

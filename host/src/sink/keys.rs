@@ -76,6 +76,13 @@ impl Keys {
         format!("{HOUSE}/{}/log", self.segment)
     }
 
+    /// The record that a key is of; none: it is none of this pipeline's records.
+    pub fn seq_of(&self, key: &str) -> Option<u64> {
+        let name = key.strip_prefix(&self.log())?.strip_prefix('/')?.strip_suffix(".json")?;
+        let seq = name.parse().ok()?;
+        (self.record(seq) == key).then_some(seq)
+    }
+
     /// A commit record.
     pub fn record(&self, seq: u64) -> String {
         format!("{}/{seq:012}.json", self.log())
@@ -132,10 +139,15 @@ impl Keys {
         format!("{table}/table.json")
     }
 
+    /// The folder of a table's partitions in the local catalog, relative to the catalog's root.
+    pub fn catalog_partitions(table: &str) -> String {
+        format!("{table}/partitions")
+    }
+
     /// A partition in the local catalog, relative to the catalog's root.
     pub fn catalog_partition(table: &str, hour: Hour) -> String {
         let (date, hour) = hour.values();
-        format!("{table}/partitions/date={date},hour={hour}.json")
+        format!("{}/date={date},hour={hour}.json", Keys::catalog_partitions(table))
     }
 }
 
@@ -177,6 +189,19 @@ mod tests {
         }
         for key in ["t/my-line-x.parquet", "t/part-0.parquet", "", "t/my-line-0198-2-7.parquet"] {
             assert_eq!(keys.epoch_of(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_known_by_its_key() {
+        let keys = Keys::new("my-line").expect("a plain name");
+        assert_eq!(keys.seq_of(&keys.record(1_234)), Some(1_234));
+        for key in [
+            "_tidemill/my-line/log/1.json",
+            "_tidemill/my-line/log/.x.tmp",
+            "_tidemill/other/log/000000000001.json",
+        ] {
+            assert_eq!(keys.seq_of(key), None, "{key}");
         }
     }
 

@@ -309,6 +309,19 @@ impl S3 {
         Ok(found)
     }
 
+    /// Keys under a folder after this one, at most so many.
+    pub(super) async fn after(&self, folder: &str, key: &str, most: usize) -> Result<Vec<String>> {
+        let (path, key) = (self.path(folder)?, self.path(key)?);
+        let mut found = Vec::new();
+        let mut objects = self.store.list_with_offset(Some(&path), &key);
+        while found.len() < most {
+            let next = within(TRANSFER, objects.try_next()).await;
+            let Some(meta) = next.map_err(|failure| self.trouble("list", folder, failure))? else { break };
+            found.push(self.own_key(meta.location.as_ref()).to_owned());
+        }
+        Ok(found)
+    }
+
     /// A key of the bucket as a key of this zone.
     pub(super) fn own_key<'a>(&self, key: &'a str) -> &'a str {
         let own = key.strip_prefix(self.prefix.as_str()).unwrap_or(key);

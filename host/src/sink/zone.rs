@@ -228,6 +228,19 @@ impl ZoneStore {
         }
     }
 
+    /// Keys of objects in a folder that come after this one in the order of their bytes, at most so many.
+    pub async fn after(&self, folder: &str, key: &str, most: usize) -> Result<Vec<String>> {
+        match &self.place {
+            Place::S3(s3) => s3.after(folder, key, most).await,
+            Place::Disk(disk) => {
+                let (disk, folder) = (disk.clone(), folder.to_owned());
+                let found = blocking(move || disk.list(&folder)).await?;
+                let keys = found.into_iter().map(|(found, _, _)| found);
+                Ok(keys.filter(|found| found.as_str() > key).take(most).collect())
+            }
+        }
+    }
+
     /// What is staged under this zone, by whatever pipeline.
     pub async fn waiting(&self) -> Result<Vec<Waiting>> {
         match &self.place {
