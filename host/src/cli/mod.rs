@@ -7,6 +7,7 @@ mod log;
 mod produce;
 mod run;
 mod signal;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Graph(graph::Graph),
     /// Print the commit log: what became true, and when
     Log(log::Log),
+    /// Prove that every event is in the lake exactly once, or say what is wrong
+    Verify(verify::Verify),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
     Completions {
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
         Command::Log(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
             Ok(())

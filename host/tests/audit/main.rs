@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damaged_log;
 mod log;
 #[allow(dead_code, reason = "the tests of verify and gc use the rest")]
 mod support;
+mod verify;

@@ -12,10 +12,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use tempfile::TempDir;
 use tidemill::batch::Rows;
 use tidemill::catalog::{Catalog, Local, TableSpec};
-use tidemill::commit::record::{Advance, DataFile, Work};
+use tidemill::commit::record::{Advance, DataFile, Remains, Work};
 use tidemill::commit::{CannotRemake, Ends, LanePart, Log, Policy, Record, Topic};
 use tidemill::env::machine;
-use tidemill::sink::{EpochWriter, Keys, Location, PendingFile, Settings, Stores, ZoneStore};
+use tidemill::sink::{EpochWriter, Keys, Location, PendingFile, Publish, Settings, Stores, ZoneStore};
 use tidemill::table::{PROVENANCE, Table, Zone, no_headers, raw, rejected, timestamp_type};
 
 /// 2025-12-02T09:00:00Z
@@ -161,6 +161,30 @@ impl House {
             self.catalog().register(&spec, &[file.file.hour]).await.unwrap();
         }
         record
+    }
+
+    /// Cleans up the first of these files, which are staged and will never become true.
+    pub(crate) async fn leftovers(&mut self, files: &[DataFile]) -> Remains {
+        let DataFile { epoch, file, .. } = files[0].clone();
+        let Publish::Rename { staging } = file.how else { panic!("a lake on a disk") };
+        let remains = Remains { epoch, zone: file.zone, key: file.key, upload: None, staging: Some(staging) };
+        self.log.clean_up(vec![remains.clone()]).await.unwrap().unwrap();
+        for file in &files[1..] {
+            self.stores.discard(&file.file).await.unwrap();
+        }
+        remains
+    }
+
+    /// So many records in which nothing happens.
+    pub(crate) async fn idle(&mut self, records: usize) {
+        for _ in 0..records {
+            let mut epoch = self.epoch();
+            for advance in &mut epoch.advances {
+                (advance.to, advance.events, advance.undecoded) = (advance.from, 0, 0);
+                advance.transforms.clear();
+            }
+            self.write(epoch, vec![]).await;
+        }
     }
 
     pub(crate) fn catalog(&self) -> Local {
@@ -314,4 +338,28 @@ pub(crate) fn tree(root: &Path) -> Vec<String> {
     let mut files = BTreeMap::new();
     walk(root, root, &mut files);
     files.into_keys().collect()
+}
+
+/// Kinds and texts of what `verify` finds, and that it ends accordingly.
+pub(crate) fn found(house: &House, arguments: &[&str]) -> Vec<(String, String)> {
+    let ran = house.tidemill(&[&["verify", "--json"], arguments].concat());
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    let list = json["findings"].as_array().unwrap();
+    let found: Vec<_> = list.iter().map(|f| (text(f, "kind"), text(f, "what"))).collect();
+    assert_eq!(
+        (json["ok"].as_bool(), ran.code),
+        (Some(found.is_empty()), i32::from(!found.is_empty())),
+        "{ran:?}"
+    );
+    assert_eq!(ran.err.lines().count(), usize::from(!found.is_empty()), "{ran:?}");
+    found
+}
+
+/// That exactly this is found: for each finding its kind and a part of its text.
+pub(crate) fn finds(house: &House, wanted: &[(&str, &str)]) {
+    let found = found(house, &[]);
+    let right = found.len() == wanted.len()
+        && found.iter().zip(wanted).all(|((kind, what), (k, part))| kind == k && what.contains(part));
+    assert!(right, "expected {wanted:#?}, found {found:#?}");
 }

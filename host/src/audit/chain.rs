@@ -1,0 +1,182 @@
+//! The log by itself: chains of partitions and of maintenance, fences, positions, and sums of counts. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::findings::Findings;
+use crate::commit::record::{Advance, RecordKind};
+use crate::commit::{PartitionKey, Record, Topic};
+
+/// What the records before said.
+#[derive(Default)]
+pub(super) struct Chain {
+    /// Slots with nothing readable in them: found already, so nothing that follows from them is found again.
+    pub(super) absent: BTreeSet<u64>,
+    /// Each partition's last record, and its position.
+    pub(super) last: BTreeMap<PartitionKey, (u64, i64)>,
+    pub(super) topic: Option<Topic>,
+    pub(super) events: u64,
+    pub(super) notes: Vec<String>,
+    maintenance: Option<u64>,
+    /// Epochs that may never become true, and the record that says so.
+    fenced: BTreeMap<String, u64>,
+}
+
+/// Notes that are kept.
+const NOTES: usize = 1000;
+
+impl Chain {
+    /// Takes in the record of the next slot.
+    pub(super) fn take(&mut self, record: &Record, findings: &mut Findings) {
+        let seq = record.seq;
+        self.same_topic(record, findings);
+        for advance in &record.partitions {
+            self.advance(record, advance, findings);
+            if let Some(topic) = &record.topic {
+                self.last.insert((topic.clone(), advance.partition), (seq, advance.to));
+            }
+            self.events += advance.events;
+        }
+        let epochs: BTreeSet<&str> = record.partitions.iter().map(|advance| advance.epoch.as_str()).collect();
+        let staged = record.files.iter().map(|file| file.epoch.as_str());
+        for epoch in epochs.into_iter().chain(staged).collect::<BTreeSet<&str>>() {
+            if let Some(by) = self.fenced.get(epoch) {
+                findings.add(
+                    "fenced",
+                    format!("record {seq} makes epoch {epoch} true, which clean-up {by} had ruled out"),
+                );
+            }
+        }
+        if record.kind.is_maintenance() {
+            if record.previous != self.maintenance && !self.lost(record.previous) {
+                let (found, wanted) = (number(record.previous), number(self.maintenance));
+                findings.add(
+                    "chain",
+                    format!("record {seq} follows maintenance record {found} instead of {wanted}"),
+                );
+            }
+            self.maintenance = Some(seq);
+        }
+        for epoch in record.cleanup.iter().flat_map(|cleanup| &cleanup.epochs) {
+            self.fenced.entry(epoch.clone()).or_insert(seq);
+        }
+    }
+
+    fn same_topic(&mut self, record: &Record, findings: &mut Findings) {
+        let (seq, Some(topic)) = (record.seq, &record.topic) else { return };
+        if let Some(known) = self.topic.as_ref().filter(|known| *known != topic) {
+            if known.name != topic.name {
+                findings.add(
+                    "topic",
+                    format!("record {seq} is about topic {} instead of {}", topic.name, known.name),
+                );
+            } else if known.id.is_empty() || topic.id.is_empty() {
+                findings.add(
+                    "topic",
+                    format!(
+                        "record {seq} names topic {} with id \"{}\", those before it with id \"{}\": its partitions began \
+                         anew, so its events may be there twice",
+                        topic.name, topic.id, known.id
+                    ),
+                );
+            } else {
+                self.note(format!("topic {} was created anew before record {seq}", topic.name));
+            }
+        }
+        self.topic = Some(topic.clone());
+    }
+
+    fn advance(&mut self, record: &Record, advance: &Advance, findings: &mut Findings) {
+        let (seq, Advance { partition, prev, from, to, .. }) = (record.seq, advance);
+        let at = format!("record {seq}, partition {partition}");
+        let known =
+            record.topic.as_ref().and_then(|topic| self.last.get(&(topic.clone(), *partition)).copied());
+        if record.topic.is_none() {
+            findings.add("record", format!("{at}: the record names no topic"));
+        }
+        if record.partitions.iter().filter(|other| other.partition == *partition).count() > 1 {
+            findings.add("chain", format!("{at}: it goes ahead twice in one record"));
+        }
+        if known.map(|(seq, _)| seq) != *prev && !self.lost(*prev) {
+            let (found, wanted) = (number(*prev), number(known.map(|(seq, _)| seq)));
+            findings.add("chain", format!("{at}: it follows record {found} instead of {wanted}"));
+        } else if let Some((_, position)) =
+            known.filter(|(last, position)| Some(*last) == *prev && position != from)
+        {
+            findings.add(
+                "chain",
+                format!("{at}: it begins at offset {from}, the one before ended at {position}"),
+            );
+        }
+        if known.is_none() && prev.is_none() && record.kind != RecordKind::Start {
+            findings.add("chain", format!("{at}: no record says where the partition begins"));
+        }
+        match record.kind {
+            RecordKind::Start if from != to => {
+                findings.add("chain", format!("{at}: a start takes it from offset {from} to {to}"));
+            }
+            RecordKind::Gap if to < from => {
+                self.note(format!(
+                    "{at}: the topic was truncated to offset {to}, events up to {from} are there"
+                ));
+            }
+            RecordKind::Gap => self.note(format!("{at}: offsets {from}..{to} were gone and were skipped")),
+            _ if to < from => findings.add("chain", format!("{at}: it goes back from offset {from} to {to}")),
+            _ => {}
+        }
+        sums(&at, record.kind, advance, findings);
+    }
+
+    fn lost(&self, seq: Option<u64>) -> bool {
+        seq.is_some_and(|seq| self.absent.contains(&seq))
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES {
+            self.notes.push(note);
+        }
+    }
+}
+
+/// Every event was delivered to the transforms or could not be decoded, and every row met one of four fates.
+fn sums(at: &str, kind: RecordKind, advance: &Advance, findings: &mut Findings) {
+    let Advance { from, to, events, undecoded, .. } = advance;
+    let most = if kind == RecordKind::Epoch {
+        u64::try_from(to.saturating_sub(*from)).unwrap_or_default()
+    } else {
+        0
+    };
+    if *events > most {
+        findings
+            .add("counts", format!("{at}: {events} events, where offsets {from}..{to} hold {most} at most"));
+    }
+    if undecoded > events {
+        findings.add("counts", format!("{at}: {undecoded} of {events} events could not be decoded"));
+    }
+    for work in &advance.transforms {
+        let fates = [work.emitted, work.rejected, work.filtered, work.absorbed];
+        let sum: u128 = fates.iter().map(|count| u128::from(*count)).sum();
+        if sum != u128::from(work.input) {
+            findings.add(
+                "counts",
+                format!(
+                    "{at}: transform {} received {} rows, but {} emitted, {} rejected, {} filtered and {} absorbed are {sum}",
+                    work.name, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
+                ),
+            );
+        }
+        let given = events.saturating_sub(*undecoded);
+        if work.reads.is_none() && work.input != given {
+            findings.add(
+                "counts",
+                format!(
+                    "{at}: transform {} received {} rows of {given} events that could be decoded",
+                    work.name, work.input
+                ),
+            );
+        }
+    }
+}
+
+fn number(seq: Option<u64>) -> String {
+    seq.map_or("none".into(), |seq| seq.to_string())
+}

@@ -1,0 +1,317 @@
+//! An audit on its way: the log first, then each record's files, then the places and what follows from the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+
+use super::books::{Asked, Books, Question};
+use super::chain::Chain;
+use super::contents::Tally;
+use super::findings::Findings;
+use super::records::{Records, Slot};
+use super::rows::{self, Content, Shape};
+use super::{Progress, Report, patiently};
+use crate::Result;
+use crate::commit::Record;
+use crate::commit::record::{DataFile, RecordKind};
+use crate::pipeline::offline::Lake;
+use crate::sink::Publish;
+use crate::table::{self, Zone};
+
+/// Files that are read side by side: each is held whole.
+const ABREAST: usize = 4;
+/// Records that are kept for questions about them.
+const CACHED: usize = 64;
+
+pub(super) struct Inspection<'a> {
+    pub(super) lake: &'a mut Lake,
+    pub(super) records: Records,
+    pub(super) progress: Progress<'a>,
+    pub(super) chain: Chain,
+    pub(super) books: Books,
+    pub(super) findings: Findings,
+    pub(super) catalog: bool,
+    /// The slot after the last that was read.
+    pub(super) next: u64,
+    cache: BTreeMap<u64, Option<Arc<Record>>>,
+    /// Uploads of a zone that were begun and not completed, by key and id.
+    uploads: BTreeMap<Zone, BTreeSet<(String, String)>>,
+}
+
+/// Where a file is.
+enum Found {
+    Content(Content),
+    Missing,
+    /// It is there, but not as it should be.
+    Wrong,
+}
+
+impl<'a> Inspection<'a> {
+    pub(super) fn new(lake: &'a mut Lake, progress: Progress<'a>) -> Self {
+        Inspection {
+            records: Records::new(&lake.stores, &lake.keys, &lake.env),
+            lake,
+            progress,
+            chain: Chain::default(),
+            books: Books::default(),
+            findings: Findings::default(),
+            catalog: false,
+            next: 0,
+            cache: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, topic: &str) -> Result<Report> {
+        self.catch_up(u64::MAX).await?;
+        if self.next == 0 {
+            self.lost(topic).await?;
+        }
+        self.contents().await?;
+        self.states().await?;
+        self.places().await?;
+        let Inspection { chain, books, next, catalog, findings, .. } = self;
+        Ok(Report {
+            records: next - chain.absent.len() as u64,
+            events: chain.events,
+            files: books.files(),
+            tables: books.tables.len(),
+            partitions: chain.last.len(),
+            hours: books.places().count(),
+            notes: chain.notes,
+            catalog,
+            findings,
+        })
+    }
+
+    /// Reads the log on to its end, or to `end`.
+    pub(super) async fn catch_up(&mut self, end: u64) -> Result<()> {
+        while self.next < end {
+            (self.progress)(format!("reading the log: record {}", self.next));
+            for (seq, slot) in self.records.some(self.next, end).await? {
+                match slot {
+                    Slot::There(record) => {
+                        self.chain.take(&record, &mut self.findings);
+                        let questions = self.books.take(&self.lake.keys, &record, &mut self.findings);
+                        for question in questions {
+                            self.answer(seq, question).await?;
+                        }
+                        self.next = seq + 1;
+                    }
+                    Slot::Damaged(why) => {
+                        self.findings.add("record", why);
+                        self.chain.absent.insert(seq);
+                        self.next = seq + 1;
+                    }
+                    Slot::Free if !self.hole(seq).await? => return Ok(()),
+                    Slot::Free => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps over free slots before others. False: there are none, it is the log's end.
+    async fn hole(&mut self, seq: u64) -> Result<bool> {
+        let Some(later) = self.records.beyond(seq).await? else { return Ok(false) };
+        // A host may have written both since we looked.
+        if !matches!(self.records.read(seq).await?, Slot::Free) {
+            return Ok(true);
+        }
+        let missing = if later == seq + 1 {
+            format!("record {seq} is")
+        } else {
+            format!("records {seq} to {} are", later - 1)
+        };
+        self.findings.add("hole", format!("{missing} missing, but record {later} is there"));
+        self.chain.absent.extend(seq..later);
+        self.next = later;
+        Ok(true)
+    }
+
+    async fn answer(&mut self, seq: u64, question: Question) -> Result<()> {
+        let Question { epoch, key, kind } = question;
+        let named = self.named(&epoch, &key, seq).await?;
+        let superseded = self.books.superseded.get(&key).copied().filter(|by| *by != seq);
+        match (kind, named) {
+            (Asked::New, Some(first)) => {
+                self.findings
+                    .add("twice", format!("record {seq} names {key}, which record {first} made true"));
+            }
+            (Asked::Removed, Some(first)) if superseded.is_none() => {
+                self.findings
+                    .add("fenced", format!("record {seq} removes {key}, which record {first} made true"));
+            }
+            (Asked::Superseded, None) => {
+                self.findings
+                    .add("chain", format!("record {seq} supersedes {key}, which no record made true"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The record before `end` that made a file true.
+    pub(super) async fn named(&mut self, epoch: &str, key: &str, end: u64) -> Result<Option<u64>> {
+        let Some(seq) = self.books.record_of(epoch).filter(|seq| *seq < end) else { return Ok(None) };
+        let record = self.record(seq).await?;
+        Ok(record.filter(|record| record.files.iter().any(|file| file.file.key == key)).map(|_| seq))
+    }
+
+    async fn record(&mut self, seq: u64) -> Result<Option<Arc<Record>>> {
+        if let Some(record) = self.cache.get(&seq) {
+            return Ok(record.clone());
+        }
+        if self.cache.len() >= CACHED {
+            self.cache.clear();
+        }
+        let record = match self.records.read(seq).await? {
+            Slot::There(record) => Some(Arc::from(record)),
+            Slot::Free | Slot::Damaged(_) => None,
+        };
+        self.cache.insert(seq, record.clone());
+        Ok(record)
+    }
+
+    /// Reads every file, a record at a time.
+    async fn contents(&mut self) -> Result<()> {
+        let (mut seq, end) = (0, self.next);
+        while seq < end {
+            for (at, slot) in self.records.some(seq, end).await? {
+                seq = at + 1;
+                let Slot::There(record) = slot else { continue };
+                if record.kind != RecordKind::Repair {
+                    (self.progress)(format!("reading files: record {at} of {end}"));
+                    self.content(&record).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn content(&mut self, record: &Record) -> Result<()> {
+        let files = self.true_files(record).await?;
+        let raw = record.topic.as_ref().map(|topic| table::raw(&topic.name).name);
+        let shape = |file: &DataFile| match file.file.zone {
+            Zone::Raw if Some(&file.file.table) == raw.as_ref() => Shape::Raw,
+            Zone::Processed if file.file.table == table::REJECTED => Shape::Rejected,
+            _ => Shape::Made,
+        };
+        let (mut tally, mut whole) = (Tally::default(), true);
+        let (stores, env) = (self.lake.stores.clone(), self.lake.env.clone());
+        let reads = files.into_iter().map(|file| {
+            let (shape, stores, env) = (shape(&file), stores.clone(), env.clone());
+            async move {
+                let store = stores.of(file.file.zone);
+                let bytes = patiently(&env, || store.read(&file.file.key)).await?;
+                let read = tokio::task::spawn_blocking(move || {
+                    bytes.map(|bytes| (bytes.len() as u64, rows::read(bytes, shape)))
+                });
+                let read =
+                    read.await.map_err(|e| crate::Error::stop(format!("reading a file failed: {e}")))?;
+                Ok::<_, crate::Error>((file, shape, read))
+            }
+        });
+        let reads: Vec<_> = reads.collect();
+        let mut reads = stream::iter(reads).buffered(ABREAST);
+        while let Some(read) = reads.next().await {
+            let (file, shape, read) = read?;
+            match self.found(record, &file, read).await? {
+                Found::Content(content) => tally.add(&file.file.table, shape, content),
+                Found::Missing | Found::Wrong => whole = false,
+            }
+        }
+        if whole {
+            tally.check(record, &mut self.findings);
+        }
+        Ok(())
+    }
+
+    /// The files that hold a record's rows: its own, and those that took the place of some.
+    async fn true_files(&mut self, record: &Record) -> Result<Vec<DataFile>> {
+        let (mut todo, mut known, mut files) = (record.files.clone(), BTreeSet::new(), Vec::new());
+        todo.reverse();
+        while let Some(file) = todo.pop() {
+            if !known.insert(file.file.key.clone()) {
+                continue;
+            }
+            match self.books.superseded.get(&file.file.key).copied() {
+                None => files.push(file),
+                Some(by) => {
+                    let repair = self.record(by).await?;
+                    todo.extend(repair.iter().flat_map(|repair| repair.files.iter().rev().cloned()));
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    async fn found(
+        &mut self,
+        record: &Record,
+        file: &DataFile,
+        read: Option<(u64, Result<Content, String>)>,
+    ) -> Result<Found> {
+        let (seq, key) = (record.seq, &file.file.key);
+        let Some((bytes, content)) = read else {
+            self.absent(record, file).await?;
+            return Ok(Found::Missing);
+        };
+        if bytes != file.file.bytes {
+            self.findings
+                .add("size", format!("record {seq}: {key} has {bytes} bytes instead of {}", file.file.bytes));
+        }
+        match content {
+            Err(why) => {
+                self.findings.add("unreadable", format!("record {seq}: {key} cannot be read: {why}"));
+                Ok(Found::Wrong)
+            }
+            Ok(content) if content.rows != file.file.rows => {
+                let (rows, wanted) = (content.rows, file.file.rows);
+                self.findings.add("rows", format!("record {seq}: {key} has {rows} rows instead of {wanted}"));
+                Ok(Found::Wrong)
+            }
+            Ok(content) => Ok(Found::Content(content)),
+        }
+    }
+
+    /// A file that no reader sees. Those of last records may still be under way.
+    async fn absent(&mut self, record: &Record, file: &DataFile) -> Result<()> {
+        let (seq, key, rows) = (record.seq, &file.file.key, file.file.rows);
+        if !self.chain.last.values().any(|(last, _)| *last == seq) {
+            self.findings.add("missing", format!("record {seq}: {key} is missing, with {rows} rows"));
+        } else if self.staged(file).await? {
+            self.findings.add(
+                "unpublished",
+                format!("record {seq}: {key} is staged and not visible yet, with {rows} rows"),
+            );
+        } else {
+            self.findings.add(
+                "missing",
+                format!(
+                    "record {seq}: {key} has vanished before it was visible, with {rows} rows; a running host makes it \
+                     again from kafka (tidemill run)"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    async fn staged(&mut self, file: &DataFile) -> Result<bool> {
+        let store = self.lake.stores.of(file.file.zone);
+        let env = &self.lake.env;
+        match &file.file.how {
+            Publish::Rename { staging } => patiently(env, || store.exists(staging)).await,
+            Publish::Upload { id, .. } => {
+                if !self.uploads.contains_key(&file.file.zone) {
+                    let waiting = patiently(env, || store.waiting()).await?;
+                    let uploads = waiting.into_iter().filter_map(|w| Some((w.key, w.upload?)));
+                    self.uploads.insert(file.file.zone, uploads.collect());
+                }
+                let uploads = &self.uploads[&file.file.zone];
+                Ok(uploads.contains(&(file.file.key.clone(), id.clone())))
+            }
+        }
+    }
+}

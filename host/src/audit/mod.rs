@@ -1,0 +1,91 @@
+//! Proves that the lake is what the log says, or says where it is not.
+//!
+//! ```text
+//! log ──> chain      slots, chains of partitions, fences, positions
+//!    │    books      which files are true, each named once
+//!    ├──> contents   each record's rows against its counts        <── every file, once
+//!    ├──> strays     nothing else is visible                      <── listings
+//!    ├──> states     what transforms remember is there
+//!    └──> catalog    the hours that have files are what it shows  <── the catalog
+//! ```
+//!
+//! The contract:
+//!
+//! * It reads and changes nothing. Only [`repair()`] writes: it publishes what last records left unpublished, and
+//!   registers hours in the catalog. Neither ever deletes anything that the log does not remove.
+//! * What is found follows from the lake alone, in the same order each time.
+//! * It may run beside hosts. What is under way then can be found unpublished or unregistered; a second look, later,
+//!   tells.
+//! * Memory is bounded by one record's rows and files, by the listing of one table, and by 24 bytes for each epoch
+//!   (lanes × commits) and some hundred for each hour of each table.
+//! * What cannot be read is no finding but an error: then nothing is proved.
+
+mod books;
+mod chain;
+mod contents;
+mod findings;
+mod inspect;
+mod places;
+mod records;
+mod repair;
+mod rows;
+mod states;
+
+use std::time::Duration;
+
+pub use findings::{Finding, Findings};
+pub use repair::repair;
+
+use crate::env::Env;
+use crate::pipeline::offline::Lake;
+use crate::{Error, Kind, Result};
+
+/// What an audit saw and found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Records of the log.
+    pub records: u64,
+    /// Events that became true.
+    pub events: u64,
+    /// Files that are true.
+    pub files: u64,
+    /// Tables.
+    pub tables: usize,
+    /// Partitions of the topic.
+    pub partitions: usize,
+    /// Hours of tables that have files.
+    pub hours: usize,
+    /// What is no damage, but should be known: offsets that were skipped, a topic that was made anew.
+    pub notes: Vec<String>,
+    /// Whether there is a catalog that can be compared.
+    pub catalog: bool,
+    /// What is wrong.
+    pub findings: Findings,
+}
+
+/// What is told while it runs.
+pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// Reads the log and the lake, and compares them. `topic` tells which tables to look at where the log is empty.
+pub async fn verify(lake: &mut Lake, topic: &str, progress: Progress<'_>) -> Result<Report> {
+    inspect::Inspection::new(lake, progress).run(topic).await
+}
+
+/// How often something is tried that the store does not answer.
+const TRIES: u32 = 6;
+
+/// Does something again until the store answers, but not for ever: somebody is waiting.
+async fn patiently<T, F: Future<Output = Result<T>>>(env: &Env, mut attempt: impl FnMut() -> F) -> Result<T> {
+    let mut pause = Duration::from_millis(100);
+    for _ in 1..TRIES {
+        match attempt().await {
+            Err(e) if e.kind() == Kind::Retry => env.sleep(pause).await,
+            other => return other,
+        }
+        pause *= 2;
+    }
+    // Nobody will try again: it is an end like any other.
+    attempt()
+        .await
+        .map_err(|e| Error::new(if e.kind() == Kind::Retry { Kind::Stop } else { e.kind() }, e.to_string()))
+}

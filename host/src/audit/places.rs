@@ -1,0 +1,166 @@
+//! Each hour of each table: what readers see in its folder, what the log's own lists of files say, and what the
+//! catalog shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::books::Print;
+use super::inspect::Inspection;
+use super::patiently;
+use crate::table::{self, Hour, Zone};
+use crate::{Kind, Result};
+
+impl Inspection<'_> {
+    pub(super) async fn places(&mut self) -> Result<()> {
+        let tables: Vec<(Zone, String)> = self.books.tables.keys().cloned().collect();
+        for (zone, table) in &tables {
+            (self.progress)(format!("listing {table}"));
+            self.strays(*zone, table).await?;
+        }
+        self.inventories().await?;
+        for (zone, table) in &tables {
+            (self.progress)(format!("asking the catalog for {table}"));
+            self.shown(*zone, table).await?;
+        }
+        Ok(())
+    }
+
+    /// Files of the host's own tables without any record: the log was lost, or lies elsewhere.
+    pub(super) async fn lost(&mut self, topic: &str) -> Result<()> {
+        for table in [table::raw(topic), table::rejected()] {
+            let (store, env) = (self.lake.stores.of(table.zone).clone(), self.lake.env.clone());
+            if let Some((key, _)) = patiently(&env, || store.list(&table.name, 1)).await?.first() {
+                let (address, place) = (store.location().join(key), self.lake.place());
+                self.findings.add("stray", format!("{address} is visible, but there is no log in {place}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every Parquet file in a table's folder must be true.
+    async fn strays(&mut self, zone: Zone, table: &str) -> Result<()> {
+        let (store, env) = (self.lake.stores.of(zone).clone(), self.lake.env.clone());
+        let listed = patiently(&env, || store.list(table, usize::MAX)).await?;
+        let mut folders: BTreeMap<String, (Print, Vec<String>)> = BTreeMap::new();
+        for (key, _) in listed.into_iter().filter(|(key, _)| key.ends_with(".parquet")) {
+            let folder = key.strip_prefix(table).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&key);
+            let folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let (print, keys) = folders.entry(folder.to_owned()).or_default();
+            print.add(&key);
+            keys.push(key);
+        }
+        // A file is in the log before it is visible: what was seen must be there by now.
+        self.catch_up(u64::MAX).await?;
+        for (folder, (print, keys)) in folders {
+            let places = &self.books.tables[&(zone, table.to_owned())];
+            if places.get(&folder).is_some_and(|place| place.print == print) {
+                continue;
+            }
+            for key in keys {
+                if let Some(why) = self.stray(&key).await? {
+                    let address = store.location().join(&key);
+                    self.findings.add("stray", format!("{address} is visible, but {why}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a file must not be seen.
+    async fn stray(&mut self, key: &str) -> Result<Option<String>> {
+        if let Some(by) = self.books.superseded.get(key) {
+            return Ok(Some(format!("record {by} put another in its place")));
+        }
+        let Some(epoch) = self.lake.keys.epoch_of(key) else {
+            return Ok(Some(format!("it is no file of pipeline {}", self.lake.keys.pipeline())));
+        };
+        let named = self.named(&epoch, key, self.next).await?;
+        Ok(named.is_none().then(|| "no record names it".into()))
+    }
+
+    /// The lists of true files that summaries lead to (what clean-up goes by) are what the records say.
+    async fn inventories(&mut self) -> Result<()> {
+        if let Err(e) = self.lake.log.open().await {
+            // What is wrong with a record was said, and is why the log cannot be opened.
+            if !self.findings.any(&["hole", "record"]) {
+                self.findings.add("log", format!("no host can open the log: {e}"));
+            }
+            return Ok(());
+        }
+        while self.lake.log.view().next() != self.next {
+            self.lake.log.refresh().await?;
+            self.catch_up(self.lake.log.view().next()).await?;
+        }
+        let mut days: BTreeMap<(String, String), Print> = BTreeMap::new();
+        for ((_, table), places) in &self.books.tables {
+            for place in places.values() {
+                days.entry((table.clone(), place.hour.values().0)).or_default().join(place.print);
+            }
+        }
+        for ((table, date), wanted) in days {
+            let mut print = Print::default();
+            match self.lake.log.live(&table, &date).await {
+                Ok(live) => live.keys().for_each(|key| print.add(key)),
+                Err(e) if e.kind() == Kind::Stop => {
+                    self.findings.add("inventory", e.to_string());
+                    continue;
+                }
+                Err(e) => return Err(e),
+            }
+            if print != wanted {
+                let (found, files) = (print.files, wanted.files);
+                self.findings.add(
+                    "inventory",
+                    format!("the log's lists of {table}, {date}, have {found} files, which are not the {files} of its records"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// The catalog shows the hours that have files, where they lie, and no others.
+    async fn shown(&mut self, zone: Zone, table: &str) -> Result<()> {
+        let before: BTreeMap<(String, String), Hour> = self.hours(zone, table);
+        let (catalog, env) = (self.lake.catalog.clone(), self.lake.env.clone());
+        let listed = match patiently(&env, || catalog.partitions(table)).await {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return Ok(()),
+            // It answered, and needs a person: nothing is proved of this table, but of the others.
+            Err(e) if e.kind() == Kind::Stop => {
+                self.catalog = true;
+                self.findings.add("catalog", e.to_string());
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        self.catalog = true;
+        self.catch_up(u64::MAX).await?;
+        let (after, location) = (self.hours(zone, table), self.lake.stores.of(zone).location().clone());
+        let mut shown = BTreeSet::new();
+        for (date, of_day, place) in listed {
+            let name = format!("date={date}/hour={of_day}");
+            let wanted = location.join(&format!("{table}/{name}"));
+            if !after.contains_key(&(date.clone(), of_day.clone())) {
+                self.findings
+                    .add("catalog", format!("table {table}: the catalog shows {name}, which has no files"));
+            } else if place.trim_end_matches('/') != wanted {
+                self.findings.add(
+                    "catalog",
+                    format!("table {table}: the catalog has {name} at {place} instead of {wanted}"),
+                );
+            }
+            shown.insert((date, of_day));
+        }
+        for (date, of_day) in before.into_keys().filter(|hour| !shown.contains(hour)) {
+            self.findings.add(
+                "catalog",
+                format!("table {table}: the catalog lacks date={date}/hour={of_day}, which has files"),
+            );
+        }
+        Ok(())
+    }
+
+    fn hours(&self, zone: Zone, table: &str) -> BTreeMap<(String, String), Hour> {
+        let places = self.books.tables[&(zone, table.to_owned())].values();
+        places.filter(|place| place.print.files > 0).map(|place| (place.hour.values(), place.hour)).collect()
+    }
+}
