@@ -1,5 +1,6 @@
 //! An audit on its way: the log first, then each record's files, then the places and what follows from the log.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -304,12 +305,13 @@ impl<'a> Inspection<'a> {
         match &file.file.how {
             Publish::Rename { staging } => patiently(env, || store.exists(staging)).await,
             Publish::Upload { id, .. } => {
-                if !self.uploads.contains_key(&file.file.zone) {
-                    let waiting = patiently(env, || store.waiting()).await?;
-                    let uploads = waiting.into_iter().filter_map(|w| Some((w.key, w.upload?)));
-                    self.uploads.insert(file.file.zone, uploads.collect());
-                }
-                let uploads = &self.uploads[&file.file.zone];
+                let uploads = match self.uploads.entry(file.file.zone) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(unknown) => {
+                        let waiting = patiently(env, || store.waiting()).await?;
+                        unknown.insert(waiting.into_iter().filter_map(|w| Some((w.key, w.upload?))).collect())
+                    }
+                };
                 Ok(uploads.contains(&(file.file.key.clone(), id.clone())))
             }
         }

@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod damaged_log;
+mod damaged_places;
+mod damaged_rows;
 mod log;
+mod repair;
 #[allow(dead_code, reason = "the tests of verify and gc use the rest")]
 mod support;
 mod verify;

@@ -25,7 +25,9 @@ pub(crate) const EVENTS: i64 = 20;
 
 /// A lake in a folder.
 pub(crate) struct House {
-    folder: TempDir,
+    /// Removed at the end.
+    _folder: Option<TempDir>,
+    root: PathBuf,
     pub(crate) stores: Stores,
     pub(crate) log: Log,
     pub(crate) topic: Topic,
@@ -53,16 +55,22 @@ impl House {
     /// A lake with the record in which two partitions begin at offset 0.
     pub(crate) async fn new() -> House {
         let folder = TempDir::new().unwrap();
-        let stores = lake(folder.path());
+        let mut house = House::at(folder.path()).await;
+        house._folder = Some(folder);
+        let ends: Ends = [(0, (0, 0)), (1, (0, 0))].into();
+        house.log.take(&house.topic, &[0, 1], &ends, Policy::default()).await.unwrap();
+        house.catalog().ensure(&house.specs()).await.unwrap();
+        house
+    }
+
+    /// The lake in a folder, seen by another host.
+    pub(crate) async fn at(root: &Path) -> House {
+        let stores = lake(root);
         let store = Arc::new(stores.clone());
         let mut log = Log::new(store, machine(), &keys(), "house", Arc::new(CannotRemake));
         log.open().await.unwrap();
         let topic = Topic { name: "user-events".into(), id: "t1".into() };
-        let ends: Ends = [(0, (0, 0)), (1, (0, 0))].into();
-        log.take(&topic, &[0, 1], &ends, Policy::default()).await.unwrap();
-        let house = House { folder, stores, log, topic, at: 0 };
-        house.catalog().ensure(&house.specs()).await.unwrap();
-        house
+        House { _folder: None, root: root.into(), stores, log, topic, at: 0 }
     }
 
     /// One with so many epochs that are committed, published and registered.
@@ -76,7 +84,7 @@ impl House {
     }
 
     pub(crate) fn root(&self) -> &Path {
-        self.folder.path()
+        &self.root
     }
 
     /// The next epoch, as it should be.
