@@ -70,7 +70,7 @@ struct Again(House, Vec<(i32, i64)>);
 
 #[async_trait]
 impl Remake for Again {
-    async fn remake(&self, _: &Record, missing: &[DataFile]) -> Result<Remade> {
+    async fn remake(&self, _: &tidemill::commit::Log, _: &Record, missing: &[DataFile]) -> Result<Remade> {
         let rows = vec![crate::support::raw_rows(&self.1)];
         Ok(Remade { replaced: missing.to_vec(), files: self.0.stage_rows(&machine().fresh_id(), rows).await })
     }
