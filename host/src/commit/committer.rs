@@ -332,6 +332,12 @@ impl Committer {
         let Setup { log, topic, policy, .. } = &mut self.setup;
         log.refresh().await?;
         let bases = log.bases(topic, partitions, &BTreeMap::new(), *policy).await?;
+        // Ours is the next record: it carries what the catalog is owed by the one that was faster.
+        for partition in partitions {
+            if let Some((record, _)) = log.view().partition(topic, *partition) {
+                self.registrar.inherit(record);
+            }
+        }
         self.verdict(lane, Verdict::Abandon(bases));
         Ok(())
     }

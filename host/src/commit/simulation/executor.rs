@@ -215,7 +215,7 @@ impl Run {
         self.finish();
         // Some come back from the dead only now.
         for mut running in later {
-            let steps = [5, 40, 200][self.below(3)];
+            let steps = [5, 20, 80][self.below(3)];
             self.steps(&mut running, steps);
         }
         self.finish();

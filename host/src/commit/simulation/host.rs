@@ -216,6 +216,11 @@ impl Host {
         // The one way back, as in the committer.
         self.log.refresh().await?;
         let bases = self.log.bases(&self.topic, &back, &BTreeMap::new(), self.policy).await?;
+        for partition in &back {
+            if let Some((record, _)) = self.log.view().partition(&self.topic, *partition) {
+                self.registrar.inherit(record);
+            }
+        }
         self.go_back(bases);
         Ok(())
     }

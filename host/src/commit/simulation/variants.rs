@@ -36,7 +36,7 @@ const PLAIN: Variant = Variant {
     hosts: 3,
     partitions: 3,
     events: 8,
-    steps: 700,
+    steps: 500,
     grows: false,
     latest: false,
     life_cycle: 0,
@@ -91,6 +91,7 @@ pub(super) static VARIANTS: [Variant; 10] = [
 
 static FLUSH: Variant = Variant { name: "flush", flush: true, greedy: 300, ..PLAIN };
 static CALM: Variant = Variant { name: "calm", ..PLAIN };
+static FEW: Variant = Variant { name: "few", events: 2, ..PLAIN };
 static GREEDY: Variant = Variant { name: "greedy", greedy: 300, ..PLAIN };
 static LATEST: Variant = Variant { name: "latest-only", latest: true, ..PLAIN };
 static EARLY: Variant = Variant { name: "early-only", early: true, ..PLAIN };
@@ -122,7 +123,7 @@ pub(super) static NEEDED: [Needed; 22] = [
     needed(Rule::PublishBefore, &CALM, &[Category::Unseen]),
     needed(Rule::PublishEachSlot, &CLEAN, &[Category::Left]),
     needed(Rule::PublishOnTake, &CALM, &[Category::Unseen]),
-    needed(Rule::Owed, &CALM, &[Category::Catalog]),
+    needed(Rule::Owed, &FEW, &[Category::Catalog]),
     // That it is superseded twice is prevented by the next rule but one; this one saves the reading.
     needed(Rule::ReadAfterMissing, &CYCLE, &[Category::Needless]),
     needed(Rule::RepairSupersedes, &CYCLE, &[Category::Twice]),
