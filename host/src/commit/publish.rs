@@ -67,34 +67,39 @@ impl Log {
             for file in &record.supersedes {
                 again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
             }
-            let mut missing = Vec::new();
-            let mut repairs = Vec::new();
-            let mut wanted = Vec::new();
-            for file in &record.files {
-                match self.view.superseded.contains_key(&file.file.key) {
-                    true => repairs.extend(self.view.repair_of(&file.file.key)),
-                    false => wanted.push(file.clone()),
+            // Repairs of others may be faster, and be about other files: so look again until nothing is missing.
+            let repairs = loop {
+                let (mut missing, mut repairs, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+                for file in &record.files {
+                    match self.view.superseded.contains_key(&file.file.key) {
+                        true => repairs.extend(self.view.repair_of(&file.file.key)),
+                        false => wanted.push(file.clone()),
+                    }
                 }
-            }
-            for (file, published) in self.show(wanted).await? {
-                if published == Published::Missing {
-                    missing.push(file);
+                for (file, published) in self.show(wanted).await? {
+                    if published == Published::Missing {
+                        missing.push(file);
+                    }
                 }
-            }
-            if !missing.is_empty() {
-                if self.rules.on(Rule::ReadAfterMissing) {
-                    self.refresh().await?;
-                }
-                // What no last record leads to was published by whoever wrote the next one, and replaced perhaps:
-                // a summary does not say so for ever.
-                missing.retain(|file| {
-                    repairs.extend(self.view.repair_of(&file.file.key));
-                    self.view.is_live(&file.file.key)
-                });
                 if !missing.is_empty() {
-                    repairs.extend(self.repair(record, missing).await?);
+                    if self.rules.on(Rule::ReadAfterMissing) {
+                        self.refresh().await?;
+                    }
+                    // What no last record leads to was published by whoever wrote the next one, and replaced
+                    // perhaps: a summary does not say so for ever.
+                    missing.retain(|file| {
+                        repairs.extend(self.view.repair_of(&file.file.key));
+                        self.view.is_live(&file.file.key)
+                    });
                 }
-            }
+                if missing.is_empty() {
+                    break repairs;
+                }
+                if let Some(repair) = self.repair(record, missing).await? {
+                    repairs.push(repair);
+                    break repairs;
+                }
+            };
             for repair in repairs {
                 self.publish(&repair).await?;
             }
@@ -123,7 +128,7 @@ impl Log {
         stream::iter(work).buffered(ABREAST).try_collect().await
     }
 
-    /// Puts other files in the place of those that vanished (rule F6). None: somebody else did.
+    /// Puts other files in the place of those that vanished (rule F6). None: it came to nothing, look again.
     ///
     /// It is exempt from publishing first what it repairs; what it takes away must be live at its slot.
     async fn repair(&mut self, record: &Arc<Record>, missing: Vec<DataFile>) -> Result<Option<Arc<Record>>> {
@@ -142,23 +147,35 @@ impl Log {
             body.record.supersedes = remade.replaced;
         }
         body.record.files = remade.files;
-        let mut draft = RepairDraft(Some(body));
-        let repair = self.append(&mut draft).await?;
-        match repair {
-            Some(repair) => Ok(Some(repair)),
-            None => {
-                // Another host was faster. No slot can hold ours any more, so its files can go.
-                for file in &staged {
-                    again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
-                }
-                let superseded = keys.iter().find_map(|key| self.view.repair_of(key));
-                Ok(superseded)
-            }
+        let mut draft = RepairDraft(body);
+        if let Some(repair) = self.append(&mut draft).await? {
+            return Ok(Some(repair));
         }
+        // Another host was faster, or clean-up took ours for left-overs. No slot can hold ours any more, so its
+        // files can go.
+        let fenced = draft.is_fenced(self);
+        for file in &staged {
+            again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
+        }
+        if !fenced && keys.iter().all(|key| self.view.is_live(key)) {
+            return Err(Error::stop(format!(
+                "what was made again of record {} would replace files that are not true any more; this is a bug",
+                record.seq
+            )));
+        }
+        Ok(None)
     }
 }
 
-struct RepairDraft(Option<Body>);
+struct RepairDraft(Body);
+
+impl RepairDraft {
+    /// Whether clean-up has removed what was made again, because no record named it yet (rule M1).
+    fn is_fenced(&self, log: &Log) -> bool {
+        log.rules.on(Rule::Fence)
+            && self.0.record.files.iter().any(|file| log.view.fenced.contains(&file.epoch))
+    }
+}
 
 #[async_trait]
 impl Draft for RepairDraft {
@@ -167,11 +184,9 @@ impl Draft for RepairDraft {
     }
 
     async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
-        let live = |body: &&Body| {
-            let superseded = &body.record.supersedes;
-            let all = superseded.iter().all(|file| log.view.is_live(&file.file.key));
-            all || !log.rules.on(Rule::SupersedeLive)
-        };
-        Ok(self.0.as_ref().filter(live).cloned())
+        let superseded = &self.0.record.supersedes;
+        let live = superseded.iter().all(|file| log.view.is_live(&file.file.key))
+            || !log.rules.on(Rule::SupersedeLive);
+        Ok((live && !self.is_fenced(log)).then(|| self.0.clone()))
     }
 }

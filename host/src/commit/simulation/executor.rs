@@ -122,8 +122,8 @@ impl Run {
             }
             150..170 => self.land(),
             x if x < 170 + variant.life_cycle => self.world.state().expire(),
-            198 if variant.grows => self.grow(),
-            199 if !self.world.state().rules.on(Rule::DenseSlots) => self.world.state().truncate(),
+            199 if variant.grows => self.grow(),
+            190..199 if !self.world.state().rules.on(Rule::DenseSlots) => self.world.state().truncate(),
             _ => {
                 let at = self.below(self.hosts.len());
                 if !step(&mut self.hosts[at]) {

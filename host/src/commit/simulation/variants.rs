@@ -15,7 +15,7 @@ pub(super) struct Variant {
     /// A partition is added later.
     pub(super) grows: bool,
     pub(super) latest: bool,
-    /// How often a bucket's life cycle takes an upload, in a thousand steps; below 28.
+    /// How often a bucket's life cycle takes an upload, in a thousand steps; at most 20.
     pub(super) life_cycle: usize,
     /// Complete sometimes answers 200 before it has worked.
     pub(super) early: bool,
@@ -91,7 +91,9 @@ pub(super) static VARIANTS: [Variant; 10] = [
 
 static FLUSH: Variant = Variant { name: "flush", flush: true, greedy: 300, ..PLAIN };
 static CALM: Variant = Variant { name: "calm", ..PLAIN };
-static FEW: Variant = Variant { name: "few", events: 2, ..PLAIN };
+static FEW: Variant = Variant { name: "few", hosts: 2, partitions: 1, events: 2, steps: 200, ..PLAIN };
+static LONG: Variant =
+    Variant { name: "long", hosts: 2, partitions: 2, events: 20, steps: 900, greedy: 300, ..PLAIN };
 static GREEDY: Variant = Variant { name: "greedy", greedy: 300, ..PLAIN };
 static LATEST: Variant = Variant { name: "latest-only", latest: true, ..PLAIN };
 static EARLY: Variant = Variant { name: "early-only", early: true, ..PLAIN };
@@ -112,7 +114,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 
 /// Every rule, and what comes of switching it off.
 pub(super) static NEEDED: [Needed; 22] = [
-    needed(Rule::DenseSlots, &GREEDY, &[Category::Twice]),
+    needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
     needed(Rule::Hold, &CALM, &[Category::Removed]),
@@ -121,7 +123,7 @@ pub(super) static NEEDED: [Needed; 22] = [
     needed(Rule::OwnOnly, &SECOND, &[Category::Foreign]),
     needed(Rule::HeadAfter, &EARLY, &[Category::Unseen]),
     needed(Rule::PublishBefore, &CALM, &[Category::Unseen]),
-    needed(Rule::PublishEachSlot, &CLEAN, &[Category::Left]),
+    needed(Rule::PublishEachSlot, &CLEAN, &[Category::TooEarly]),
     needed(Rule::PublishOnTake, &CALM, &[Category::Unseen]),
     needed(Rule::Owed, &FEW, &[Category::Catalog]),
     // That it is superseded twice is prevented by the next rule but one; this one saves the reading.
