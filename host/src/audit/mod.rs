@@ -25,6 +25,7 @@ mod chain;
 mod contents;
 mod findings;
 mod inspect;
+mod leftovers;
 mod places;
 mod records;
 mod repair;
@@ -34,6 +35,7 @@ mod states;
 use std::time::Duration;
 
 pub use findings::{Finding, Findings};
+pub use leftovers::{Leftover, What, leftovers};
 pub use repair::repair;
 
 use crate::env::Env;

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod demo;
+mod gc;
 mod graph;
 mod log;
 mod produce;
@@ -49,6 +50,8 @@ enum Command {
     Log(log::Log),
     /// Prove that every event is in the lake exactly once, or say what is wrong
     Verify(verify::Verify),
+    /// Remove what hosts that died have left and that will never become true
+    Gc(gc::Gc),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
     Completions {
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Graph(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Gc(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
             Ok(())

@@ -13,18 +13,32 @@ use super::position::PartitionKey;
 use super::record::{Cleanup, Record, RecordKind, Remains};
 use super::rules::Rule;
 use crate::Result;
+use crate::sink::Publish;
+use crate::table::Zone;
 
 /// What one record removes at most.
 const MOST: usize = 1000;
 
 impl Log {
     /// Of things that are staged: those that no record names.
+    ///
+    /// An upload to the key of a file that is true is none of them, whatever its id: it may be the very one that
+    /// publishes the file, and if it is another (a request that was answered twice), clean-up would delete the key
+    /// after aborting it (rule M5), and with it the file. The bucket's own rule aborts such an upload some day.
     pub async fn victims(&self, staged: &[Remains]) -> Result<Vec<Remains>> {
         let mut victims = Vec::new();
         let mut live = BTreeMap::new();
         let states = self.needed_states().await?;
+        let waiting = self.waiting();
         for remains in staged.iter().filter(|remains| !states.contains(&remains.key)) {
-            // `<table>/date=<date>/hour=<hour>/<file>`; a state lies elsewhere and is judged by its key.
+            if remains
+                .staging
+                .as_ref()
+                .is_some_and(|staging| waiting.contains(&(remains.zone, staging.as_str())))
+            {
+                continue;
+            }
+            // `<table>/date=<date>/hour=<hour>/<file>`; what lies elsewhere was judged above.
             let mut parts = remains.key.split('/');
             let (table, date) = (parts.next(), parts.next().and_then(|date| date.strip_prefix("date=")));
             if let (Some(table), Some(date)) = (table, date) {
@@ -42,6 +56,20 @@ impl Log {
             }
         }
         Ok(victims)
+    }
+
+    /// Files in staging on a disk that a record names. Where they wait is all that their own names tell, so they are
+    /// known by that. Only last records and their repairs can have such files: every other record was published
+    /// before the next of its partition (rule F3).
+    fn waiting(&self) -> BTreeSet<(Zone, &str)> {
+        let last = self.view.last.values().chain(self.view.repairs.values());
+        let files = last.chain(&self.view.recent).flat_map(|record| &record.files);
+        let live = files.filter(|file| !self.view.superseded.contains_key(&file.file.key));
+        let staging = live.filter_map(|file| match &file.file.how {
+            Publish::Rename { staging } => Some((file.file.zone, staging.as_str())),
+            Publish::Upload { .. } => None,
+        });
+        staging.collect()
     }
 
     /// States that somebody may still need: those of last records, and those before them, with which a last
@@ -103,3 +131,7 @@ impl Draft for CleanupDraft {
         Ok(Some(Body { id: log.env.fresh_id(), ..self.body.clone() }))
     }
 }
+
+#[cfg(test)]
+#[path = "cleanup_tests.rs"]
+mod tests;

@@ -213,7 +213,8 @@ pub struct Remains {
     /// The zone that it lies in.
     #[serde(with = "crate::sink::zone_name")]
     pub zone: Zone,
-    /// The key that readers would see, or the key of a state.
+    /// The key that readers would see, or the key of a state. For a file in staging on a disk that no record names,
+    /// where it waits: nobody knows its table any more, and nobody can have published it.
     pub key: String,
     /// The multipart upload, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,8 +6,8 @@
 mod damaged_log;
 mod damaged_places;
 mod damaged_rows;
+mod gc;
 mod log;
 mod repair;
-#[allow(dead_code, reason = "the tests of verify and gc use the rest")]
 mod support;
 mod verify;

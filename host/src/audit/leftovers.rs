@@ -1,0 +1,89 @@
+//! What is staged, or was stored for an epoch, and is old: the host that made it may have died. Whether it is
+//! needed is for the log to say ([`Log::victims`](crate::commit::Log::victims)).
+
+use std::time::Duration;
+
+use super::patiently;
+use crate::Result;
+use crate::commit::record::Remains;
+use crate::pipeline::offline::Lake;
+use crate::table::Zone;
+
+/// What kind of thing was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A multipart upload that was neither completed nor aborted.
+    Upload,
+    /// A file in staging on a disk.
+    Staging,
+    /// What a transform remembered.
+    State,
+}
+
+impl What {
+    /// Its name in what `gc` prints.
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Upload => "upload",
+            What::Staging => "staging",
+            What::State => "state",
+        }
+    }
+}
+
+/// Something that may be of no use any more.
+#[derive(Clone, Debug)]
+pub struct Leftover {
+    /// What it is, as clean-up names it.
+    pub remains: Remains,
+    /// What kind of thing it is.
+    pub what: What,
+    /// How long it has been there.
+    pub age: Duration,
+    /// Its size, where the store tells.
+    pub bytes: Option<u64>,
+}
+
+/// Everything of this pipeline that is staged or stored for an epoch and is not younger than that, in the order of
+/// zones and keys. What other pipelines have there is not looked at (rule L7).
+pub async fn leftovers(lake: &Lake, older_than: Duration) -> Result<Vec<Leftover>> {
+    let mut found = Vec::new();
+    for zone in [Zone::Raw, Zone::Processed] {
+        let store = lake.stores.of(zone);
+        for waiting in patiently(&lake.env, || store.waiting()).await? {
+            let (Some(epoch), age) = (lake.keys.epoch_of(&waiting.key), Duration::from_secs(waiting.age))
+            else {
+                continue;
+            };
+            if age < older_than {
+                continue;
+            }
+            let (what, bytes) = match &waiting.staging {
+                // It may be published while we look.
+                Some(staging) => (What::Staging, patiently(&lake.env, || store.size(staging)).await?),
+                None => (What::Upload, None),
+            };
+            let (key, upload, staging) = (waiting.key, waiting.upload, waiting.staging);
+            let remains = Remains { epoch, zone, key, upload, staging };
+            found.push(Leftover { remains, what, age, bytes });
+        }
+    }
+    let (store, folder) = (&lake.stores.processed, lake.keys.states());
+    for (key, bytes, age) in patiently(&lake.env, || store.aged(&folder, usize::MAX)).await? {
+        let epoch =
+            key.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/')).and_then(|r| r.split_once('/'));
+        let (Some((epoch, _)), age) = (epoch, Duration::from_secs(age)) else { continue };
+        if age >= older_than {
+            let (epoch, zone) = (epoch.to_owned(), Zone::Processed);
+            let remains = Remains { epoch, zone, key, upload: None, staging: None };
+            found.push(Leftover { remains, what: What::State, age, bytes: Some(bytes) });
+        }
+    }
+    found.sort_by(|a, b| place(a).cmp(&place(b)));
+    Ok(found)
+}
+
+fn place(leftover: &Leftover) -> (Zone, &str, Option<&str>) {
+    let Remains { zone, key, upload, .. } = &leftover.remains;
+    (*zone, key, upload.as_deref())
+}
