@@ -9,5 +9,6 @@ mod damaged_rows;
 mod gc;
 mod log;
 mod repair;
+mod s3;
 mod support;
 mod verify;

@@ -15,7 +15,7 @@ use tidemill::catalog::{Catalog, Local, TableSpec};
 use tidemill::commit::record::{Advance, DataFile, Remains, Work};
 use tidemill::commit::{CannotRemake, Ends, LanePart, Log, Policy, Record, Topic};
 use tidemill::env::machine;
-use tidemill::sink::{EpochWriter, Keys, Location, PendingFile, Publish, Settings, Stores, ZoneStore};
+use tidemill::sink::{Aws, EpochWriter, Keys, Location, PendingFile, Publish, Settings, Stores, ZoneStore};
 use tidemill::table::{PROVENANCE, Table, Zone, no_headers, raw, rejected, timestamp_type};
 
 /// 2025-12-02T09:00:00Z
@@ -28,6 +28,8 @@ pub(crate) struct House {
     /// Removed at the end.
     _folder: Option<TempDir>,
     root: PathBuf,
+    /// Where the zones lie.
+    zones: [String; 2],
     pub(crate) stores: Stores,
     pub(crate) log: Log,
     pub(crate) topic: Topic,
@@ -57,20 +59,40 @@ impl House {
         let folder = TempDir::new().unwrap();
         let mut house = House::at(folder.path()).await;
         house._folder = Some(folder);
+        house.catalog().ensure(&house.specs()).await.unwrap();
+        house.begun().await
+    }
+
+    /// With the record in which its partitions begin.
+    async fn begun(mut self) -> House {
+        let house = &mut self;
         let ends: Ends = [(0, (0, 0)), (1, (0, 0))].into();
         house.log.take(&house.topic, &[0, 1], &ends, Policy::default()).await.unwrap();
-        house.catalog().ensure(&house.specs()).await.unwrap();
-        house
+        self
     }
 
     /// The lake in a folder, seen by another host.
     pub(crate) async fn at(root: &Path) -> House {
-        let stores = lake(root);
+        let zone = |name| format!("file://{}/{name}", root.display());
+        House::open(root, [zone("raw"), zone("processed")], None).await
+    }
+
+    /// A lake without a catalog under an address on S3.
+    pub(crate) async fn on_s3(address: &str) -> House {
+        let (folder, zone) = (TempDir::new().unwrap(), |name| format!("{address}/{name}"));
+        let aws = Aws::load().await;
+        let mut house = House::open(folder.path(), [zone("raw"), zone("processed")], Some(&aws)).await;
+        house._folder = Some(folder);
+        house.begun().await
+    }
+
+    async fn open(root: &Path, zones: [String; 2], aws: Option<&Aws>) -> House {
+        let stores = lake(&zones, aws);
         let store = Arc::new(stores.clone());
         let mut log = Log::new(store, machine(), &keys(), "house", Arc::new(CannotRemake));
         log.open().await.unwrap();
         let topic = Topic { name: "user-events".into(), id: "t1".into() };
-        House { _folder: None, root: root.into(), stores, log, topic, at: 0 }
+        House { _folder: None, root: root.into(), zones, stores, log, topic, at: 0 }
     }
 
     /// One with so many epochs that are committed, published and registered.
@@ -164,7 +186,8 @@ impl House {
         let files = self.stage(&epoch).await;
         let record = self.write(epoch, files).await;
         self.log.publish_record(&record).await.unwrap();
-        for file in &record.files {
+        let on_disk = self.zones[0].starts_with("file:");
+        for file in record.files.iter().filter(|_| on_disk) {
             let spec = self.specs().into_iter().find(|spec| spec.table.name == file.file.table).unwrap();
             self.catalog().register(&spec, &[file.file.hour]).await.unwrap();
         }
@@ -228,16 +251,12 @@ impl House {
 
     /// Runs the program on this lake.
     pub(crate) fn tidemill(&self, arguments: &[&str]) -> Ran {
-        let root = self.root().display();
+        let [raw, processed] = &self.zones;
         let output = Command::new(env!("CARGO_BIN_EXE_tidemill"))
             .args(arguments)
             .args(["--pipeline", "tests"])
-            .args([
-                "--raw",
-                &format!("file://{root}/raw"),
-                "--processed",
-                &format!("file://{root}/processed"),
-            ])
+            .args(["--raw", raw, "--processed", processed])
+            .env_remove("TIDEMILL_TEST_S3")
             .current_dir(self.root())
             .output()
             .unwrap();
@@ -260,12 +279,12 @@ impl Ran {
     }
 }
 
-pub(crate) fn lake(root: &Path) -> Stores {
-    let store = |zone, name: &str| {
-        let location = Location::Local(root.join(name));
-        Arc::new(ZoneStore::open(zone, location, name, &keys(), None, &machine()).unwrap())
+fn lake([raw, processed]: &[String; 2], aws: Option<&Aws>) -> Stores {
+    let store = |zone, address: &str| {
+        let location = Location::parse(address, "raw").unwrap();
+        Arc::new(ZoneStore::open(zone, location, "raw", &keys(), aws, &machine()).unwrap())
     };
-    Stores { raw: store(Zone::Raw, "raw"), processed: store(Zone::Processed, "processed") }
+    Stores { raw: store(Zone::Raw, raw), processed: store(Zone::Processed, processed) }
 }
 
 pub(crate) fn user_events() -> Arc<Table> {
