@@ -291,7 +291,7 @@ impl<'a> Inspection<'a> {
             self.findings.add(
                 "missing",
                 format!(
-                    "record {seq}: {key} has vanished before it was visible, with {rows} rows; a running host makes it \
+                    "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; a running host makes it \
                      again from kafka (tidemill run)"
                 ),
             );

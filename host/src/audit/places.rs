@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::books::Print;
 use super::inspect::Inspection;
 use super::patiently;
+use crate::commit::owner;
 use crate::table::{self, Hour, Zone};
 use crate::{Kind, Result};
 
@@ -15,6 +16,15 @@ impl Inspection<'_> {
         for (zone, table) in &tables {
             (self.progress)(format!("listing {table}"));
             self.strays(*zone, table).await?;
+        }
+        // Tables that no record names may have files all the same: if the log has lost records.
+        let (env, stores, pipeline) =
+            (self.lake.env.clone(), self.lake.stores.clone(), self.lake.keys.pipeline().to_owned());
+        for (zone, table) in patiently(&env, || owner::owned(&stores, &pipeline)).await? {
+            if tables.iter().all(|(_, known)| *known != table) {
+                self.books.tables.entry((zone, table.clone())).or_default();
+                self.strays(zone, &table).await?;
+            }
         }
         self.inventories().await?;
         for (zone, table) in &tables {

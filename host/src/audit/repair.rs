@@ -34,7 +34,7 @@ async fn publish(lake: &mut Lake, done: &mut Vec<String>) -> Result<()> {
     let slices = last.iter().map(std::slice::from_ref).map(Some).chain([None]);
     for partitions in slices {
         match lake.log.roll_forward(partitions).await {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(e) if e.kind() == Kind::Stop => drop(failures.insert(e.to_string())),
             Err(e) => return Err(e),
         }

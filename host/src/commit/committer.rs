@@ -73,7 +73,9 @@ pub struct Setup {
 
 /// A lane that does not finish its epoch within this (or two intervals) is left out of the record.
 const BARRIER: Duration = Duration::from_secs(10);
-/// How often a host without work looks for what others left unpublished (rule F4).
+/// … and when somebody waits: a partition's next owner, or whoever stops the host.
+const HURRY: Duration = Duration::from_secs(4);
+/// How often a host looks for what others left unpublished (rule F4).
 const IDLE: Duration = Duration::from_secs(10);
 /// How long the end waits for the group to take the last offsets.
 const OFFSETS: Duration = Duration::from_secs(2);
@@ -127,7 +129,7 @@ impl Committer {
         tick.tick().await;
         loop {
             if std::mem::take(&mut self.full) {
-                self.commit(&[]).await?;
+                self.commit(&[], self.patience()).await?;
             }
             if !self.gone.is_empty() {
                 self.skip_gone().await?;
@@ -145,7 +147,7 @@ impl Committer {
                         let _ = done.send(());
                     }
                     Some(Request::Stop) | None => {
-                        self.commit(&[]).await?;
+                        self.commit(&[], HURRY).await?;
                         return self.end().await;
                     }
                 },
@@ -155,9 +157,8 @@ impl Committer {
                     None => return Err(Error::stop("all lanes have ended; this is a bug")),
                 },
                 _ = tick.tick() => {
-                    if !self.commit(&[]).await? {
-                        self.look_around().await?;
-                    }
+                    self.commit(&[], self.patience()).await?;
+                    self.look_around().await?;
                     if self.reached().await? {
                         return self.end().await;
                     }
@@ -166,15 +167,21 @@ impl Committer {
         }
     }
 
+    fn patience(&self) -> Duration {
+        BARRIER.max(self.setup.interval * 2)
+    }
+
     /// Finds where partitions go on, and finishes what others have left of them.
     async fn take(&mut self, partitions: &[i32]) -> Result<Vec<Base>> {
         let keeper = self.setup.offsets.clone();
         // The log before the ends: others go on committing what arrives meanwhile.
         self.setup.log.refresh().await?;
-        let ends = blocking(move || keeper.ends()).await?;
+        let (ends, id) = blocking(move || Ok((keeper.ends()?, keeper.topic_id()?))).await?;
         let Setup { log, topic, policy, .. } = &mut self.setup;
-        *topic = log.identify(topic);
-        let bases = log.take(topic, partitions, &ends, *policy).await?;
+        // It may have been created anew while we ran.
+        let asked = Topic { name: topic.name.clone(), id };
+        let bases = log.take(&asked, partitions, &ends, *policy).await?;
+        *topic = log.identify(&asked);
         for partition in partitions {
             if let Some((record, _)) = log.view().partition(topic, *partition) {
                 self.registrar.inherit(record);
@@ -182,17 +189,19 @@ impl Committer {
             self.states.insert(*partition, [states(log.view().partition(topic, *partition)), vec![]]);
         }
         self.mine.extend(partitions);
+        self.offsets();
         Ok(bases)
     }
 
     async fn release(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
+        // A lane that owes an answer to an earlier barrier does not hear of this one.
+        let unaware = self.asked.clone();
         if !lost {
-            self.commit(partitions).await?;
+            self.commit(partitions, HURRY).await?;
         }
         self.mine.retain(|partition| !partitions.contains(partition));
-        // A lane that was left out of the barrier has not heard of it.
-        for lane in 0..self.setup.lanes.count() {
-            if lost || self.asked[lane] {
+        for (lane, unaware) in unaware.into_iter().enumerate() {
+            if lost || unaware || self.asked[lane] {
                 self.setup.lanes.order(lane, Order::Lose(partitions.to_vec()));
             }
         }
@@ -216,7 +225,13 @@ impl Committer {
 
     /// Offsets went while we were reading: a person decides, or has decided.
     async fn skip_gone(&mut self) -> Result<()> {
-        let gone: Vec<i32> = std::mem::take(&mut self.gone).into_iter().collect();
+        // What was delivered before the gap is committed first.
+        self.commit(&[], self.patience()).await?;
+        let gone = std::mem::take(&mut self.gone);
+        let gone: Vec<i32> = gone.into_iter().filter(|partition| self.mine.contains(partition)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
         match self.take(&gone).await {
             Ok(bases) => self.everywhere(&Order::Move(bases)),
             Err(e) if e.kind() == Kind::Retry => {
@@ -235,33 +250,34 @@ impl Committer {
         }
     }
 
-    /// One commit: a barrier, the lanes' parts, their verdicts. False: there was nothing to commit.
-    async fn commit(&mut self, release: &[i32]) -> Result<bool> {
+    /// One commit: a barrier, the lanes' parts, their verdicts.
+    async fn commit(&mut self, release: &[i32], patience: Duration) -> Result<()> {
+        // Who is late already is not waited for again.
+        let mut awaited = vec![false; self.asked.len()];
         for lane in 0..self.asked.len() {
             if !std::mem::replace(&mut self.asked[lane], true) {
                 self.setup.lanes.order(lane, Order::Barrier { release: release.to_vec() });
+                awaited[lane] = true;
             }
         }
-        let deadline = tokio::time::Instant::now() + BARRIER.max(self.setup.interval * 2);
+        let deadline = tokio::time::Instant::now() + patience;
         let mut parts: Vec<Part> = Vec::with_capacity(self.asked.len());
-        while self.asked.iter().any(|asked| *asked) {
+        while awaited.contains(&true) {
             match tokio::time::timeout_at(deadline, self.up.recv()).await {
                 Ok(Some(Up::Part(part))) => {
-                    self.asked[part.lane] = false;
+                    (self.asked[part.lane], awaited[part.lane]) = (false, false);
                     parts.push(part);
                 }
                 Ok(Some(other)) => self.other(other)?,
                 Ok(None) => return Err(Error::stop("all lanes have ended; this is a bug")),
                 Err(_) => {
-                    let late: Vec<usize> = (0..self.asked.len()).filter(|lane| self.asked[*lane]).collect();
+                    let late: Vec<usize> = (0..awaited.len()).filter(|lane| awaited[*lane]).collect();
                     tracing::warn!(lanes = ?late, "slow lanes are left out of this commit; theirs comes later");
                     break;
                 }
             }
         }
-        let something = parts.iter().any(|part| !part.partitions.is_empty());
-        self.make_true(parts).await?;
-        Ok(something)
+        self.make_true(parts).await
     }
 
     /// Makes parts true: stored, written down, published, told.
@@ -396,7 +412,7 @@ impl Committer {
         });
     }
 
-    /// What a host without work does now and then: read on, and finish what others have left.
+    /// What a host does now and then: read on, and finish what others have left of its partitions without events.
     async fn look_around(&mut self) -> Result<()> {
         if self.looked.elapsed() < IDLE {
             return Ok(());
@@ -405,7 +421,9 @@ impl Committer {
         let Setup { log, topic, .. } = &mut self.setup;
         let mine: Vec<PartitionKey> = self.mine.iter().map(|p| (topic.clone(), *p)).collect();
         log.refresh().await?;
-        log.roll_forward(Some(&mine)).await?;
+        for record in log.roll_forward(Some(&mine)).await? {
+            self.registrar.inherit(&record);
+        }
         if let Err(e) = self.registrar.register(&[]).await {
             tracing::debug!("not registered yet: {e}");
         }
@@ -420,7 +438,12 @@ impl Committer {
         let there = until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end));
         if there {
             // Whoever wrote the last records may be gone: done means that readers see it.
-            log.roll_forward(None).await?;
+            for record in log.roll_forward(None).await? {
+                self.registrar.inherit(&record);
+            }
+            if let Err(e) = self.registrar.register(&[]).await {
+                tracing::warn!("not registered yet: {e}; tidemill verify --repair does it later");
+            }
         }
         Ok(there)
     }

@@ -67,6 +67,7 @@ impl Body {
             partitions: vec![],
             files: vec![],
             supersedes: vec![],
+            repairs: None,
             cleanup: None,
             previous: None,
             owed: vec![],
@@ -126,7 +127,7 @@ impl Log {
         let missing = found.iter().position(|(_, record)| record.is_none()).unwrap_or(found.len());
         let hole = found[missing..].iter().any(|(_, record)| record.is_some());
         for (_, record) in found.into_iter().take(missing) {
-            self.view.fold(Arc::new(record.ok_or_else(|| Error::stop("a record vanished"))?));
+            self.take_in(Arc::new(record.ok_or_else(|| Error::stop("a record vanished"))?));
         }
         self.refresh().await?;
         // Somebody may have written on while we read: then the slot is taken by now.
@@ -177,9 +178,17 @@ impl Log {
     pub async fn refresh(&mut self) -> Result<()> {
         while let Some(record) = self.read(self.view.next).await? {
             self.sum_up().await?;
-            self.view.fold(Arc::new(record));
+            self.take_in(Arc::new(record));
         }
         Ok(())
+    }
+
+    fn take_in(&mut self, record: Arc<Record>) {
+        // Its files have others in their place now: what we published of it may have to go again.
+        if let Some(seq) = record.repairs {
+            self.published.remove(&seq);
+        }
+        self.view.fold(record);
     }
 
     /// Makes a draft true, at whatever slot; none: the log has moved on and nothing of it is left.
@@ -211,7 +220,7 @@ impl Log {
             match self.put(&record).await? {
                 Slot::Mine => {
                     let record = Arc::new(record);
-                    self.view.fold(record.clone());
+                    self.take_in(record.clone());
                     return Ok(Some(record));
                 }
                 Slot::Others if self.rules.on(Rule::NextSlot) => self.refresh().await?,

@@ -172,6 +172,8 @@ pub trait Lanes: Send + Sync {
 pub trait Offsets: Send + Sync {
     /// Tells the group where to go on: for those who watch it, the log is the truth.
     fn commit(&self, offsets: &[(i32, i64)]) -> Result<()>;
+    /// The topic's id now; empty where there are none.
+    fn topic_id(&self) -> Result<String>;
     /// First and last offsets of all partitions now.
     fn ends(&self) -> Result<Ends>;
 }

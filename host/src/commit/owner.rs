@@ -27,6 +27,9 @@ pub async fn own(stores: &Stores, pipeline: &str, tables: &[(Zone, String)], cla
             None if store.create(&key, ours.as_bytes()).await? => continue,
             None => store.read(&key).await?,
         };
+        if found.is_none() {
+            return Err(Error::retry(format!("{key} in {} is neither there nor free", store.location())));
+        }
         let owner: Option<Owner> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         match owner {
             Some(owner) if owner.pipeline == pipeline => {}
@@ -47,6 +50,25 @@ pub async fn own(stores: &Stores, pipeline: &str, tables: &[(Zone, String)], cla
         }
     }
     Ok(())
+}
+
+/// The tables that a pipeline has claimed, whether they have files or not.
+pub async fn owned(stores: &Stores, pipeline: &str) -> Result<Vec<(Zone, String)>> {
+    let mut tables = Vec::new();
+    for zone in [Zone::Raw, Zone::Processed] {
+        let store = stores.of(zone);
+        for (key, _) in store.list(Keys::owners(), usize::MAX).await? {
+            let Some(bytes) = store.read(&key).await? else { continue };
+            let owner: Option<Owner> = serde_json::from_slice(&bytes).ok();
+            let table = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json"));
+            if let (Some(owner), Some(table)) = (owner, table)
+                && owner.pipeline == pipeline
+            {
+                tables.push((zone, table.to_owned()));
+            }
+        }
+    }
+    Ok(tables)
 }
 
 /// Refuses a log that ends before what the group was told, which happens after a record is written: the log has

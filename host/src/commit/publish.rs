@@ -3,6 +3,7 @@
 //! It may be done by any host, any number of times, at the same time. A file that is neither staged nor visible
 //! has vanished: a repair, which is a record of its own, puts another in its place, made again from Kafka.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{DataFile, Record, RecordKind};
+use super::record::{DataFile, Record, RecordKind, Remains};
 use super::rules::Rule;
 use super::store::{Published, again};
 use crate::failpoint::failpoint;
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// Files that are published side by side.
 const ABREAST: usize = 16;
 /// Published records that are remembered.
-const REMEMBERED: usize = 1000;
+const REMEMBERED: u64 = if cfg!(test) { 4 } else { 1000 };
 
 /// Makes files again that vanished before they were visible.
 #[async_trait]
@@ -104,16 +105,30 @@ impl Log {
                 self.publish(&repair).await?;
             }
             if let Some(cleanup) = &record.cleanup {
-                for remains in &cleanup.remains {
-                    again(&self.env, "clean up", || self.store.clear(remains)).await?;
-                }
+                let (store, env) = (&self.store, &self.env);
+                let clear = |remains: &Remains| {
+                    let remains = remains.clone();
+                    async move { again(env, "clean up", || store.clear(&remains)).await }
+                };
+                let work: Vec<_> = cleanup.remains.iter().map(clear).collect();
+                stream::iter(work).buffered(ABREAST).try_collect::<()>().await?;
             }
             self.published.insert(record.seq);
-            while self.published.len() > REMEMBERED {
-                self.published.pop_first();
-            }
+            self.forget();
             Ok(())
         })
+    }
+
+    /// Forgets old records that were seen published, but none that may be asked for: that one would be published
+    /// again and again.
+    fn forget(&mut self) {
+        if self.published.len() as u64 <= 2 * REMEMBERED {
+            return;
+        }
+        let newest = self.published.last().copied().unwrap_or(0);
+        let asked = self.view.last.values().chain(self.view.repairs.values()).chain(&self.view.maintenance);
+        let asked: BTreeSet<u64> = asked.map(|record| record.seq).collect();
+        self.published.retain(|seq| asked.contains(seq) || *seq + REMEMBERED > newest);
     }
 
     /// Makes files visible, side by side.
@@ -143,6 +158,7 @@ impl Log {
         let remade = again(&self.env, "make files again", || remake.remake(self, record, &missing)).await?;
         let staged = remade.files.clone();
         let mut body = Body::new(&self.env, RecordKind::Repair);
+        body.record.repairs = Some(record.seq);
         if self.rules.on(Rule::RepairSupersedes) {
             body.record.supersedes = remade.replaced;
         }

@@ -78,6 +78,9 @@ pub struct Record {
     /// Files that are true no more; they are removed before `files` become visible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supersedes: Vec<DataFile>,
+    /// The record whose files these take the place of; only in repairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<u64>,
     /// What is removed for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleanup: Option<Cleanup>,

@@ -212,6 +212,13 @@ impl Log {
 
     /// Writes an object whose bytes follow from its key: that somebody else wrote it already is success.
     pub(super) async fn write_once(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        again(&self.env, "write beside the commit log", || self.store.create(key, bytes)).await.map(drop)
+        again(&self.env, "write beside the commit log", || async {
+            // "There is one" can also mean that somebody is making one right now, which may come to nothing.
+            if self.store.create(key, bytes).await? || self.store.exists(key).await? {
+                return Ok(());
+            }
+            Err(Error::retry(format!("{key} is neither there nor free")))
+        })
+        .await
     }
 }

@@ -2,6 +2,7 @@
 //! crash, a rebalance and a lane that lost its race.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -88,22 +89,23 @@ impl Log {
         self.view.topic.as_ref().filter(same).unwrap_or(topic).clone()
     }
 
-    /// Publishes the last records of partitions (none: of all) and the last maintenance record (rule F4).
-    pub async fn roll_forward(&mut self, partitions: Option<&[PartitionKey]>) -> Result<()> {
+    /// Publishes the last records of partitions (none: of all) and the last maintenance record (rule F4). Gives
+    /// back those that were not known to be published.
+    pub async fn roll_forward(&mut self, partitions: Option<&[PartitionKey]>) -> Result<Vec<Arc<Record>>> {
         let mut records = self.view.unpublished(partitions);
         if !self.rules.on(Rule::MaintenanceChain) {
             records.retain(|record| !record.kind.is_maintenance());
         }
         records.retain(|record| !self.published.contains(&record.seq));
-        for record in records {
+        for record in &records {
             let (seq, writer) = (record.seq, record.writer.host.clone());
             let work = !record.files.is_empty() || record.cleanup.is_some();
-            self.publish(&record).await?;
+            self.publish(record).await?;
             if work && writer != self.writer.host {
                 tracing::info!(record = seq, writer, "rolled forward: what another host wrote is published");
             }
         }
-        Ok(())
+        Ok(records)
     }
 
     fn same_topic(&self, topic: &Topic, policy: Policy) -> Result<()> {
@@ -332,7 +334,7 @@ impl Log {
     }
 }
 
-fn advance_states(found: Option<(&std::sync::Arc<Record>, &Advance)>) -> usize {
+fn advance_states(found: Option<(&Arc<Record>, &Advance)>) -> usize {
     found.map_or(0, |(_, advance)| advance.transforms.iter().filter(|work| work.state.is_some()).count())
 }
 

@@ -36,6 +36,9 @@ impl Offsets for Group {
     fn commit(&self, offsets: &[(i32, i64)]) -> Result<()> {
         Group::commit(self, offsets)
     }
+    fn topic_id(&self) -> Result<String> {
+        Group::topic_id(self)
+    }
     fn ends(&self) -> Result<Ends> {
         Group::ends(self)
     }

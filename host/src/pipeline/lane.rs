@@ -178,6 +178,7 @@ impl Lane {
     fn stand(&mut self, bases: &[Base]) -> bool {
         let mut any = false;
         for base in bases {
+            self.forget(base.partition);
             if let Some(owned) = self.state.partitions.get_mut(&base.partition) {
                 owned.stand(base);
                 any = true;
@@ -186,8 +187,18 @@ impl Lane {
         any
     }
 
+    /// The verdict on what was done for a partition before does not concern it any more: where it stands now was
+    /// read from the log.
+    fn forget(&mut self, partition: i32) {
+        if let Some(spans) = &mut self.state.under_way {
+            spans.retain(|span| span.partition != partition);
+        }
+    }
+
     fn take(&mut self, taken: Taken, base: &Base) -> Result<()> {
         let Taken { partition, from, queue } = taken;
+        // If it was not given up in order, what was done for it stands in the open epoch.
+        self.lose(&[partition]);
         let collector = Collector::new(self.env.clone(), self.topic.clone(), partition, from);
         let runner = Runner::open(&self.graph, partition, &remembered(base))
             .map_err(|e| Error::stop(format!("cannot begin partition {partition}: {e}")))?;
@@ -324,6 +335,7 @@ impl Lane {
     }
 
     fn lose(&mut self, partitions: &[i32]) {
+        partitions.iter().for_each(|partition| self.forget(*partition));
         let before = self.state.partitions.len();
         self.state.partitions.retain(|p, _| !partitions.contains(p));
         // Their rows stand in the same files as those of the others.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::lane::remembered;
-use super::stages::Stages;
+use super::stages::{Stages, stored};
 use crate::commit::record::{Advance, DataFile};
 use crate::commit::{Base, Log, Record, Remade, Remake};
 use crate::config::Config;
 use crate::decode::Decoder;
-use crate::env::Env;
+use crate::env::{Env, Micros, World, machine};
 use crate::sink::{EpochWriter, Keys, PendingFile, Stores};
 use crate::source;
 use crate::table::{Hour, Table};
@@ -42,10 +42,17 @@ fn group(file: &DataFile) -> Group {
 #[async_trait]
 impl Remake for Again {
     async fn remake(&self, log: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
-        let wanted: BTreeSet<Group> = missing.iter().map(group).collect();
-        let epochs: BTreeSet<&str> = missing.iter().map(|file| file.epoch.as_str()).collect();
-        let replaced: Vec<DataFile> =
-            record.files.iter().filter(|file| wanted.contains(&group(file))).cloned().collect();
+        // Trouble on the way to the store is no reason to give up.
+        self.make(log, record, missing).await.map_err(stored)
+    }
+}
+
+impl Again {
+    async fn make(&self, log: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+        let (origin, replaced, old) = origin(log, record, missing).await?;
+        let record = &origin;
+        let wanted: BTreeSet<Group> = old.iter().map(group).collect();
+        let epochs: BTreeSet<&str> = old.iter().map(|file| file.epoch.as_str()).collect();
         let mut files = Vec::new();
         for epoch in epochs {
             let mut work = Vec::new();
@@ -59,7 +66,9 @@ impl Remake for Again {
                     record.seq
                 )));
             }
-            let (this, id) = (self.clone(), self.env.fresh_id());
+            let (mut this, id) = (self.clone(), self.env.fresh_id());
+            // Where Kafka has no time, that of arrival was used: this is as near as can be known.
+            this.env = Arc::new(At(record.time));
             let fresh = id.clone();
             let runtime = tokio::runtime::Handle::current();
             let pending = tokio::task::spawn_blocking(move || {
@@ -80,6 +89,49 @@ impl Remake for Again {
         }
         same_rows(record, &replaced, &files)?;
         Ok(Remade { replaced, files })
+    }
+}
+
+/// The record in which files have their offsets: a repair has none of its own, it repairs another. Gives back that
+/// record, which files of `record` are replaced, and which of the origin's they stand for.
+async fn origin(
+    log: &Log,
+    record: &Record,
+    missing: &[DataFile],
+) -> Result<(Record, Vec<DataFile>, Vec<DataFile>)> {
+    let place = |file: &DataFile| (file.file.table.clone(), file.file.hour);
+    let wanted: BTreeSet<Group> = missing.iter().map(group).collect();
+    let Some(mut before) = record.repairs else {
+        let replaced: Vec<DataFile> =
+            record.files.iter().filter(|file| wanted.contains(&group(file))).cloned().collect();
+        return Ok((record.clone(), replaced.clone(), replaced));
+    };
+    let places: BTreeSet<(String, Hour)> = missing.iter().map(place).collect();
+    let at = |files: &[DataFile]| -> Vec<DataFile> {
+        files.iter().filter(|file| places.contains(&place(file))).cloned().collect()
+    };
+    let (replaced, mut old) = (at(&record.files), at(&record.supersedes));
+    loop {
+        let found = log.read(before).await?;
+        let found =
+            found.ok_or_else(|| Error::stop(format!("record {before} is missing from the commit log")))?;
+        match found.repairs {
+            None => return Ok((found, replaced, old)),
+            Some(seq) => (before, old) = (seq, at(&found.supersedes)),
+        }
+    }
+}
+
+/// A clock that stands still.
+struct At(Micros);
+
+impl World for At {
+    fn now(&self) -> Micros {
+        self.0
+    }
+
+    fn fresh_id(&self) -> String {
+        machine().fresh_id()
     }
 }
 
@@ -145,7 +197,7 @@ fn same_rows(record: &Record, replaced: &[DataFile], files: &[DataFile]) -> Resu
     }
     Err(Error::stop(format!(
         "files of record {} have vanished and were made again with other rows: {before:?} before, {after:?} now; a \
-         transform is not deterministic",
+         transform is not deterministic, or events without a time of their own arrived in another hour",
         record.seq
     )))
 }

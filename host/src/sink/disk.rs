@@ -75,7 +75,6 @@ impl Disk {
             Error::retry(format!("cannot {doing} {} (setting `{}`): {error}", path.display(), self.setting))
         };
         let folder = path.parent().unwrap_or(&self.root);
-        let fresh = !folder.is_dir();
         fs::create_dir_all(folder).map_err(|error| retry("make the folder of", error))?;
         let mut file = File::create(&draft).map_err(|error| retry("write", error))?;
         self.trace.note(Step::Create(&draft));
@@ -94,11 +93,7 @@ impl Disk {
             Err(error) => return Err(retry("write", error)),
             Ok(()) => {}
         }
-        if fresh {
-            self.sync_up(folder)?
-        } else {
-            self.sync_folder(folder)?
-        }
+        self.sync_up(folder)?;
         Ok(true)
     }
 

@@ -111,7 +111,12 @@ impl Keys {
     /// Says which pipeline a table belongs to (rule L7); in the table's own zone. No pipeline's folder has
     /// this name: `@` would be escaped.
     pub fn owner(table: &str) -> String {
-        format!("{HOUSE}/@owners/{table}.json")
+        format!("{}/{table}.json", Self::owners())
+    }
+
+    /// The folder of all that say so.
+    pub fn owners() -> &'static str {
+        "_tidemill/@owners"
     }
 
     /// Where readers find a data file.

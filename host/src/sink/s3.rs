@@ -204,7 +204,14 @@ impl S3 {
         let completed = within(TRANSFER, self.store.complete_multipart(&path, &id.to_owned(), parts)).await;
         // Whatever Complete answered, HEAD decides: an error may hide that it was completed before, and
         // success may come while another call is still putting the parts together.
-        let meta = match within(CALL, self.store.head(&path)).await {
+        let mut seen = within(CALL, self.store.head(&path)).await;
+        if let (Err((Answer::Missing, _)), Err((Answer::Missing, _))) = (&completed, &seen) {
+            // Another host's call may still be putting the parts together: then the upload is gone already and
+            // the object not there yet. Wait for longer than that may take before it counts as vanished.
+            tokio::time::sleep(TRANSFER + Duration::from_secs(1)).await;
+            seen = within(CALL, self.store.head(&path)).await;
+        }
+        let meta = match seen {
             Ok(meta) => meta,
             Err((Answer::Missing, why)) => {
                 return Err(match completed {

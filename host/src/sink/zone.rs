@@ -303,7 +303,7 @@ impl ZoneStore {
 /// Runs something short that waits for a disk.
 async fn blocking<T: Send + 'static>(doing: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(doing).await;
-    done.map_err(|error| Error::abandon(format!("a task that works on the disk broke: {error}")))?
+    done.map_err(|error| Error::stop(format!("a task that works on the disk broke: {error}")))?
 }
 
 /// The zones of a lake.

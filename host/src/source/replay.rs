@@ -8,14 +8,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message, TopicPartitionList};
 
-use super::client::{PATIENCE, Settings};
+use super::client::Settings;
 use super::collect::Collector;
 use crate::batch::Delivered;
 use crate::env::Env;
 use crate::{Error, Result};
 
 /// How long nothing may come.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Delivers the events of a partition from one offset to before another, in batches. Gives back how many there
 /// were. Blocks.
@@ -32,7 +32,8 @@ pub fn replay(
         Error::retry(format!("cannot read offsets {from} to {to} of partition {partition} again: {e}"))
     };
     // A static member's name is taken; one that only assigns needs none.
-    let settings = Settings { instance: None, ..settings.clone() };
+    let mut settings = Settings { instance: None, ..settings.clone() };
+    settings.librdkafka.insert("enable.partition.eof".into(), "true".into());
     let consumer = settings.consumer()?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&settings.topic, partition, Offset::Offset(from)).map_err(|e| failed(&e))?;
@@ -57,12 +58,10 @@ pub fn replay(
                     "offsets {from} to {to} of partition {partition} are needed once more and are gone from the topic"
                 )));
             }
+            // There is no more: what lies before `to` are holes, or the count will tell.
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(Err(e)) => tracing::debug!("kafka: {e}"),
-            None if heard.elapsed() > SILENCE => {
-                // Either there is no more, which the count will tell, or nobody answers.
-                consumer.fetch_watermarks(&settings.topic, partition, PATIENCE).map_err(|e| failed(&e))?;
-                break;
-            }
+            None if heard.elapsed() > SILENCE => return Err(failed(&"nothing came")),
             None => {}
         }
     }

@@ -22,17 +22,24 @@ pub(super) fn id<C: ConsumerContext>(
         .map_err(|_| Error::usage(format!("{topic:?} is no name for a topic (setting `topic`)")))?;
     let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
     let client = consumer.client().native_ptr();
-    // SAFETY: the client outlives the call, as `consumer` is borrowed.
-    let controller = unsafe { sys::rd_kafka_controllerid(client, millis) };
-    let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|e| Error::retry(e.to_string()))?;
-    // Who is asked is the controller. The embedded broker names one that does not exist.
-    if controller >= 0 && metadata.brokers().iter().all(|broker| broker.id() != controller) {
-        return Ok(None);
+    // Who is asked is the controller. The embedded broker names one that does not exist; elsewhere one may be
+    // missing for a moment.
+    for attempt in 0.. {
+        // SAFETY: the client outlives the call, as `consumer` is borrowed.
+        let controller = unsafe { sys::rd_kafka_controllerid(client, millis) };
+        let metadata = consumer.fetch_metadata(Some(topic), wait).map_err(|e| Error::retry(e.to_string()))?;
+        if controller < 0 || metadata.brokers().iter().any(|broker| broker.id() == controller) {
+            break;
+        }
+        if attempt == 3 {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
     // SAFETY: `client` outlives this function, as `consumer` is borrowed. Everything that is made here is destroyed
     // here, once, after its last use: the collection and the options are not needed after the call (librdkafka copies
-    // them), what `event` and its results point to lives as long as `event`. Every pointer that may be null is looked
-    // at first. The queue is ours alone, so the only event that can arrive is the answer to this call or none.
+    // them), what `event` and its results point to lives as long as `event`. Every result that may be null is looked
+    // at first; what is made here is never null for these arguments. The queue is ours alone, so the only event that can arrive is the answer to this call or none.
     unsafe {
         let mut names = [name.as_ptr()];
         let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
@@ -82,6 +89,10 @@ unsafe fn of_event(event: *mut sys::rd_kafka_event_t) -> Result<Option<String>, 
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, ptr::addr_of_mut!(count));
         if topics.is_null() || count == 0 {
             return Ok(None);
+        }
+        let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(*topics));
+        if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(format!("{error:?}"));
         }
         let uuid = sys::rd_kafka_TopicDescription_topic_id(*topics);
         if uuid.is_null() {

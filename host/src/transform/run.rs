@@ -1,5 +1,6 @@
 //! The graph at work for one partition: its instances, fed in order.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -356,6 +357,8 @@ impl<'a> Work<'a> {
         for (reason, refused) in checked.rejections {
             self.reject(at, given, start, &refused, &reason);
         }
+        // A row that is refused in one output is in none: it is emitted or rejected, never both.
+        let (mut made, mut refused) = (Vec::new(), BTreeMap::new());
         for (output, emission) in checked.emissions {
             let plan = &self.graph.nodes[at].outputs[output];
             let picked: Vec<u32> = match emission.rows {
@@ -371,45 +374,29 @@ impl<'a> Work<'a> {
                 let column = given.column(source).slice(start, rows);
                 if whole { Ok(column) } else { pick(&column, &picked) }
             })?;
-            let (columns, picked, missing) = self.without_nulls(plan, columns, picked)?;
-            for (column, refused) in missing {
-                counts.emitted = counts.emitted.saturating_sub(refused.len() as u64);
-                counts.rejected += refused.len() as u64;
-                let reason = format!("{} is null", plan.schema.field(column).name());
-                self.reject(at, given, start, &refused, &reason.into());
+            missing(plan, &columns, &picked, &mut refused);
+            made.push((output, columns, picked));
+        }
+        counts.emitted = counts.emitted.saturating_sub(refused.len() as u64);
+        counts.rejected += refused.len() as u64;
+        for (output, mut columns, mut picked) in made {
+            if picked.iter().any(|row| refused.contains_key(row)) {
+                let keep = picked.iter().map(|row| Some(!refused.contains_key(row))).collect();
+                columns = filter(&columns, &keep)?;
+                picked.retain(|row| !refused.contains_key(row));
             }
             let origin =
                 given.origin().map(|origin| picked.iter().map(|p| origin[start + *p as usize]).collect());
             self.emit(at, output, columns, origin)?;
         }
-        Ok(counts)
-    }
-
-    /// A copied column may hold a null where the table has none: those rows are refused.
-    #[allow(clippy::type_complexity)]
-    fn without_nulls(
-        &self,
-        plan: &Plan,
-        mut columns: Vec<ArrayRef>,
-        mut picked: Vec<u32>,
-    ) -> Result<(Vec<ArrayRef>, Vec<u32>, Vec<(usize, Vec<u32>)>), String> {
-        let mut missing = Vec::new();
-        for at in 0..columns.len() {
-            if plan.schema.field(at).is_nullable() || columns[at].null_count() == 0 {
-                continue;
-            }
-            let keep = compute::is_not_null(&columns[at]).map_err(|e| e.to_string())?;
-            let (mut left, mut refused) = (Vec::new(), Vec::new());
-            picked
-                .iter()
-                .zip(keep.values())
-                .for_each(|(p, k)| if k { left.push(*p) } else { refused.push(*p) });
-            refused.dedup();
-            columns = filter(&columns, &keep)?;
-            picked = left;
-            missing.push((at, refused));
+        let mut reasons: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for (row, column) in &refused {
+            reasons.entry(column).or_default().push(*row);
         }
-        Ok((columns, picked, missing))
+        for (column, rows) in reasons {
+            self.reject(at, given, start, &rows, &format!("{column} is null").into());
+        }
+        Ok(counts)
     }
 
     /// Takes rows that stem from no single event.
@@ -470,6 +457,18 @@ impl<'a> Work<'a> {
             transform: Some(component.identity.clone()),
             reason: reason.clone(),
         }));
+    }
+}
+
+/// A copied column may hold a null where the table has none: notes those rows with the first such column.
+fn missing(plan: &Plan, columns: &[ArrayRef], picked: &[u32], refused: &mut BTreeMap<u32, String>) {
+    for (field, column) in plan.schema.fields().iter().zip(columns) {
+        if field.is_nullable() || column.null_count() == 0 {
+            continue;
+        }
+        for (_, row) in picked.iter().enumerate().filter(|(at, _)| column.is_null(*at)) {
+            refused.entry(*row).or_insert_with(|| field.name().clone());
+        }
     }
 }
 

@@ -61,7 +61,8 @@ async fn repair_deletes_nothing_and_says_what_it_cannot_do() {
     let done = repair(&house).await;
     assert!(done[0].starts_with("not published: record 2 names files that have vanished"), "{done:#?}");
     assert_eq!(tree(house.root()).len(), before);
-    let wanted = "has vanished before it was visible, with 8 rows; a running host makes it again from kafka";
+    let wanted =
+        "is neither visible nor staged any more, with 8 rows; a running host makes it again from kafka";
     finds(&house, &[("missing", wanted), ("stray", "stray.parquet")]);
 }
 
