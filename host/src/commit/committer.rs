@@ -98,7 +98,8 @@ pub struct Committer {
     states: BTreeMap<i32, [Vec<StateRef>; 2]>,
     /// Offsets on their way to the group.
     telling: Option<JoinHandle<()>>,
-    looked: Instant,
+    /// When this host last looked around; none: it is due.
+    looked: Option<Instant>,
 }
 
 impl Committer {
@@ -117,7 +118,7 @@ impl Committer {
             gone: BTreeSet::new(),
             states: BTreeMap::new(),
             telling: None,
-            looked: Instant::now(),
+            looked: Some(Instant::now()),
         }
     }
 
@@ -189,6 +190,8 @@ impl Committer {
             self.states.insert(*partition, [states(log.view().partition(topic, *partition)), vec![]]);
         }
         self.mine.extend(partitions);
+        // What was inherited is registered soon, whether events come or not.
+        self.looked = None;
         self.offsets();
         Ok(bases)
     }
@@ -414,10 +417,10 @@ impl Committer {
 
     /// What a host does now and then: read on, and finish what others have left of its partitions without events.
     async fn look_around(&mut self) -> Result<()> {
-        if self.looked.elapsed() < IDLE {
+        if self.looked.is_some_and(|looked| looked.elapsed() < IDLE) {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.looked = Some(Instant::now());
         let Setup { log, topic, .. } = &mut self.setup;
         let mine: Vec<PartitionKey> = self.mine.iter().map(|p| (topic.clone(), *p)).collect();
         log.refresh().await?;
@@ -441,15 +444,22 @@ impl Committer {
             for record in log.roll_forward(None).await? {
                 self.registrar.inherit(&record);
             }
-            if let Err(e) = self.registrar.register(&[]).await {
-                tracing::warn!("not registered yet: {e}; tidemill verify --repair does it later");
-            }
         }
         Ok(there)
     }
 
-    /// Everything is committed; the group may still be told.
+    /// Everything is committed; catalog and group may still be told.
     async fn end(mut self) -> Result<()> {
+        if self.registrar.waiting() > 0 {
+            match tokio::time::timeout(OFFSETS, self.registrar.register(&[])).await {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) if e.kind() != Kind::Retry => return Err(e),
+                Ok(Err(_)) | Err(_) => tracing::warn!(
+                    partitions = self.registrar.waiting(),
+                    "not registered yet: the next host does it, or tidemill verify --repair"
+                ),
+            }
+        }
         let told = async {
             if let Some(telling) = self.telling.take() {
                 let _ = telling.await;
