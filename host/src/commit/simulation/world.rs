@@ -337,7 +337,7 @@ impl State {
     /// A bucket's life cycle aborts an upload.
     pub(super) fn expire(&mut self) {
         let old: Vec<String> =
-            self.uploads.iter().filter(|(_, u)| self.step - u.born > 40).map(|(id, _)| id.clone()).collect();
+            self.uploads.iter().filter(|(_, u)| self.step - u.born > 20).map(|(id, _)| id.clone()).collect();
         if old.is_empty() {
             return;
         }
