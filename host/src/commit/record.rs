@@ -1,8 +1,11 @@
 //! The commit record: the truth about one commit, as a person can read it.
 //!
 //! A record is one JSON object. Its format has a version: an older one is read for ever (golden files in
-//! `tests/golden/log`), a newer one is refused. Within a version, members may be added that an older reader may
+//! `host/tests/golden/log`), a newer one is refused. Within a version, members may be added that an older reader may
 //! ignore; anything that it may not ignore is a new version.
+
+#[cfg(test)]
+pub(super) mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -10,6 +10,9 @@
 //!
 //! Both are functions of the log alone: hosts that write them at the same time write the same.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

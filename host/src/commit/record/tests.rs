@@ -1,0 +1,312 @@
+//! The format on the store: golden files that must be read for ever, and what is refused.
+
+use std::path::PathBuf;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Kind;
+use crate::sink::Publish;
+use crate::table::Hour;
+
+/// Compares bytes with the golden file of that name, and answers with those. To write a new one:
+/// `TIDEMILL_GOLDEN=write cargo test -p tidemill golden`. An old one is never changed: readers meet it for ever.
+pub(in crate::commit) fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/log").join(name);
+    if std::env::var("TIDEMILL_GOLDEN").is_ok_and(|what| what == "write") && !path.exists() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let found = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(
+        String::from_utf8_lossy(bytes),
+        String::from_utf8_lossy(&found),
+        "{name}: what is written is another format now: that is a new FORMAT, and a new golden file beside this one"
+    );
+    found
+}
+
+/// A record with the members that all kinds have.
+pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
+    Record {
+        format: FORMAT,
+        seq,
+        id: format!("0198a0000000700080000000000000{seq:02x}"),
+        kind,
+        pipeline: "line".into(),
+        time: 1_764_669_599_999_999,
+        writer: Writer { host: "host-1".into(), version: "0.1.0".into() },
+        topic: None,
+        partitions: vec![],
+        files: vec![],
+        supersedes: vec![],
+        cleanup: None,
+        previous: None,
+        owed: vec![],
+    }
+}
+
+/// A file of an epoch.
+pub(in crate::commit) fn file(epoch: &str, n: u32, how: Publish) -> DataFile {
+    let file = StagedFile {
+        zone: Zone::Processed,
+        table: "activity".into(),
+        hour: Hour(490_185),
+        key: format!("activity/date=2025-12-02/hour=09/line-{epoch}-0-{n}.parquet"),
+        rows: 3,
+        bytes: 1234,
+        first: 1_764_669_000_000_000,
+        last: 1_764_669_599_999_999,
+        how,
+    };
+    DataFile { epoch: epoch.into(), generation: 1, file }
+}
+
+const FIRST: &str = "0198a000000070008000000000000e01";
+const SECOND: &str = "0198a000000070008000000000000e02";
+
+fn upload(id: &str) -> Publish {
+    Publish::Upload { id: id.into(), parts: vec!["\"etag-1\"".into(), "\"etag-2\"".into()] }
+}
+
+fn topic() -> Option<Topic> {
+    Some(Topic { name: "user-events".into(), id: "b2Zm".into() })
+}
+
+/// One record of each kind, as the first version wrote it.
+pub(in crate::commit) fn samples() -> Vec<Record> {
+    let mut start = empty(RecordKind::Start, 0);
+    start.topic = topic();
+    start.partitions = vec![
+        Advance { partition: 0, from: 40, to: 40, ..Advance::default() },
+        Advance { partition: 1, ..Advance::default() },
+    ];
+    let work = Work {
+        name: "activity_per_minute".into(),
+        version: "1.2.0".into(),
+        digest: "ab".repeat(32),
+        reads: Some("clean".into()),
+        tables: vec!["activity".into()],
+        input: 9,
+        emitted: 3,
+        rejected: 1,
+        filtered: 2,
+        absorbed: 3,
+        state: Some(StateRef {
+            key: format!("_tidemill/line/state/{FIRST}/0-activity_per_minute.bin"),
+            version: 2,
+            bytes: 17,
+            sha256: "cd".repeat(32),
+        }),
+        watermark: None,
+    };
+    let advance = Advance {
+        partition: 0,
+        epoch: FIRST.into(),
+        prev: Some(0),
+        from: 40,
+        to: 50,
+        events: 10,
+        undecoded: 1,
+        transforms: vec![work.clone()],
+    };
+    let mut epoch = empty(RecordKind::Epoch, 1);
+    epoch.topic = topic();
+    epoch.partitions = vec![advance.clone()];
+    epoch.files =
+        vec![file(FIRST, 0, upload("u-1")), file(FIRST, 1, Publish::Rename { staging: "s/1".into() })];
+    epoch.owed = vec![Owed { table: "activity".into(), hours: vec![490_184, 490_185] }];
+    let mut repair = empty(RecordKind::Repair, 2);
+    repair.supersedes = vec![epoch.files[0].clone()];
+    repair.files = vec![file(SECOND, 0, upload("u-2"))];
+    let mut cleanup = empty(RecordKind::Cleanup, 3);
+    cleanup.previous = Some(2);
+    cleanup.cleanup = Some(Cleanup {
+        epochs: vec!["0198a000000070008000000000000e00".into()],
+        remains: vec![Remains {
+            epoch: "0198a000000070008000000000000e00".into(),
+            zone: Zone::Raw,
+            key: "user_events_raw/date=2025-12-02/hour=09/line-x-0-0.parquet".into(),
+            upload: Some("u-0".into()),
+            staging: None,
+        }],
+    });
+    let mut gap = empty(RecordKind::Gap, 4);
+    gap.topic = topic();
+    let carried = Work { input: 0, emitted: 0, rejected: 0, filtered: 0, absorbed: 0, ..work };
+    gap.partitions = vec![Advance {
+        epoch: String::new(),
+        prev: Some(1),
+        from: 50,
+        to: 70,
+        events: 0,
+        undecoded: 0,
+        transforms: vec![carried],
+        ..advance
+    }];
+    vec![start, epoch, repair, cleanup, gap]
+}
+
+#[test]
+fn golden_records_are_read_and_written_as_ever() {
+    for sample in samples() {
+        let name = format!("format-1-{}.json", sample.kind.name());
+        let bytes = golden(&name, &sample.encode().unwrap());
+        assert_eq!(Record::decode(&name, &bytes).unwrap(), sample, "{name}");
+    }
+}
+
+#[test]
+fn an_old_version_is_read() {
+    // The first version at its barest, with a member that it did not know.
+    let bytes = br#"{"format":1,"seq":7,"id":"i","kind":"epoch","pipeline":"line","time":"2025-12-02T09:59:59Z",
+        "writer":{"host":"h","version":"0.1.0"},"topic":{"name":"t"},
+        "partitions":[{"partition":3,"from":1,"to":2}],
+        "files":[{"epoch":"e","zone":"raw","table":"t_raw","hour":1,"key":"k","rows":1,"bytes":1,"first":0,"last":0,
+            "how":{"rename":{"staging":"s"}}}],
+        "later":{"anything":1}}"#;
+    let record = Record::decode("log/7.json", bytes).unwrap();
+    assert_eq!(record.partitions, [Advance { partition: 3, from: 1, to: 2, ..Advance::default() }]);
+    assert_eq!((record.files[0].generation, record.time), (1, 1_764_669_599_000_000));
+    assert_eq!(record.topic, Some(Topic { name: "t".into(), id: String::new() }));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    // Nothing but the format can be relied on.
+    let bytes = format!(r#"{{"format":{},"what":"nobody knows yet"}}"#, FORMAT + 1);
+    let error = Record::decode("_tidemill/line/log/000000000007.json", bytes.as_bytes()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Stop);
+    assert_eq!(
+        error.to_string(),
+        "_tidemill/line/log/000000000007.json has format 2, this version of tidemill reads up to 1: a newer version \
+         wrote to this log; run that one or a newer one"
+    );
+}
+
+#[test]
+fn what_is_no_record_is_named() {
+    for (bytes, expected) in [
+        (&b""[..], "log/7.json is damaged: expected a JSON object with a `format`"),
+        (b"[]", "log/7.json is damaged"),
+        (
+            br#"{"format":1}"#,
+            "log/7.json is no commit record that this version can read: missing field `seq`",
+        ),
+    ] {
+        let error = Record::decode("log/7.json", bytes).unwrap_err();
+        assert!(error.kind() == Kind::Stop && error.to_string().starts_with(expected), "{error}");
+    }
+}
+
+fn some_file() -> impl Strategy<Value = DataFile> {
+    let how = prop_oneof![
+        (any::<String>(), vec(any::<String>(), 0..3)).prop_map(|(id, parts)| Publish::Upload { id, parts }),
+        any::<String>().prop_map(|staging| Publish::Rename { staging }),
+    ];
+    let names = (any::<String>(), any::<String>(), any::<String>(), any::<bool>());
+    let numbers = (any::<i64>(), any::<u64>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>());
+    (names, numbers, how).prop_map(|(names, (hour, rows, bytes, first, last, generation), how)| {
+        let (epoch, table, key, raw) = names;
+        let zone = if raw { Zone::Raw } else { Zone::Processed };
+        let file = StagedFile { zone, table, hour: Hour(hour), key, rows, bytes, first, last, how };
+        DataFile { epoch, generation, file }
+    })
+}
+
+fn some_work() -> impl Strategy<Value = Work> {
+    let names = (any::<String>(), any::<String>(), any::<String>(), any::<Option<String>>());
+    let state = proptest::option::of((any::<String>(), any::<u32>(), any::<u64>(), any::<String>()));
+    let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    (names, vec(any::<String>(), 0..3), counts, state, any::<Option<i64>>()).prop_map(
+        |((name, version, digest, reads), tables, counts, state, watermark)| {
+            let (input, emitted, rejected, filtered, absorbed) = counts;
+            let state = state.map(|(key, version, bytes, sha256)| StateRef { key, version, bytes, sha256 });
+            Work {
+                name,
+                version,
+                digest,
+                reads,
+                tables,
+                input,
+                emitted,
+                rejected,
+                filtered,
+                absorbed,
+                state,
+                watermark,
+            }
+        },
+    )
+}
+
+fn some_advance() -> impl Strategy<Value = Advance> {
+    let numbers =
+        (any::<i32>(), any::<Option<u64>>(), any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>());
+    (any::<String>(), numbers, vec(some_work(), 0..3)).prop_map(|(epoch, numbers, transforms)| {
+        let (partition, prev, from, to, events, undecoded) = numbers;
+        Advance { partition, epoch, prev, from, to, events, undecoded, transforms }
+    })
+}
+
+fn some_remains() -> impl Strategy<Value = Remains> {
+    (any::<String>(), any::<bool>(), any::<String>(), any::<Option<String>>(), any::<Option<String>>())
+        .prop_map(|(epoch, raw, key, upload, staging)| {
+            let zone = if raw { Zone::Raw } else { Zone::Processed };
+            Remains { epoch, zone, key, upload, staging }
+        })
+}
+
+prop_compose! {
+    fn some_record()(
+        kind in prop_oneof![
+            Just(RecordKind::Start),
+            Just(RecordKind::Epoch),
+            Just(RecordKind::Gap),
+            Just(RecordKind::Repair),
+            Just(RecordKind::Cleanup),
+        ],
+        (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
+        // The years 1 to 9999: others have no date of four digits.
+        time in -62_135_596_800_000_000..253_402_300_800_000_000_i64,
+        topic in proptest::option::of((any::<String>(), any::<String>())),
+        partitions in vec(some_advance(), 0..3),
+        (files, supersedes) in (vec(some_file(), 0..3), vec(some_file(), 0..3)),
+        cleanup in proptest::option::of((vec(any::<String>(), 0..3), vec(some_remains(), 0..3))),
+        previous in any::<Option<u64>>(),
+        owed in vec((any::<String>(), vec(any::<i64>(), 0..4)), 0..3),
+    ) -> Record {
+        Record {
+            format: FORMAT,
+            seq,
+            id,
+            kind,
+            pipeline,
+            time,
+            writer: Writer { host, version: "0.1.0".into() },
+            topic: topic.map(|(name, id)| Topic { name, id }),
+            partitions,
+            files,
+            supersedes,
+            cleanup: cleanup.map(|(epochs, remains)| Cleanup { epochs, remains }),
+            previous,
+            owed: owed.into_iter().map(|(table, hours)| Owed { table, hours }).collect(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_record_is_read_as_it_was_written(record in some_record()) {
+        let bytes = record.encode().unwrap();
+        prop_assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+        prop_assert_eq!(Record::decode("k", &bytes).unwrap(), record);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in vec(any::<u8>(), 0..200)) {
+        prop_assert!(Record::decode("k", &bytes).is_err());
+    }
+}
