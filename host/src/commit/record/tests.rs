@@ -40,6 +40,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         partitions: vec![],
         files: vec![],
         supersedes: vec![],
+        repairs: None,
         cleanup: None,
         previous: None,
         owed: vec![],
@@ -273,7 +274,7 @@ prop_compose! {
         partitions in vec(some_advance(), 0..3),
         (files, supersedes) in (vec(some_file(), 0..3), vec(some_file(), 0..3)),
         cleanup in proptest::option::of((vec(any::<String>(), 0..3), vec(some_remains(), 0..3))),
-        previous in any::<Option<u64>>(),
+        (previous, repairs) in (any::<Option<u64>>(), any::<Option<u64>>()),
         owed in vec((any::<String>(), vec(any::<i64>(), 0..4)), 0..3),
     ) -> Record {
         Record {
@@ -288,6 +289,7 @@ prop_compose! {
             partitions,
             files,
             supersedes,
+            repairs,
             cleanup: cleanup.map(|(epochs, remains)| Cleanup { epochs, remains }),
             previous,
             owed: owed.into_iter().map(|(table, hours)| Owed { table, hours }).collect(),
