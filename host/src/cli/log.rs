@@ -43,6 +43,8 @@ const NAMED: usize = 6;
 impl Log {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.flags)?;
+        // The log lies in the processed zone: the raw one need not even exist.
+        let config = Config { raw: config.processed.clone(), ..config };
         let runtime = super::runtime()?;
         runtime.block_on(async {
             let mut lake = Lake::open(&config, &env::machine(), "log").await?;
