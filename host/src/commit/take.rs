@@ -235,7 +235,8 @@ impl Log {
         body.record.partitions = advances;
         body.record.owed = owed;
         // If another host was faster, what it wrote is as good.
-        self.append(&mut PositionDraft { topic: topic.clone(), body }).await.map(drop)
+        let known = self.view.topic.as_ref() == Some(topic);
+        self.append(&mut PositionDraft { topic: topic.clone(), known, body }).await.map(drop)
     }
 
     /// Where partitions stand now, with their states.
@@ -346,6 +347,8 @@ pub(super) fn digest(bytes: &[u8]) -> String {
 /// A start or a gap. What another host has written meanwhile is left out.
 struct PositionDraft {
     topic: Topic,
+    /// Whether the log knew the topic when the positions were chosen.
+    known: bool,
     body: Body,
 }
 
@@ -359,6 +362,10 @@ impl Draft for PositionDraft {
         let before = self.body.record.partitions.len();
         let topic = &self.topic;
         let start = self.body.record.kind == RecordKind::Start;
+        // Another host has begun the topic meanwhile: what is left now appeared later and begins elsewhere.
+        if start && !self.known && log.view.topic.as_ref() == Some(topic) {
+            return Ok(None);
+        }
         self.body.record.partitions.retain(|advance| {
             let fresh = !start || log.view.last(topic, advance.partition).is_none();
             fresh && log.view.check(log.rules, topic, advance).is_ok()
