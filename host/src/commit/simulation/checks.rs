@@ -110,15 +110,15 @@ impl Truth {
         })
     }
 
-    /// States that a last record needs.
+    /// States that last records name, and those before them: with these a last record's files are made again.
     fn needs_state(&self, key: &str) -> bool {
-        let needs = |(partition, (seq, _)): (&i32, &(u64, Option<u64>))| {
-            let record = &self.records[usize::try_from(*seq).expect("in memory")];
-            let advance = record.partitions.iter().find(|a| a.partition == *partition);
+        let names = |partition: i32, seq: u64| {
+            let record = &self.records[usize::try_from(seq).expect("in memory")];
+            let advance = record.partitions.iter().find(|a| a.partition == partition);
             let works = advance.map_or(&[][..], |advance| &advance.transforms);
             works.iter().any(|work| work.state.as_ref().is_some_and(|state| state.key == key))
         };
-        self.last.iter().any(needs)
+        self.last.iter().any(|(p, (seq, prev))| names(*p, *seq) || prev.is_some_and(|prev| names(*p, prev)))
     }
 
     fn fold(&mut self, record: Record) {

@@ -122,8 +122,8 @@ impl Run {
             }
             150..170 => self.land(),
             x if x < 170 + variant.life_cycle => self.world.state().expire(),
-            199 if variant.grows => self.grow(),
-            190..199 if !self.world.state().rules.on(Rule::DenseSlots) => self.world.state().truncate(),
+            x if (200..200 + variant.grows).contains(&x) => self.grow(),
+            190..200 if !self.world.state().rules.on(Rule::DenseSlots) => self.world.state().truncate(),
             _ => {
                 let at = self.below(self.hosts.len());
                 if !step(&mut self.hosts[at]) {

@@ -12,8 +12,8 @@ pub(super) struct Variant {
     /// The most events of a partition.
     pub(super) events: i64,
     pub(super) steps: u64,
-    /// A partition is added later.
-    pub(super) grows: bool,
+    /// How often a partition is added, in a thousand steps; once at most.
+    pub(super) grows: usize,
     pub(super) latest: bool,
     /// How often a bucket's life cycle takes an upload, in a thousand steps; at most 20.
     pub(super) life_cycle: usize,
@@ -37,7 +37,7 @@ const PLAIN: Variant = Variant {
     partitions: 3,
     events: 8,
     steps: 500,
-    grows: false,
+    grows: 0,
     latest: false,
     life_cycle: 0,
     early: false,
@@ -49,10 +49,10 @@ const PLAIN: Variant = Variant {
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 10] = [
+pub(super) static VARIANTS: [Variant; 11] = [
     Variant {
         name: "everything",
-        grows: true,
+        grows: 4,
         life_cycle: 6,
         early: true,
         clean_up: 25,
@@ -78,10 +78,11 @@ pub(super) static VARIANTS: [Variant; 10] = [
         flush: true,
         life_cycle: 6,
         clean_up: 40,
-        grows: true,
+        grows: 4,
         ..PLAIN
     },
-    Variant { name: "latest", latest: true, grows: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
+    Variant { name: "latest", latest: true, grows: 4, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
+    Variant { name: "first-start", hosts: 4, partitions: 2, latest: true, grows: 30, steps: 200, ..PLAIN },
     Variant { name: "life-cycle", life_cycle: 20, greedy: 200, clean_up: 60, ..PLAIN },
     Variant { name: "eager-clean-up", clean_up: 3, greedy: 200, flush: true, life_cycle: 3, ..PLAIN },
     Variant { name: "early-200", early: true, greedy: 200, life_cycle: 6, ..PLAIN },
