@@ -11,6 +11,7 @@ from host import Tidemill
 from kafka import Kafka
 from lake import Bucket, Folder, Lake
 from process import Process
+from proxy import Proxy
 from s3 import S3
 
 
@@ -50,6 +51,14 @@ def tidemill(tmp_path_factory, kafka, s3, glue, transforms):
 def buckets(s3):
     """Makes a lake in two fresh buckets on S3."""
     return lambda name: Lake(Bucket(s3, f"{name}-raw"), Bucket(s3, f"{name}-processed"))
+
+
+@pytest.fixture
+def proxy(s3):
+    """Trouble on the way to S3, for who is given its address."""
+    proxy = Proxy(s3.port, seed=7)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

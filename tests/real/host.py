@@ -46,7 +46,10 @@ class Tidemill:
 
     def run(self, topic, group, lake, *arguments, interval="1s", failpoint=None, env={}):
         """Starts a host that commits each second. With a failpoint, NAME or NAME:N, it dies there the Nth time."""
-        how = {"binary": failing(), "TIDEMILL_FAILPOINT": failpoint} if failpoint else {}
+        how = {}
+        if failpoint:
+            how = {"binary": failing(), "TIDEMILL_FAILPOINT": failpoint}
+            arguments = *arguments, "-X", "session.timeout.ms=6000"  # so that its group soon forgets it
         return self("run", "--brokers", self.kafka.brokers, "--topic", topic, "--group", group, *lake.arguments(),
                     "--transforms", self.transforms, "--commit-interval", interval, *arguments, **how, **env)
 

@@ -22,6 +22,10 @@ class Bucket:
     def unfinished(self):
         return self.s3.uploads(self.name)
 
+    def forget(self, key):
+        """Aborts an upload, as a lifecycle rule of the bucket would."""
+        self.s3.abort(self.name, key)
+
 
 class Folder:
     """A zone on local disk."""
@@ -37,6 +41,10 @@ class Folder:
 
     def unfinished(self):
         return [k for k in self.keys() if "/staging/" in f"/{k}"]
+
+    def forget(self, key):
+        """Removes a file that is not finished, as whoever tidies up would."""
+        self.path(key).unlink()
 
 
 class Lake:

@@ -34,3 +34,9 @@ class S3:
     def uploads(self, bucket):
         """Multipart uploads that were begun and neither completed nor aborted."""
         return [u["Key"] for u in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+    def abort(self, bucket, key):
+        """Aborts the multipart uploads to that key."""
+        for u in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+            if u["Key"] == key:
+                self.client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=u["UploadId"])

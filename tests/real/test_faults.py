@@ -7,13 +7,11 @@ import os
 import re
 import time
 
-import pytest
-
 from host import Tidemill
 from kafka import Kafka
 from pipeline import Pipeline
 from process import until
-from proxy import ERRORS, HELD, LATE, RECORD, Proxy
+from proxy import ERRORS, HELD, LATE, RECORD
 
 RATE = 5_000
 RESTARTS = 5
@@ -52,13 +50,6 @@ def test_a_broker_that_is_restarted_costs_nothing(tmp_path, s3, glue, transforms
     print(pipeline.exact(ends))
     assert pipeline.proven().events == sum(ends.values())
     kafka.process.stop(30)
-
-
-@pytest.fixture
-def proxy(s3):
-    proxy = Proxy(s3.port, seed=7)
-    yield proxy
-    proxy.close()
 
 
 def test_a_store_in_trouble_costs_nothing_but_time(tidemill, kafka, buckets, proxy, name):

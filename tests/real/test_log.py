@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import Pipeline
 from process import until
+from proxy import HELD, LATE, RECORD
 
 COUNT = 3_000
 
@@ -63,7 +64,7 @@ def found(job, *keys):
 
 def repaired(job, ends):
     """`verify --repair` puts it right, and then there is nothing left to find."""
-    mended = job("verify", "--repair")
+    mended = job("verify", "--repair", "--transforms", job.tidemill.transforms)  # which know the tables
     assert mended.code == 0, (mended.stdout, mended.stderr[-2000:])
     job.proven()
     job.exact(ends)
@@ -189,21 +190,59 @@ def test_what_a_killed_host_left_is_removed(pipelines, kafka, topic, place):
     assert job.proven().events == COUNT
 
 
-def test_clean_up_takes_nothing_from_a_host_at_work(pipelines, tidemill, kafka, name):
+@pytest.mark.parametrize("point", ["after-record", "published-one", "published"])
+def test_what_a_killed_host_began_is_finished(pipelines, kafka, topic, point):
+    """The next host publishes and registers it, even if there is nothing else to do."""
+    job = pipelines("s3", topic)
+    host = job.run("--until-end", failpoint=point)
+    assert host.wait(60) == -9 and f"failpoint {point}" in host.stderr
+    found(job)
+    records = job.log()
+    assert "rolled forward" in job.until_end().stderr
+    assert job.log() == records, "there was nothing more to commit"
+    job.exact(kafka.ends(topic))
+    assert job.proven().events == COUNT
+
+
+@pytest.mark.parametrize("place, much", [("disk", "all"), ("s3", "one file")])
+def test_what_vanished_before_it_was_visible_is_made_again(pipelines, kafka, topic, place, much):
+    """A rule of the bucket may abort an upload that a record counts on; the events are still in Kafka."""
+    job = pipelines(place, topic)
+    host = job.run("--until-end", failpoint="after-record")
+    assert host.wait(60) == -9 and "failpoint after-record" in host.stderr
+    left = [(zone, key) for zone in job.lake.zones for key in zone.unfinished()]
+    for zone, key in left if much == "all" else left[:1]:
+        zone.forget(key)
+    found(job, *(key.rsplit("/", 1)[1] for _, key in left))
+    job.until_end()
+    repair, = [r for r in job.log() if r["kind"] == "repair"]
+    print(job("log", repair["seq"]).stdout)
+    job.exact(kafka.ends(topic))
+    assert job.proven().events == COUNT
+
+
+def test_clean_up_and_a_host_at_work_do_each_other_no_harm(pipelines, tidemill, kafka, proxy, name):
+    """It takes what a host has staged while the record of it is under way: the record comes too late, and nothing is lost."""
     kafka.create(name)
     job = pipelines("s3", name)
     produce = tidemill.produce(name, 0, rate=2_000)
-    host = job.run(interval="500ms")
-    for _ in range(5):
-        before = job.lake.count(job.raw)
-        until(lambda: job.lake.count(job.raw) > before, 30, "events flow", alive=[host, produce])
-        assert job("gc", "--older-than", "0s", "--apply").code == 0
+    host = job.run(env={"AWS_ENDPOINT_URL_S3": proxy.url})
+    both, count = [host, produce], lambda: job.lake.count(job.raw)
+    until(count, 30, "events flow", alive=both)
+    for turn in range(3):
+        proxy.silent(only=RECORD)
+        until(lambda: proxy.records[HELD] > turn, 30, "a record is under way", alive=both)
+        removed = job("gc", "--older-than", "0s", "--apply")
+        assert removed.code == 0 and job.log("--last", 1)[0]["kind"] == "cleanup", removed.stdout
+        before = count()
+        proxy.passes()
+        until(lambda: count() > before, 30, "events flow again", alive=both)
     assert produce.stop(30) == 0
     ends = kafka.ends(name)
-    until(lambda: job.lake.count(job.raw) >= sum(ends.values()), 30, "all events are in the raw zone", alive=[host])
+    until(lambda: count() >= sum(ends.values()), 30, "all events are in the raw zone", alive=[host])
     assert host.stop(20) == 0
-    cleanups = sum(r["kind"] == "cleanup" for r in job.log())
-    print(f"{cleanups} clean-ups, {host.stderr.count('abandoned')} epochs abandoned")
+    print(f"{len(job.log())} records; {host.stderr.count('abandoned')} epochs abandoned; {dict(proxy.records)} records")
+    assert "abandoned" in host.stderr and proxy.records[LATE]
     job.exact(ends)
     job.proven()
 
@@ -306,7 +345,13 @@ def test_without_its_log_a_lake_is_left_alone(pipelines, tidemill, name, gone):
 
 
 def test_a_log_without_its_end_is_found(on_disk):
-    """Nothing in the log itself tells it; the files that nobody committed do."""
+    """Nothing in the log itself tells it; files that nobody committed do, and the offsets of the group."""
     slots = on_disk.slots()
     slots[max(slots)].unlink()
-    found(on_disk, *(key for files in on_disk.lake.files().values() for key in files))
+    before = on_disk.lake.files()
+    host = on_disk.run("--until-end")
+    assert host.wait(60) == 1
+    print(host.stderr)
+    assert re.search(r"\blog\b", host.stderr)
+    assert on_disk.lake.files() == before
+    found(on_disk, *(key for files in before.values() for key in files))
