@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::record::{Record, StateRef, Topic};
+use super::after::states;
+use super::record::{StateRef, Topic};
 use super::registrar::Registrar;
 use super::stage::{self, Staged};
 use super::{Base, Lanes, Log, Offsets, Order, Outcome, Part, PartitionKey, Policy, Until, Up, Verdict};
 use crate::catalog::{Catalog, TableSpec};
 use crate::env::Env;
 use crate::failpoint::failpoint;
-use crate::observe::{Commit, Stats};
+use crate::observe::Stats;
 use crate::sink::Stores;
 use crate::{Error, Kind, Result};
 
@@ -77,29 +78,26 @@ const BARRIER: Duration = Duration::from_secs(10);
 const HURRY: Duration = Duration::from_secs(4);
 /// How often a host looks for what others left unpublished (rule F4).
 const IDLE: Duration = Duration::from_secs(10);
-/// How long the end waits for the group to take the last offsets.
-const OFFSETS: Duration = Duration::from_secs(2);
-
 /// Makes the lanes' parts true, one commit at a time.
 pub struct Committer {
-    setup: Setup,
-    registrar: Registrar,
-    up: mpsc::UnboundedReceiver<Up>,
-    requests: mpsc::Receiver<Request>,
+    pub(super) setup: Setup,
+    pub(super) registrar: Registrar,
+    pub(super) up: mpsc::UnboundedReceiver<Up>,
+    pub(super) requests: mpsc::Receiver<Request>,
     /// The partitions of this host.
-    mine: BTreeSet<i32>,
+    pub(super) mine: BTreeSet<i32>,
     /// Lanes that were asked for a part and have not sent it.
-    asked: Vec<bool>,
+    pub(super) asked: Vec<bool>,
     /// A lane asked for a commit while one was under way.
-    full: bool,
+    pub(super) full: bool,
     /// Partitions whose offsets are gone.
-    gone: BTreeSet<i32>,
+    pub(super) gone: BTreeSet<i32>,
     /// States by partition: of the last record, and of the one before.
-    states: BTreeMap<i32, [Vec<StateRef>; 2]>,
+    pub(super) states: BTreeMap<i32, [Vec<StateRef>; 2]>,
     /// Offsets on their way to the group.
-    telling: Option<JoinHandle<()>>,
+    pub(super) telling: Option<JoinHandle<()>>,
     /// When this host last looked around; none: it is due.
-    looked: Option<Instant>,
+    pub(super) looked: Option<Instant>,
 }
 
 impl Committer {
@@ -257,10 +255,10 @@ impl Committer {
     async fn commit(&mut self, release: &[i32], patience: Duration) -> Result<()> {
         // Who is late already is not waited for again.
         let mut awaited = vec![false; self.asked.len()];
-        for lane in 0..self.asked.len() {
+        for (lane, awaited) in awaited.iter_mut().enumerate() {
             if !std::mem::replace(&mut self.asked[lane], true) {
                 self.setup.lanes.order(lane, Order::Barrier { release: release.to_vec() });
-                awaited[lane] = true;
+                *awaited = true;
             }
         }
         let deadline = tokio::time::Instant::now() + patience;
@@ -361,60 +359,6 @@ impl Committer {
         Ok(())
     }
 
-    /// Last, so that trouble with the catalog can neither hold up the data nor bring them twice.
-    async fn register(&mut self, record: &Record) -> Result<()> {
-        match self.registrar.register(&record.files).await {
-            Err(e) if e.kind() == Kind::Retry => {
-                let waiting = self.registrar.waiting();
-                tracing::warn!(partitions = waiting, "not registered yet: {e}; retrying at the next commit");
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    /// Tells the group where we stand. It is not waited for: nothing depends on it.
-    fn offsets(&mut self) {
-        if self.telling.as_ref().is_some_and(|telling| !telling.is_finished()) {
-            return;
-        }
-        let Setup { log, topic, offsets, .. } = &self.setup;
-        let at = |p: &i32| Some((*p, log.view().position(topic, *p)?));
-        let list: Vec<(i32, i64)> = self.mine.iter().filter_map(at).collect();
-        if list.is_empty() {
-            return;
-        }
-        let keeper = offsets.clone();
-        self.telling = Some(tokio::task::spawn_blocking(move || {
-            if let Err(e) = keeper.commit(&list) {
-                tracing::debug!("{e}; offered again with the next commit");
-            }
-        }));
-    }
-
-    /// Removes states that two later records have made useless.
-    fn drop_states(&mut self, record: &Arc<Record>) {
-        let mut useless = Vec::new();
-        for advance in &record.partitions {
-            let now = states(Some((record, advance)));
-            let kept = self.states.entry(advance.partition).or_default();
-            let before = std::mem::replace(&mut kept[0], now);
-            let old = std::mem::replace(&mut kept[1], before);
-            useless.extend(old.into_iter().filter(|state| !kept.iter().flatten().any(|k| k == state)));
-        }
-        if useless.is_empty() {
-            return;
-        }
-        let store = self.setup.stores.processed.clone();
-        tokio::spawn(async move {
-            for state in useless {
-                if let Err(e) = store.clear(&state.key, None, None).await {
-                    tracing::debug!("an old state is left to clean-up: {e}");
-                }
-            }
-        });
-    }
-
     /// What a host does now and then: read on, and finish what others have left of its partitions without events.
     async fn look_around(&mut self) -> Result<()> {
         if self.looked.is_some_and(|looked| looked.elapsed() < IDLE) {
@@ -447,55 +391,10 @@ impl Committer {
         }
         Ok(there)
     }
-
-    /// Everything is committed; catalog and group may still be told.
-    async fn end(mut self) -> Result<()> {
-        if self.registrar.waiting() > 0 {
-            match tokio::time::timeout(OFFSETS, self.registrar.register(&[])).await {
-                Ok(Ok(())) => {}
-                Ok(Err(e)) if e.kind() != Kind::Retry => return Err(e),
-                Ok(Err(_)) | Err(_) => tracing::warn!(
-                    partitions = self.registrar.waiting(),
-                    "not registered yet: the next host does it, or tidemill verify --repair"
-                ),
-            }
-        }
-        let told = async {
-            if let Some(telling) = self.telling.take() {
-                let _ = telling.await;
-            }
-            self.offsets();
-            if let Some(telling) = self.telling.take() {
-                let _ = telling.await;
-            }
-        };
-        // It is only for those who watch the group.
-        let _ = tokio::time::timeout(OFFSETS, told).await;
-        Ok(())
-    }
-
-    fn tell(&self, record: &Record, done: &[Staged], started: Instant) {
-        let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
-        let files = record.files.iter().map(|f| (f.file.table.clone(), f.file.rows, f.file.bytes));
-        let oldest = done.iter().flat_map(|p| &p.spans).filter_map(|s| s.oldest).min();
-        let freshness = oldest.map(|t| self.setup.env.now() - t);
-        let mut commit = Commit { events, files: files.collect(), freshness, ..Commit::default() };
-        for (reason, count) in done.iter().flat_map(|p| &p.rejects) {
-            *commit.rejects.entry(reason.clone()).or_default() += count;
-        }
-        let took = started.elapsed();
-        tracing::info!(record = record.seq, events, files = commit.files.len(), ?took, "committed");
-        self.setup.stats.committed(&commit);
-    }
 }
 
 fn partitions_of(part: &Part) -> Vec<i32> {
     part.partitions.iter().map(|progress| progress.span.partition).collect()
-}
-
-fn states(found: Option<(&Arc<Record>, &super::record::Advance)>) -> Vec<StateRef> {
-    let works = found.map_or(&[][..], |(_, advance)| &advance.transforms);
-    works.iter().filter_map(|work| work.state.clone()).collect()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

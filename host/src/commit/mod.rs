@@ -26,6 +26,7 @@
 //! `simulation` (in tests) runs all of it over a store that fails, with hosts that die and come back from the dead,
 //! and switches the rules off one at a time to see that each is needed.
 
+mod after;
 mod cleanup;
 mod committer;
 mod epoch;

@@ -34,6 +34,7 @@ mod encode;
 mod file;
 pub mod keys;
 mod location;
+mod objects;
 mod properties;
 mod s3;
 mod split;

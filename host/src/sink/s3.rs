@@ -6,14 +6,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-};
+use object_store::{BackoffConfig, ClientOptions, ObjectStoreExt, PutPayload, RetryConfig};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -29,7 +26,7 @@ pub(super) const PART: usize = 8 << 20;
 /// How long anything may take that moves no data.
 pub(super) const CALL: Duration = Duration::from_secs(9);
 /// How long one attempt to move a part, or to put the parts together, may take.
-const TRANSFER: Duration = Duration::from_secs(30);
+pub(super) const TRANSFER: Duration = Duration::from_secs(30);
 
 /// A prefix of a bucket.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ pub(super) struct S3 {
     /// `s3://bucket/prefix`
     pub(super) name: String,
     pub(super) endpoint: String,
-    setting: String,
+    pub(super) setting: String,
     /// Where requests go that `object_store` cannot make: the bucket's address, and its region.
     pub(super) bucket_url: String,
     pub(super) region: String,
@@ -265,86 +262,6 @@ impl S3 {
         }
     }
 
-    /// Creates an object if there is none; false: there is one, or somebody is making one right now.
-    pub(super) async fn create(&self, key: &str, bytes: &[u8]) -> Result<bool> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
-        let put = tokio::time::timeout(TRANSFER, self.store.put_opts(&path, payload, options)).await;
-        match put {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(false),
-            Ok(Err(error)) => Err(self.trouble("write", key, explain(&error))),
-            Err(_) => Err(self.trouble("write", key, (Answer::Silent, "no answer".into()))),
-        }
-    }
-
-    /// The bytes of an object; none: there is none.
-    pub(super) async fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.path(key)?;
-        let get = async { self.store.get(&path).await?.bytes().await };
-        match within(TRANSFER, get).await {
-            Ok(bytes) => Ok(Some(bytes.to_vec())),
-            Err((Answer::Missing, _)) => Ok(None),
-            Err(failure) => Err(self.trouble("read", key, failure)),
-        }
-    }
-
-    /// The size of an object; none: there is none.
-    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>> {
-        match within(CALL, self.store.head(&self.path(key)?)).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            Err((Answer::Missing, _)) => Ok(None),
-            Err(failure) => Err(self.trouble("look at", key, failure)),
-        }
-    }
-
-    /// Objects under a folder, at most so many: key, size, seconds since the last change.
-    pub(super) async fn list(&self, folder: &str, most: usize) -> Result<Vec<(String, u64, u64)>> {
-        let path = self.path(folder)?;
-        let mut found = Vec::new();
-        let mut objects = self.store.list(Some(&path));
-        while found.len() < most {
-            let next = objects.try_next();
-            let next =
-                within(TRANSFER, next).await.map_err(|failure| self.trouble("list", folder, failure))?;
-            let Some(meta) = next else { break };
-            let age = chrono::Utc::now().signed_duration_since(meta.last_modified).num_seconds();
-            let key = self.own_key(meta.location.as_ref());
-            found.push((key.to_owned(), meta.size, u64::try_from(age).unwrap_or(0)));
-        }
-        found.sort();
-        Ok(found)
-    }
-
-    /// Keys under a folder after this one, at most so many.
-    pub(super) async fn after(&self, folder: &str, key: &str, most: usize) -> Result<Vec<String>> {
-        let (path, key) = (self.path(folder)?, self.path(key)?);
-        let mut found = Vec::new();
-        let mut objects = self.store.list_with_offset(Some(&path), &key);
-        while found.len() < most {
-            let next = within(TRANSFER, objects.try_next()).await;
-            let Some(meta) = next.map_err(|failure| self.trouble("list", folder, failure))? else { break };
-            found.push(self.own_key(meta.location.as_ref()).to_owned());
-        }
-        Ok(found)
-    }
-
-    /// A key of the bucket as a key of this zone.
-    pub(super) fn own_key<'a>(&self, key: &'a str) -> &'a str {
-        let own = key.strip_prefix(self.prefix.as_str()).unwrap_or(key);
-        if self.prefix.is_empty() { key } else { own.trim_start_matches('/') }
-    }
-
-    /// What it means that something beside the data could not be done.
-    pub(super) fn trouble(&self, doing: &str, key: &str, (answer, why): Failure) -> Error {
-        let S3 { name, endpoint, setting, .. } = self;
-        let text = format!("cannot {doing} {key} in {name} at {endpoint} (setting `{setting}`): {why}");
-        match answer {
-            Answer::Denied | Answer::MissingBucket => Error::stop(text),
-            Answer::Missing | Answer::Refused | Answer::Silent => Error::retry(text),
-        }
-    }
-
     /// Deletes the object. One that is gone already is success.
     pub(super) async fn delete(&self, key: &str) -> Result<()> {
         match within(CALL, self.store.delete(&self.path(key)?)).await {
@@ -356,7 +273,7 @@ impl S3 {
         }
     }
 
-    fn path(&self, key: &str) -> Result<Path> {
+    pub(super) fn path(&self, key: &str) -> Result<Path> {
         let whole = if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) };
         Path::parse(&whole).map_err(|error| {
             Error::usage(format!(

@@ -9,6 +9,7 @@ mod bindings;
 mod columns;
 mod component;
 mod engine;
+mod given;
 pub mod graph;
 mod guest;
 mod instance;
