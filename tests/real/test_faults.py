@@ -93,7 +93,8 @@ def test_a_store_in_trouble_costs_nothing_but_time(tidemill, kafka, buckets, pro
     assert host.stop(20) == 0
     peak = host.rusage.ru_maxrss / 1024
     print(f"{amid} events visible in {ERROR_SECONDS} s of errors; caught up {recovered:.1f} s after {SILENCE} s of "
-          f"silence, a fresh event is visible after {freshness:.1f} s; peak {peak:.0f} MiB\n{dict(proxy.counts)}, of these to records {dict(proxy.records)}; "
+          f"silence, a fresh event is visible after {freshness:.1f} s; peak {peak:.0f} MiB\n"
+          f"{dict(proxy.counts)}, of these to records {dict(proxy.records)}; "
           f"went back {len(re.findall('going back|abandoned', host.stderr))} times; {pipeline.exact(ends)}")
     assert proxy.records[LATE], "a record was to arrive when nobody waited for it any more"
     assert peak < MEMORY

@@ -222,7 +222,7 @@ def test_what_vanished_before_it_was_visible_is_made_again(pipelines, kafka, top
 
 
 def test_clean_up_and_a_host_at_work_do_each_other_no_harm(pipelines, tidemill, kafka, proxy, name):
-    """It takes what a host has staged while the record of it is under way: the record comes too late, and nothing is lost."""
+    """It takes what a host has staged while the record of it is under way: that comes too late, and nothing is lost."""
     kafka.create(name)
     job = pipelines("s3", name)
     produce = tidemill.produce(name, 0, rate=2_000)
