@@ -26,9 +26,10 @@ def hold(seconds, fired, what, alive):
     until(lambda: time.monotonic() - began >= seconds and fired(), seconds + 30, what, alive=alive)
 
 
-def test_a_broker_that_is_restarted_costs_nothing(tmp_path, s3, glue, transforms, disk, name):
-    kafka = Kafka(tmp_path / "broker", os.environ["TIDEMILL_TEST_KAFKA"])  # of its own: the others go on
-    tidemill = Tidemill(tmp_path / "tidemill", kafka, s3, glue, transforms)
+def test_a_broker_that_is_restarted_costs_nothing(tmp_path_factory, s3, glue, transforms, disk, name):
+    folder = tmp_path_factory.mktemp("restarted")
+    kafka = Kafka(folder / "broker", os.environ["TIDEMILL_TEST_KAFKA"])  # of its own: the others go on
+    tidemill = Tidemill(folder / "tidemill", kafka, s3, glue, transforms)
     pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
     kafka.create(name)
     produce = tidemill.produce(name, 0, rate=RATE)
