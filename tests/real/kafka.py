@@ -8,7 +8,7 @@ import time
 import uuid
 from pathlib import Path
 
-from confluent_kafka import ConsumerGroupState, Consumer, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupState, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from process import free_port, start_server, until
@@ -123,22 +123,32 @@ class Kafka:
             consumer.close()
         return found
 
+    def _describe(self, group):
+        """What the broker knows of a group, as soon as it has loaded its groups."""
+        def ask():
+            try:
+                return self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+            except KafkaException as e:
+                if e.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                    raise
+        return until(ask, 10, "the broker has loaded its groups")
+
     def members(self, group):
         """{member: partitions} of a group whose assignment is settled; none while it is not."""
-        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        described = self._describe(group)
         if described.state != ConsumerGroupState.STABLE:
             return {}
         return {m.member_id: {t.partition for t in m.assignment.topic_partitions} for m in described.members}
 
     def clients(self, group):
         """{client id: (instance id, partitions)} of all members, whatever the group is doing just now."""
-        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        described = self._describe(group)
         return {m.client_id: (m.group_instance_id, {t.partition for t in m.assignment.topic_partitions})
                 for m in described.members}
 
     def left(self, group):
         """Whether nobody is in the group any more."""
-        described = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        described = self._describe(group)
         return not described.members and described.state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
     def codecs(self, topic):

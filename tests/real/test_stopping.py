@@ -52,3 +52,16 @@ def test_until_end_of_an_empty_topic_is_at_once(tidemill, kafka, disk, name):
     host = tidemill.run(name, name, disk, "--catalog", "local", "--until-end")
     assert host.wait(20) == 0
     assert disk.files() == {}
+
+
+def test_a_host_told_to_stop_while_it_joins_ends_well(tidemill, kafka, disk, name):
+    """Partitions may arrive just when the host is ending: they are left to others, and that is no error."""
+    kafka.create(name)
+    codes = []
+    for moment in range(10):
+        host = tidemill.run(name, name, disk, "--catalog", "local")
+        until(lambda: kafka.clients(name), 30, "the host asks to join", every=0.01, alive=[host])
+        time.sleep(moment * 0.01)  # the moment is what the test varies: there is nothing to wait for
+        codes.append(host.stop(10))
+        until(lambda: kafka.left(name), 30, "the group has forgotten it")
+    assert codes == [0] * 10

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -49,6 +50,8 @@ pub(super) struct Dispatch {
     pub(super) lanes: Arc<Doors>,
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) stats: Arc<Stats>,
+    /// Set when the group's thread is to leave.
+    pub(super) leave: Arc<AtomicBool>,
     /// Where partitions stand that are about to be ours.
     pub(super) bases: BTreeMap<i32, Base>,
 }
@@ -59,13 +62,27 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// How often a wait looks whether the host is ending.
 const LOOK: Duration = Duration::from_millis(20);
 
+impl Dispatch {
+    /// The committer is gone, so the host is ending: whoever ends it says so soon, and has the reason. What is
+    /// returned here is heard only if nobody does.
+    fn ending(&self) -> Error {
+        let deadline = Instant::now() + RELEASE;
+        while !self.leave.load(Ordering::SeqCst) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
+        Error::stop("the host is ending")
+    }
+}
+
 impl Owner for Dispatch {
     fn begins(&mut self, partitions: &[i32]) -> Result<BTreeMap<i32, i64>> {
         let (bases, told) = oneshot::channel();
         let taken = Taken { partitions: partitions.to_vec(), bases };
-        let ending = || Error::stop("the host is ending");
-        self.requests.blocking_send(Request::Take(taken)).map_err(|_| ending())?;
-        let bases = told.blocking_recv().map_err(|_| ending())??;
+        if self.requests.blocking_send(Request::Take(taken)).is_err() {
+            return Err(self.ending());
+        }
+        let Ok(bases) = told.blocking_recv() else { return Err(self.ending()) };
+        let bases = bases?;
         let begins = bases.iter().map(|base| (base.partition, base.at)).collect();
         self.bases.extend(bases.into_iter().map(|base| (base.partition, base)));
         Ok(begins)

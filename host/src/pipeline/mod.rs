@@ -131,7 +131,8 @@ pub async fn run(
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     let leave = Arc::new(AtomicBool::new(false));
-    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, bases: BTreeMap::new() };
+    let (bases, door) = (BTreeMap::new(), leave.clone());
+    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, leave: door, bases };
     let member = serve(&group, owner, leave.clone())?;
     let (failed, mut failure) = oneshot::channel();
     let member = watch_thread(member, failed);

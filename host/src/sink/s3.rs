@@ -205,7 +205,13 @@ impl S3 {
         if let (Err((Answer::Missing, _)), Err((Answer::Missing, _))) = (&completed, &seen) {
             // Another host's call may still be putting the parts together: then the upload is gone already and
             // the object not there yet. Wait for longer than that may take before it counts as vanished.
-            tokio::time::sleep(TRANSFER + Duration::from_secs(1)).await;
+            let wait = TRANSFER + Duration::from_secs(1);
+            tracing::warn!(
+                "neither {} nor its upload is in {}; looking again in {wait:?}",
+                file.key,
+                self.name
+            );
+            tokio::time::sleep(wait).await;
             seen = within(CALL, self.store.head(&path)).await;
         }
         let meta = match seen {

@@ -181,7 +181,11 @@ impl Group {
                 Some(Err(e)) => tracing::debug!("kafka: {e}"),
             }
             while let Some(event) = self.consumer.context().next() {
-                self.rebalance(event, owner)?;
+                match self.rebalance(event, owner) {
+                    // What could not be taken is left to others, and that is no error any more.
+                    Err(_) if stop.load(Ordering::SeqCst) => return Ok(()),
+                    other => other?,
+                }
             }
         }
         Ok(())
