@@ -2,7 +2,8 @@
 that others took their partitions.
 
 TIDEMILL_TEST_KILLS is how many kills there are, with one zombie for each eight of them: 10 for every day, 50 for the
-long form. From 8 on every failpoint is among them. TIDEMILL_TEST_SEED repeats a run's choices.
+long form. From 8 on every failpoint is among them. TIDEMILL_TEST_SEED repeats a run's choices. TIDEMILL_TEST_STATIC=1
+makes each place's hosts one static member: who is restarted has its partitions at once.
 """
 
 import os
@@ -20,6 +21,7 @@ from process import until
 
 KILLS = int(os.environ.get("TIDEMILL_TEST_KILLS", 10))
 ZOMBIES = max(1, KILLS // 8)
+STATIC = bool(os.environ.get("TIDEMILL_TEST_STATIC"))  # each slot's hosts are one member of the group
 SEED = int(os.environ.get("TIDEMILL_TEST_SEED", 0)) or random.randrange(1, 1_000_000)
 RATE = 5_000
 SESSION = 6  # seconds: the least that brokers allow
@@ -91,9 +93,12 @@ class Chaos:
         yield from self.wait(lambda: False, self.random.uniform(least, most))
 
     def start(self, slot, failpoint=None):
-        slot.client, slot.doomed, slot.measured = f"{slot.name}{len(self.hosts)}", bool(failpoint), False
+        # Brokers go on to show a static member under its first client id.
+        slot.client = slot.name if STATIC else f"{slot.name}{len(self.hosts)}"
+        slot.doomed, slot.measured = bool(failpoint), False
         slot.host = self.pipeline.run("-X", f"session.timeout.ms={SESSION * 1000}", "-X", "heartbeat.interval.ms=1000",
-                                      "-X", f"client.id={slot.client}", interval="500ms", failpoint=failpoint)
+                                      "-X", f"client.id={slot.client}", *(["--instance", slot.name] if STATIC else []),
+                                      interval="500ms", failpoint=failpoint)
         self.hosts.append(slot.host)
 
     def buried(self, slot, how):
