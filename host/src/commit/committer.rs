@@ -182,16 +182,22 @@ impl Committer {
         let bases = log.take(&asked, partitions, &ends, *policy).await?;
         *topic = log.identify(&asked);
         for partition in partitions {
-            if let Some((record, _)) = log.view().partition(topic, *partition) {
-                self.registrar.inherit(record);
-            }
             self.states.insert(*partition, [states(log.view().partition(topic, *partition)), vec![]]);
         }
+        self.inherit(partitions);
         self.mine.extend(partitions);
         // What was inherited is registered soon, whether events come or not.
         self.looked = None;
         self.offsets();
         Ok(bases)
+    }
+
+    /// Takes over what the last records of partitions left for the catalog.
+    fn inherit(&mut self, partitions: &[i32]) {
+        let Setup { log, topic, .. } = &self.setup;
+        for (record, _) in partitions.iter().filter_map(|partition| log.view().partition(topic, *partition)) {
+            self.registrar.inherit(record);
+        }
     }
 
     async fn release(&mut self, partitions: &[i32], lost: bool) -> Result<()> {
@@ -323,7 +329,7 @@ impl Committer {
         for part in &done {
             self.verdict(part.lane, Verdict::Committed(record.seq));
         }
-        self.setup.log.publish_record(&record).await?;
+        self.setup.log.publish(&record).await?;
         failpoint!("published");
         staged.retain(|staged| done.iter().any(|part| part.epoch == staged.part.epoch));
         self.tell(&record, &staged, started);
@@ -350,11 +356,7 @@ impl Committer {
         log.refresh().await?;
         let bases = log.bases(topic, partitions, &BTreeMap::new(), *policy).await?;
         // Ours is the next record: it carries what the catalog is owed by the one that was faster.
-        for partition in partitions {
-            if let Some((record, _)) = log.view().partition(topic, *partition) {
-                self.registrar.inherit(record);
-            }
-        }
+        self.inherit(partitions);
         self.verdict(lane, Verdict::Abandon(bases));
         Ok(())
     }

@@ -268,28 +268,21 @@ impl Log {
         if !self.rules.on(Rule::PublishBefore) {
             return Ok(false);
         }
-        let partitions = draft.partitions();
-        let mut before = self.view.unpublished(Some(&partitions));
+        let pending = self.pending(Some(&draft.partitions()));
+        for record in &pending {
+            self.publish(record).await?;
+        }
+        Ok(!pending.is_empty())
+    }
+
+    /// The last records of partitions (none: of all) and the last maintenance record, as far as they were not seen
+    /// published.
+    pub(super) fn pending(&self, partitions: Option<&[PartitionKey]>) -> Vec<Arc<Record>> {
+        let mut records = self.view.unpublished(partitions);
         if !self.rules.on(Rule::MaintenanceChain) {
-            before.retain(|record| !record.kind.is_maintenance());
+            records.retain(|record| !record.kind.is_maintenance());
         }
-        self.publish_all(before).await
-    }
-
-    /// Publishes a record that was just written.
-    pub async fn publish_record(&mut self, record: &Arc<Record>) -> Result<()> {
-        self.publish(record).await
-    }
-
-    /// Publishes these records, as far as that was not done. True: there was something to do.
-    pub(super) async fn publish_all(&mut self, records: Vec<Arc<Record>>) -> Result<bool> {
-        let mut done = false;
-        for record in records {
-            if !self.published.contains(&record.seq) {
-                self.publish(&record).await?;
-                done = true;
-            }
-        }
-        Ok(done)
+        records.retain(|record| !self.published.contains(&record.seq));
+        records
     }
 }

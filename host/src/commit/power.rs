@@ -77,7 +77,7 @@ async fn story(root: &Path, steps: &Steps) {
     two.take(&topic(), &[0], &ends, Policy::default()).await.expect("known");
     let second = part(&stores, &keys, &two, 1).await;
     let record = two.commit(&topic(), vec![second], vec![]).await.expect("room").record.expect("nobody else");
-    two.publish_record(&record).await.expect("room");
+    two.publish(&record).await.expect("room");
     let crate::sink::Publish::Rename { staging } = left.file.how else { panic!("a disk renames") };
     let remains = Remains {
         epoch: epoch(77),

@@ -56,7 +56,7 @@ impl Remake for CannotRemake {
 
 impl Log {
     /// Makes all files of a record visible, those of its repairs included.
-    pub(super) fn publish<'a>(
+    pub fn publish<'a>(
         &'a mut self,
         record: &'a Arc<Record>,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {

@@ -92,11 +92,7 @@ impl Log {
     /// Publishes the last records of partitions (none: of all) and the last maintenance record (rule F4). Gives
     /// back those that were not known to be published.
     pub async fn roll_forward(&mut self, partitions: Option<&[PartitionKey]>) -> Result<Vec<Arc<Record>>> {
-        let mut records = self.view.unpublished(partitions);
-        if !self.rules.on(Rule::MaintenanceChain) {
-            records.retain(|record| !record.kind.is_maintenance());
-        }
-        records.retain(|record| !self.published.contains(&record.seq));
+        let records = self.pending(partitions);
         for record in &records {
             let (seq, writer) = (record.seq, record.writer.host.clone());
             let work = !record.files.is_empty() || record.cleanup.is_some();
@@ -262,16 +258,7 @@ impl Log {
                     break Base { partition: *partition, at, ..Base::default() };
                 };
                 let (seq, at) = (record.seq, advance.to);
-                let works = advance.transforms.iter();
-                let wanted: Vec<(String, StateRef)> =
-                    works.filter_map(|work| Some((work.name.clone(), work.state.clone()?))).collect();
-                let mut states = Vec::with_capacity(wanted.len());
-                for (transform, state) in wanted {
-                    let bytes = self.read_state(&state).await?;
-                    states.extend(bytes.map(|bytes| Memory { transform, version: state.version, bytes }));
-                }
-                let whole = states.len() == advance_states(self.view.partition(topic, *partition));
-                if whole {
+                if let Ok(states) = self.memories(advance).await? {
                     break Base { partition: *partition, prev: Some(seq), at, states };
                 }
                 // States are dropped when two later records are there: then this view is old.
@@ -297,13 +284,22 @@ impl Log {
             |what: &str| Error::stop(format!("record {} needs {what}, which does not exist", record.seq));
         let before = self.read(prev).await?.ok_or_else(|| lacks(&self.keys.record(prev)))?;
         let before = before.partitions.into_iter().find(|a| a.partition == advance.partition);
-        let mut states = Vec::new();
-        for work in before.into_iter().flat_map(|before| before.transforms) {
-            let Some(state) = work.state else { continue };
-            let bytes = self.read_state(&state).await?.ok_or_else(|| lacks(&state.key))?;
-            states.push(Memory { transform: work.name, version: state.version, bytes });
-        }
+        let states = match before {
+            Some(before) => self.memories(&before).await?.map_err(|key| lacks(&key))?,
+            None => vec![],
+        };
         Ok(Base { partition: advance.partition, prev: Some(prev), at: advance.from, states })
+    }
+
+    /// What the transforms of a partition remembered after a record; or the key of a state that does not exist.
+    async fn memories(&self, advance: &Advance) -> Result<Result<Vec<Memory>, String>> {
+        let mut memories = Vec::new();
+        for work in &advance.transforms {
+            let Some(state) = &work.state else { continue };
+            let Some(bytes) = self.read_state(state).await? else { return Ok(Err(state.key.clone())) };
+            memories.push(Memory { transform: work.name.clone(), version: state.version, bytes });
+        }
+        Ok(Ok(memories))
     }
 
     /// The bytes of a state, proved to be the right ones; none: there is none.
@@ -333,10 +329,6 @@ impl Log {
         self.write_once(&state.key, &memory.bytes).await?;
         Ok(state)
     }
-}
-
-fn advance_states(found: Option<(&Arc<Record>, &Advance)>) -> usize {
-    found.map_or(0, |(_, advance)| advance.transforms.iter().filter(|work| work.state.is_some()).count())
 }
 
 /// SHA-256 in hexadecimal.

@@ -185,7 +185,7 @@ impl House {
     pub(crate) async fn commit(&mut self, epoch: Epoch) -> Arc<Record> {
         let files = self.stage(&epoch).await;
         let record = self.write(epoch, files).await;
-        self.log.publish_record(&record).await.unwrap();
+        self.log.publish(&record).await.unwrap();
         let on_disk = self.zones[0].starts_with("file:");
         for file in record.files.iter().filter(|_| on_disk) {
             let spec = self.specs().into_iter().find(|spec| spec.table.name == file.file.table).unwrap();

@@ -203,7 +203,7 @@ impl Host {
                     }
                 }
                 if last || self.process.world.state().random.below(10) > 0 {
-                    self.log.publish_record(&record).await?;
+                    self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
                 let _ = self.registrar.register(&record.files).await;
