@@ -1,12 +1,12 @@
 //! A transform file, loaded: compiled, opened once, its descriptor checked.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bindings::TransformPre;
 use super::engine::Engine;
 use super::guest::Guest;
 use super::instance::Instance;
+use super::package::Package;
 use super::sidecar::Sidecar;
 use super::spec::{Input, Spec};
 use crate::batch::Identity;
@@ -17,7 +17,8 @@ pub(super) struct Loaded {
     pub(super) engine: Arc<Engine>,
     pub(super) pre: TransformPre<Guest>,
     pub(super) sidecar: Sidecar,
-    path: PathBuf,
+    name: String,
+    file: String,
 }
 
 /// A transform: a component and what it said of itself.
@@ -32,18 +33,19 @@ pub struct Component {
 impl Loaded {
     /// The file's name without its ending, for log lines before the transform has told its name.
     pub(super) fn label(&self) -> &str {
-        self.path.file_stem().and_then(|s| s.to_str()).unwrap_or("transform")
+        &self.name
     }
 }
 
 impl Component {
     /// Loads a component and its sidecar.
-    pub fn load(engine: &Arc<Engine>, path: &Path) -> Result<Component> {
-        let sidecar = Sidecar::beside(path)?;
-        let compiled = engine.compile(path)?;
-        let loaded = Loaded { engine: engine.clone(), pre: compiled.pre, sidecar, path: path.into() };
-        let loaded = Arc::new(loaded);
-        let file = path.display().to_string();
+    pub fn load(engine: &Arc<Engine>, package: &Package) -> Result<Component> {
+        let file = package.file.clone();
+        let sidecar = Sidecar::of(package)?;
+        let digest = package.digest();
+        let pre = engine.compile(package, &digest)?;
+        let name = package.name.clone();
+        let loaded = Arc::new(Loaded { engine: engine.clone(), pre, sidecar, name, file: file.clone() });
         let (_, descriptor) =
             Instance::open(&loaded).map_err(|e| Error::usage(format!("transform {file}: {e}")))?;
         let mut spec = Spec::check(descriptor, &file)?;
@@ -55,24 +57,19 @@ impl Component {
             }
             spec.input = input.clone();
         }
-        let identity = Arc::new(Identity {
-            name: spec.name.clone(),
-            version: spec.version.clone(),
-            digest: compiled.digest,
-        });
+        let identity = Arc::new(Identity { name: spec.name.clone(), version: spec.version.clone(), digest });
         Ok(Component { loaded, spec, identity })
     }
 
-    /// Where it was loaded from.
-    pub fn path(&self) -> &Path {
-        &self.loaded.path
+    /// What errors call it: mostly the path of its file.
+    pub fn file(&self) -> &str {
+        &self.loaded.file
     }
 
     /// A new instance, opened. It must say of itself what the first one said.
     pub(super) fn instantiate(&self) -> Result<Instance, String> {
         let (instance, descriptor) = Instance::open(&self.loaded)?;
-        let mut spec =
-            Spec::check(descriptor, &self.path().display().to_string()).map_err(|e| e.to_string())?;
+        let mut spec = Spec::check(descriptor, self.file()).map_err(|e| e.to_string())?;
         spec.input = self.spec.input.clone();
         if spec != self.spec {
             return Err("it describes itself differently from the first time".into());

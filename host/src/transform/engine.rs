@@ -3,15 +3,14 @@
 //! One engine serves the process. A thread advances its epoch every [`TICK`], which is what ends a
 //! call that runs too long.
 
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use super::bindings::{EXPORT, Transform, TransformPre, VERSION};
 use super::guest::Guest;
+use super::package::Package;
 use crate::{Error, Result};
 
 /// The resolution of a call's time limit.
@@ -23,13 +22,6 @@ pub struct Engine {
     linker: Linker<Guest>,
     /// Dropped with the engine: tells the ticking thread to end.
     _alive: Arc<()>,
-}
-
-/// A component that is ready to be instantiated.
-pub(super) struct Compiled {
-    pub(super) pre: TransformPre<Guest>,
-    /// SHA-256 of its file, in hexadecimal.
-    pub(super) digest: String,
 }
 
 impl Engine {
@@ -54,17 +46,16 @@ impl Engine {
         store
     }
 
-    /// Reads and compiles a file. What is not a transform of this contract is refused with the file's
-    /// name, what was expected and what was found.
-    pub(super) fn compile(&self, path: &Path) -> Result<Compiled> {
+    /// Compiles a component. What is not a transform of this contract is refused with the file's name, what was
+    /// expected and what was found. `digest` is that of its bytes.
+    pub(super) fn compile(&self, package: &Package, _digest: &str) -> Result<TransformPre<Guest>> {
         let refuse = |found: String| {
             Error::usage(format!(
                 "transform {}: expected a component that exports {EXPORT}{VERSION}, found {found}",
-                path.display()
+                package.file
             ))
         };
-        let bytes = std::fs::read(path)
-            .map_err(|e| Error::usage(format!("cannot read transform {}: {e}", path.display())))?;
+        let bytes = &package.wasm;
         match bytes.get(..8) {
             Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => {
                 return Err(refuse(
@@ -74,7 +65,7 @@ impl Engine {
             Some([0, b'a', b's', b'm', ..]) => {}
             _ => return Err(refuse("a file that is not WebAssembly".into())),
         }
-        let component = Component::new(&self.engine, &bytes)
+        let component = Component::new(&self.engine, bytes)
             .map_err(|e| refuse(format!("one that does not compile: {}", first_line(&e))))?;
         let ty = component.component_type();
         let exports: Vec<String> = ty.exports(&self.engine).map(|(name, _)| name.to_string()).collect();
@@ -88,12 +79,10 @@ impl Engine {
             None if exports.is_empty() => return Err(refuse("a component without exports".into())),
             None => return Err(refuse(format!("a component that exports {}", exports.join(", ")))),
         }
-        let pre = self
-            .linker
+        self.linker
             .instantiate_pre(&component)
             .and_then(TransformPre::new)
-            .map_err(|e| refuse(format!("one that does not fit this host: {}", first_line(&e))))?;
-        Ok(Compiled { pre, digest: hex(&Sha256::digest(&bytes)) })
+            .map_err(|e| refuse(format!("one that does not fit this host: {}", first_line(&e))))
     }
 }
 
@@ -114,8 +103,4 @@ fn tick(engine: wasmtime::Engine, alive: Weak<()>) -> Result<()> {
 pub(super) fn first_line(error: &wasmtime::Error) -> String {
     let root = error.root_cause().to_string();
     root.lines().next().unwrap_or_default().to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -71,10 +71,8 @@ pub struct Surroundings<'a> {
 impl Graph {
     /// Puts components in order and plans their columns. An error names the file and the field.
     pub fn plan(components: Vec<Component>, around: &Surroundings<'_>) -> Result<Graph> {
-        let named: Vec<Named<'_>> = components
-            .iter()
-            .map(|c| Named { file: c.path().display().to_string(), spec: &c.spec })
-            .collect();
+        let named: Vec<Named<'_>> =
+            components.iter().map(|c| Named { file: c.file().to_owned(), spec: &c.spec }).collect();
         claims(&named, around)?;
         let order = order(&named)?;
         let mut components: Vec<Option<Component>> = components.into_iter().map(Some).collect();
@@ -133,7 +131,7 @@ impl Graph {
         place: &HashMap<String, (usize, usize)>,
         around: &Surroundings<'_>,
     ) -> Result<Node> {
-        let file = component.path().display().to_string();
+        let file = component.file().to_owned();
         let bad = |what: String| Error::usage(format!("transform {file}: {what}"));
         let feed = match &component.spec.input {
             Input::Topic(Some(topic)) if topic != around.topic => {

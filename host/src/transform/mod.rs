@@ -15,6 +15,7 @@ mod guest;
 mod instance;
 pub mod limits;
 mod outcome;
+mod package;
 pub mod registry;
 pub mod run;
 pub mod sidecar;
@@ -23,3 +24,4 @@ mod view;
 
 pub use component::Component;
 pub use engine::Engine;
+pub use package::Package;

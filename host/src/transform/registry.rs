@@ -1,14 +1,13 @@
-//! The transforms directory: every `*.wasm` in it is a transform; folders and other files are ignored.
+//! The transforms directory: every `*.wasm` in it is a transform, with its sidecar beside it; folders and other
+//! files are ignored.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::component::Component;
-use super::engine::Engine;
+use super::package::Package;
 use crate::{Error, Result};
 
-/// Loads all components of a directory, in the order of their file names.
-pub fn load(engine: &Arc<Engine>, directory: &Path) -> Result<Vec<Component>> {
+/// Reads all transforms of a directory, in the order of their file names.
+pub fn read(directory: &Path) -> Result<Vec<Package>> {
     let unreadable = |e: std::io::Error| {
         Error::usage(format!(
             "cannot read the transforms directory {} (setting `transforms`): {e}",
@@ -29,5 +28,5 @@ pub fn load(engine: &Arc<Engine>, directory: &Path) -> Result<Vec<Component>> {
         )));
     }
     paths.sort();
-    paths.iter().map(|path| Component::load(engine, path)).collect()
+    paths.iter().map(|path| Package::read(path)).collect()
 }

@@ -212,7 +212,7 @@ const FLUSHED: usize = 1_000_000;
 
 fn fault(node: &Node, partition: i32, what: &str) -> Error {
     let name = &node.component.spec.name;
-    let file = node.component.path().display();
+    let file = node.component.file();
     Error::abandon(format!("transform {name} ({file}), partition {partition}: {what}"))
 }
 

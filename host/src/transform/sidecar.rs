@@ -1,11 +1,11 @@
 //! `<name>.toml` beside a component: its configuration, its limits and its input, set by whoever runs it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::limits::Limits;
+use super::package::Package;
 use super::spec::Input;
 use crate::{Error, Result};
 
@@ -47,15 +47,11 @@ enum InputFile {
 }
 
 impl Sidecar {
-    /// Reads the sidecar of a component; no file: the defaults.
-    pub fn beside(component: &Path) -> Result<Sidecar> {
-        let path = component.with_extension("toml");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Sidecar::default()),
-            Err(e) => return Err(Error::usage(format!("cannot read sidecar {}: {e}", path.display()))),
-        };
-        Sidecar::parse(&text).map_err(|e| Error::usage(format!("sidecar {}: {e}", path.display())))
+    /// The sidecar of a component; none: the defaults.
+    pub fn of(package: &Package) -> Result<Sidecar> {
+        let Some(text) = &package.sidecar else { return Ok(Sidecar::default()) };
+        Sidecar::parse(text)
+            .map_err(|e| Error::usage(format!("the sidecar (.toml) of transform {}: {e}", package.file)))
     }
 
     fn parse(text: &str) -> Result<Sidecar, String> {

@@ -24,7 +24,7 @@ impl Graph {
             let (twig, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
             let spec = &node.component.spec;
             let digest = node.component.identity.digest.get(..12).unwrap_or_default();
-            let file = node.component.path().display();
+            let file = node.component.file();
             let _ = writeln!(out, "{indent}{twig}{} {}  {file} (sha256 {digest}…)", spec.name, spec.version);
             let indent = format!("{indent}{below}");
             let reads: Vec<String> = spec.reads.iter().map(|r| origin(&r.origin)).collect();
