@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::after::states;
@@ -32,6 +32,8 @@ pub enum Request {
         /// Told when they may go.
         done: oneshot::Sender<()>,
     },
+    /// These tables may get files from now on.
+    Tables(Vec<TableSpec>),
     /// Commit and end.
     Stop,
 }
@@ -70,6 +72,8 @@ pub struct Setup {
     pub interval: Duration,
     /// Where to end.
     pub until: Until,
+    /// Told when the log names another set of transforms.
+    pub transforms: watch::Sender<Option<u64>>,
 }
 
 /// A lane that does not finish its epoch within this (or two intervals) is left out of the record.
@@ -130,6 +134,8 @@ impl Committer {
             if std::mem::take(&mut self.full) {
                 self.commit(&[], self.patience()).await?;
             }
+            let set = self.setup.log.view().transforms().map(|(seq, _)| seq);
+            self.setup.transforms.send_if_modified(|told| std::mem::replace(told, set) != set);
             if !self.gone.is_empty() {
                 self.skip_gone().await?;
             }
@@ -145,6 +151,7 @@ impl Committer {
                         self.release(&partitions, lost).await?;
                         let _ = done.send(());
                     }
+                    Some(Request::Tables(tables)) => self.registrar.know(tables),
                     Some(Request::Stop) | None => {
                         self.commit(&[], HURRY).await?;
                         return self.end().await;

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::position::{PartitionKey, View};
 use super::publish::Remake;
-use super::record::{FORMAT, Record, RecordKind, Writer};
+use super::record::{Record, RecordKind, Writer};
 use super::rules::{Rule, Rules};
 use super::store::{Store, again};
 use super::summary::EVERY;
@@ -22,7 +22,8 @@ use crate::{Error, Kind, Result};
 /// Records that are read side by side at a start.
 const ABREAST: usize = 16;
 
-/// The commit log of one pipeline, as one host sees it.
+/// The commit log of one pipeline, as one host sees it. A clone is a second reader and writer.
+#[derive(Clone)]
 pub struct Log {
     pub(super) store: Arc<dyn Store>,
     pub(super) env: Env,
@@ -56,7 +57,7 @@ impl Body {
     /// A record of a kind, with nothing in it yet.
     pub(super) fn new(env: &Env, kind: RecordKind) -> Body {
         let record = Record {
-            format: FORMAT,
+            format: kind.format(),
             seq: 0,
             id: String::new(),
             kind,
@@ -71,6 +72,7 @@ impl Body {
             cleanup: None,
             previous: None,
             owed: vec![],
+            transforms: None,
         };
         Body { id: env.fresh_id(), record }
     }

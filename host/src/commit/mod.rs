@@ -22,6 +22,7 @@
 //! | [`cleanup`] | what never became true is removed (M1, M2) |
 //! | [`owner`] | a pipeline's tables are its own (L6, L7) |
 //! | [`registrar`] | the catalog (F5, M6) |
+//! | [`transforms`] | the transforms that hosts follow, and their bytes |
 //!
 //! `simulation` (in tests) runs all of it over a store that fails, with hosts that die and come back from the dead,
 //! and switches the rules off one at a time to see that each is needed.
@@ -45,6 +46,7 @@ mod stage;
 mod store;
 mod summary;
 mod take;
+mod transforms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub struct Progress {
     pub span: Span,
     /// The record that the epoch builds on.
     pub prev: Option<u64>,
+    /// The record with the set of transforms that was at work.
+    pub set: Option<u64>,
     /// Events that could not be decoded.
     pub undecoded: u64,
     /// What became of the rows, by transform.
@@ -106,6 +110,8 @@ pub struct TransformWork {
     pub tables: Vec<String>,
     /// What became of its rows.
     pub counts: Counts,
+    /// How long it was at work, on its lane's processor.
+    pub busy: Duration,
     /// Its state, if it is another than at the last commit.
     pub state: Option<Memory>,
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::{Advance, DataFile, Record, RecordKind, Topic};
+use super::record::{Advance, DataFile, Record, RecordKind, Topic, TransformSet};
 use super::rules::{Rule, Rules};
 use super::summary::Inventories;
 
@@ -25,6 +25,8 @@ pub struct View {
     pub(super) last: BTreeMap<PartitionKey, Arc<Record>>,
     /// The last maintenance record, whole.
     pub(super) maintenance: Option<Arc<Record>>,
+    /// The last record with a set of transforms, whole.
+    pub(super) transforms: Option<Arc<Record>>,
     /// Epochs that may never become true.
     pub(super) fenced: BTreeSet<String>,
     /// Keys that are true no more, and the record that says so.
@@ -70,6 +72,11 @@ impl View {
         self.last.keys().filter_map(|key| Some((key, self.position(&key.0, key.1)?)))
     }
 
+    /// The transforms to run, with the record that says so; none: nobody has said.
+    pub fn transforms(&self) -> Option<(u64, &TransformSet)> {
+        self.transforms.as_ref().and_then(|record| Some((record.seq, record.transforms.as_ref()?)))
+    }
+
     /// Takes in the record of the next slot.
     pub(super) fn fold(&mut self, record: Arc<Record>) {
         if let Some(topic) = &record.topic {
@@ -83,6 +90,9 @@ impl View {
         }
         if record.kind == RecordKind::Repair {
             self.repairs.insert(record.seq, record.clone());
+        }
+        if record.transforms.is_some() {
+            self.transforms = Some(record.clone());
         }
         if record.kind.is_maintenance() {
             self.maintenance = Some(record.clone());

@@ -14,8 +14,14 @@ use crate::sink::StagedFile;
 use crate::table::Zone;
 use crate::{Error, Result};
 
-/// The version that this build writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The newest version that this build reads and writes. A record has the oldest version whose readers understand it
+/// ([`RecordKind::format`]).
+///
+/// | version | since then there are |
+/// | --- | --- |
+/// | 1 | start, epoch, gap, repair, cleanup |
+/// | 2 | transforms |
+pub const FORMAT: u32 = 2;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +37,8 @@ pub enum RecordKind {
     Repair,
     /// Staged files of epochs that will never become true, and are removed (rule M1).
     Cleanup,
+    /// The transforms that all hosts are to run from now on.
+    Transforms,
 }
 
 impl RecordKind {
@@ -42,6 +50,15 @@ impl RecordKind {
             RecordKind::Gap => "gap",
             RecordKind::Repair => "repair",
             RecordKind::Cleanup => "cleanup",
+            RecordKind::Transforms => "transforms",
+        }
+    }
+
+    /// The version of the format that a reader must know.
+    pub(super) fn format(self) -> u32 {
+        match self {
+            RecordKind::Transforms => 2,
+            _ => 1,
         }
     }
 
@@ -93,6 +110,35 @@ pub struct Record {
     /// Hours that the catalog had not taken when this was written (rule F5).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owed: Vec<Owed>,
+    /// The transforms to run; only in records about them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transforms: Option<TransformSet>,
+}
+
+/// The transforms that hosts are to run, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransformSet {
+    /// The record with the set before this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// The transforms.
+    pub components: Vec<Deployed>,
+}
+
+/// A transform of a set. Its bytes lie beside the log under its digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deployed {
+    /// The name of its file, without the ending.
+    pub file: String,
+    /// What it calls itself.
+    pub name: String,
+    /// The version it gives itself.
+    pub version: String,
+    /// SHA-256 of the component.
+    pub digest: String,
+    /// The text of its sidecar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<String>,
 }
 
 /// Who wrote a record.
@@ -125,6 +171,9 @@ pub struct Advance {
     /// The last record of this partition before this one (rule L3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<u64>,
+    /// The record with the set of transforms that were at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<u64>,
     /// The first offset.
     pub from: i64,
     /// The offset after the last.

@@ -25,6 +25,11 @@ impl Registrar {
         Registrar { catalog, tables, waiting: BTreeMap::new() }
     }
 
+    /// Tables that may have files from now on.
+    pub(super) fn know(&mut self, tables: Vec<TableSpec>) {
+        self.tables.extend(tables.into_iter().map(|t| (t.table.name.clone(), t)));
+    }
+
     /// Registers the partitions of these files and all that wait. An error leaves them waiting.
     pub(super) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
         for DataFile { file, .. } in files {

@@ -78,6 +78,7 @@ async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> 
         partition,
         epoch: epoch.into(),
         prev: progress.prev,
+        set: progress.set,
         from,
         to,
         events,

@@ -20,13 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use super::log::Log;
 use super::position::{View, recent_files};
-use super::record::{DataFile, FORMAT, Record, Topic, check_format};
+use super::record::{DataFile, Record, Topic, check_format};
 use super::store::again;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
 
 /// Records between two summaries. Few in tests, so that the simulation comes by many summaries.
 pub const EVERY: u64 = if cfg!(test) { 8 } else { 100 };
+/// The version of the format of inventories.
+const INVENTORY: u32 = 1;
 /// Inventories of one table and date, at most.
 const PIECES: usize = if cfg!(test) { 2 } else { 10 };
 
@@ -47,6 +49,9 @@ struct Summary {
     records: Vec<Record>,
     /// The last maintenance record.
     maintenance: Option<Record>,
+    /// The last record with a set of transforms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transforms: Option<Record>,
     fenced: Vec<String>,
     superseded: BTreeMap<String, u64>,
     repairs: Vec<u64>,
@@ -81,13 +86,14 @@ impl View {
         let all = self.last.values().chain(self.repairs.values());
         let records: BTreeMap<u64, &Arc<Record>> = all.map(|record| (record.seq, record)).collect();
         Summary {
-            format: FORMAT,
+            format: self.transforms.as_ref().map_or(1, |record| record.format),
             seq: self.next.saturating_sub(1),
             pipeline: pipeline.into(),
             topic: self.topic.clone(),
             positions: self.last.iter().map(position).collect(),
             records: records.into_values().map(|record| (**record).clone()).collect(),
             maintenance: self.maintenance.as_deref().cloned(),
+            transforms: self.transforms.as_deref().cloned(),
             fenced: self.fenced.iter().cloned().collect(),
             superseded: self.superseded.clone(),
             repairs: self.repairs.keys().copied().collect(),
@@ -105,6 +111,7 @@ impl View {
             next: summary.seq + 1,
             topic: summary.topic,
             maintenance: summary.maintenance.map(Arc::new),
+            transforms: summary.transforms.map(Arc::new),
             fenced: summary.fenced.into_iter().collect(),
             superseded: summary.superseded,
             inventories: summary.inventories,
@@ -176,7 +183,7 @@ impl Log {
                 piece.files = files.into_values().chain(piece.files).collect();
                 keys.clear();
             }
-            piece.format = FORMAT;
+            piece.format = INVENTORY;
             let key = self.keys.inventory(&table, &date, seq);
             let bytes = serde_json::to_vec(&piece)
                 .map_err(|e| Error::stop(format!("cannot write an inventory: {e}")))?;

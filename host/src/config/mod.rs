@@ -36,6 +36,8 @@ pub struct Config {
     pub processed: Location,
     /// The directory of components.
     pub transforms: PathBuf,
+    /// What may be deleted at any time: compiled components, and what was seen of directories; none: nowhere.
+    pub cache: Option<PathBuf>,
     /// Where tables are registered.
     pub catalog: CatalogKind,
     /// The database in the catalog.
@@ -130,6 +132,7 @@ impl Config {
             raw: Location::parse(&layers.required("raw")?, "raw")?,
             processed,
             transforms: transforms.into(),
+            cache: None,
             catalog,
             database: layers.required("database")?,
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,

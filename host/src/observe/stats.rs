@@ -1,13 +1,17 @@
 //! Counters of one run, shared between the pipeline and whoever shows them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use super::board::Board;
 use crate::env::Micros;
 
 /// Counters of one run. Only what is committed is counted.
 #[derive(Default)]
-pub struct Stats(Mutex<Snapshot>);
+pub struct Stats {
+    now: Mutex<Snapshot>,
+    board: Arc<Board>,
+}
 
 /// The counters at one moment.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -51,7 +55,7 @@ const REASONS: usize = 200;
 impl Stats {
     /// Counts a commit.
     pub fn committed(&self, commit: &Commit) {
-        let Ok(mut stats) = self.0.lock() else { return };
+        let Ok(mut stats) = self.now.lock() else { return };
         stats.commits += 1;
         stats.events += commit.events;
         stats.freshness = commit.freshness.or(stats.freshness);
@@ -69,20 +73,25 @@ impl Stats {
 
     /// Notes how many partitions came or went.
     pub fn partitions(&self, came: usize, went: usize) {
-        if let Ok(mut stats) = self.0.lock() {
+        if let Ok(mut stats) = self.now.lock() {
             stats.partitions = (stats.partitions + came as u64).saturating_sub(went as u64);
         }
     }
 
     /// Counts a lane's epoch that came to nothing.
     pub fn abandoned(&self) {
-        if let Ok(mut stats) = self.0.lock() {
+        if let Ok(mut stats) = self.now.lock() {
             stats.abandoned += 1;
         }
     }
 
+    /// What the host is doing right now.
+    pub fn board(&self) -> Arc<Board> {
+        self.board.clone()
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
-        self.0.lock().map(|s| s.clone()).unwrap_or_default()
+        self.now.lock().map(|s| s.clone()).unwrap_or_default()
     }
 }

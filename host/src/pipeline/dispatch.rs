@@ -18,6 +18,11 @@ use crate::{Error, Result};
 pub(super) struct Doors(pub(super) Vec<Sender<Command>>);
 
 impl Doors {
+    /// The lane of a partition.
+    pub(super) fn of(&self, partition: i32) -> usize {
+        usize::try_from(partition).unwrap_or_default() % self.0.len().max(1)
+    }
+
     pub(super) fn send(&self, lane: usize, command: Command) {
         // A lane that is gone has said why through the other channel.
         let _ = self.0[lane].send(command);
@@ -94,7 +99,7 @@ impl Owner for Dispatch {
             let base = self.bases.remove(&taken.partition);
             let base =
                 base.ok_or_else(|| Error::stop("a partition came that nobody asked for; this is a bug"))?;
-            let lane = usize::try_from(taken.partition).unwrap_or_default() % self.lanes.count();
+            let lane = self.lanes.of(taken.partition);
             self.lanes.send(lane, Command::Take(taken, base));
         }
         Ok(())

@@ -10,10 +10,15 @@
 //!                        └──────────────────────┘
 //! ```
 
+mod begin;
 mod dispatch;
+mod keeper;
 mod lane;
+mod listing;
+mod loader;
 pub mod offline;
 mod own;
+mod program;
 mod remake;
 mod stages;
 
@@ -26,49 +31,33 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::catalog::{Catalog, Glue, Local, NoCatalog, TableSpec};
-use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Topic, Until, Up, owner};
+use crate::catalog::{Catalog, Glue, Local, NoCatalog};
+use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Until, Up};
 use crate::config::{CatalogKind, Config};
-use crate::decode::Decoder;
 use crate::env::Env;
-use crate::observe::Stats;
+use crate::observe::{Board, Stats};
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
-use crate::transform::graph::{Graph, Surroundings};
-use crate::transform::{Component, Engine, registry};
-use crate::{Error, Kind, Result};
+use crate::transform::graph::Graph;
+use crate::transform::registry;
+use crate::transform::watch::Watch;
+use crate::{Error, Result};
+use begin::Ready;
 use dispatch::{Dispatch, Doors};
+use keeper::Keeper;
 use lane::Lane;
+use loader::Loader;
+use program::{Broken, Program};
 use remake::Again;
 use stages::Stages;
 
-/// Loads the transforms of a configuration and plans how they work together.
+/// Loads the transforms of a configuration's directory and plans how they work together.
 pub fn graph(config: &Config) -> Result<Graph> {
-    let engine = Arc::new(Engine::new()?);
-    let packages = registry::read(&config.transforms)?;
-    let components: Vec<Component> =
-        packages.iter().map(|package| Component::load(&engine, package)).collect::<Result<_>>()?;
-    let (raw, rejected) = (table::raw(&config.topic), table::rejected());
-    let provenance: BTreeMap<String, bool> =
-        config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
-    let graph = Graph::plan(
-        components,
-        &Surroundings { topic: &config.topic, taken: &[&raw.name, &rejected.name], provenance: &provenance },
-    )?;
-    if let Some(name) = provenance.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
-        return Err(Error::usage(format!(
-            "[tables.{name}] in the configuration: no transform makes a table {name}"
-        )));
-    }
+    let loader = Loader::new(config)?;
+    let graph = loader.plan(&registry::read(&config.transforms)?)?;
+    loader.known_tables(&graph)?;
     Ok(graph)
-}
-
-/// Components are compiled and opened on a thread that may block: a guest that prints does so.
-async fn loaded(config: &Config) -> Result<Graph> {
-    let config = config.clone();
-    let graph = tokio::task::spawn_blocking(move || graph(&config)).await;
-    graph.unwrap_or_else(|e| Err(Error::stop(format!("loading the transforms failed: {e}"))))
 }
 
 /// Runs the whole way of the data until `stop` is set, the end is reached (`until-end`) or a person is
@@ -79,60 +68,76 @@ pub async fn run(
     stats: Arc<Stats>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    let graph = tokio::select! {
-        graph = loaded(config) => Arc::new(graph?),
-        () = stopped(&mut stop) => return Ok(()),
-    };
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
     let (stores, catalog) = lake(config, &keys, &env).await?;
-    let raw = Arc::new(table::raw(&config.topic));
-    let rejected = Arc::new(table::rejected());
-    let tables = specs(&graph, &stores, &raw, &rejected);
-
+    let loader = Loader::new(config)?;
     let again = Again {
-        config: config.clone(),
+        loader: loader.clone(),
         env: env.clone(),
         keys: keys.clone(),
         stores: stores.clone(),
-        graph: graph.clone(),
-        raw: raw.clone(),
-        rejected: rejected.clone(),
+        raw: Arc::new(table::raw(&config.topic)),
+        rejected: Arc::new(table::rejected()),
     };
+    let (raw, rejected) = (again.raw.clone(), again.rejected.clone());
     let host = host_name(config, &env);
     let log = Log::new(Arc::new(stores.clone()), env.clone(), &keys, &host, Arc::new(again));
-    let (topic, ends, log) = tokio::select! {
-        ready = ready(config, &group, &stores, catalog.as_ref(), &tables, log) => ready?,
+    let Ready { topic, ends, log, program } = tokio::select! {
+        ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), log) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
+    let (program, board) = (Arc::new(program), stats.board());
+    board.set(program.set, &program.desired.components);
+    let (reports, broken) = mpsc::unbounded_channel();
     let parts = Parts {
         env: &env,
-        graph: &graph,
+        program: &program,
         group: &group,
         stores: &stores,
         keys: &keys,
         raw: &raw,
         rejected: &rejected,
+        broken: &reports,
+        board: &board,
     };
     let (up, from_lanes) = mpsc::unbounded_channel();
     let (lanes, threads) = parts.lanes(config, &up)?;
     drop(up);
     let (requests, asked) = mpsc::channel(16);
+    let (tell, told) = watch::channel(program.set);
+    let mut keeper = Keeper {
+        listing: listing::recall(config).unwrap_or_else(|| listing::of_set(&program.desired.components)),
+        loader,
+        log: log.clone(),
+        topic: topic.clone(),
+        stores: stores.clone(),
+        catalog: catalog.clone(),
+        doors: lanes.clone(),
+        requests: requests.clone(),
+        board,
+        program: program.clone(),
+    };
     let setup = Setup {
         stores: stores.clone(),
         log,
         topic,
         policy: Policy { latest: config.start == Start::Latest, skip_lost: config.skip_lost },
         catalog,
-        tables,
+        tables: program.tables.clone(),
         lanes: lanes.clone(),
         offsets: Arc::new(group.clone()),
         stats: stats.clone(),
         env,
         interval: config.commit_interval,
         until: until(config, &ends),
+        transforms: tell,
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
+    // What changed in the directory since this host last ran is taken in before the first event.
+    let directory = Watch::new(&config.transforms);
+    keeper.look().await;
+    let keeper = tokio::spawn(keeper.run(directory, told, broken));
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());
     let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, leave: door, bases };
@@ -150,24 +155,13 @@ pub async fn run(
         }
     };
     leave.store(true, Ordering::SeqCst);
-    drop(requests);
+    keeper.abort();
+    drop((requests, reports));
     for lane in 0..lanes.count() {
         lanes.order(lane, Order::Stop);
     }
     farewell(group, member, threads).await;
     result
-}
-
-/// What the catalog is told of all tables.
-fn specs(graph: &Graph, stores: &Stores, raw: &Arc<Table>, rejected: &Arc<Table>) -> Vec<TableSpec> {
-    [raw, rejected]
-        .into_iter()
-        .chain(graph.tables())
-        .map(|table| TableSpec {
-            merge: graph.merge(&table.name),
-            ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
-        })
-        .collect()
 }
 
 /// Opens the zones and the catalog. AWS is asked for its settings only where something lies there.
@@ -257,74 +251,17 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Waits until brokers, zones and catalog answer, and says what it waits for; then reads the log.
-async fn ready(
-    config: &Config,
-    group: &Group,
-    stores: &Stores,
-    catalog: &dyn Catalog,
-    tables: &[TableSpec],
-    mut log: Log,
-) -> Result<(Topic, Ends, Log)> {
-    let kafka = async {
-        let ends = asked(group, Group::ends).await?;
-        let partitions: Vec<i32> = ends.keys().copied().collect();
-        let told = asked(group, move |group| group.committed(&partitions)).await?;
-        Ok((asked(group, Group::topic_id).await?, ends, told))
-    };
-    let lake = async { until_there(|| stores.check()).await };
-    let ((id, ends, told), ()) = tokio::try_join!(kafka, lake)?;
-    log.open().await?;
-    let topic = log.identify(&Topic { name: config.topic.clone(), id });
-    let names: Vec<(Zone, String)> = tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
-    until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
-    owner::whole(&log, &topic, &told, config.skip_lost)?;
-    if log.view().next() == 0 {
-        let group = told.values().any(Option::is_some).then_some(config.group.as_str());
-        until_there(|| owner::not_lost(&log, stores, &names, group)).await?;
-    }
-    until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
-    until_there(|| catalog.ensure(tables)).await?;
-    Ok((topic, ends, log))
-}
-
-/// Asks the brokers until they answer.
-async fn asked<T: Send + 'static>(
-    group: &Group,
-    question: impl Fn(&Group) -> Result<T> + Send + Sync + 'static,
-) -> Result<T> {
-    let question = Arc::new(question);
-    until_there(|| {
-        let (group, question) = (group.clone(), question.clone());
-        async move {
-            let answer = tokio::task::spawn_blocking(move || question(&group)).await;
-            answer.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
-        }
-    })
-    .await
-}
-
-async fn until_there<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
-    let mut pause = Duration::from_millis(500);
-    loop {
-        match ask().await {
-            Err(e) if e.kind() == Kind::Retry => tracing::warn!("{e}; retrying"),
-            other => return other,
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(5));
-    }
-}
-
 /// What lanes are made of.
 struct Parts<'a> {
     env: &'a Env,
-    graph: &'a Arc<Graph>,
+    program: &'a Arc<Program>,
     group: &'a Group,
     stores: &'a Stores,
     keys: &'a Keys,
     raw: &'a Arc<Table>,
     rejected: &'a Arc<Table>,
+    broken: &'a mpsc::UnboundedSender<Broken>,
+    board: &'a Arc<Board>,
 }
 
 impl Parts<'_> {
@@ -347,17 +284,15 @@ impl Parts<'_> {
                 env: self.env.clone(),
                 topic: config.topic.as_str().into(),
                 group: self.group.clone(),
-                graph: self.graph.clone(),
-                stages: Stages {
-                    decoder: Decoder::new(self.graph.fields(), config.max_event_size),
-                    writer,
-                    raw: self.raw.clone(),
-                    rejected: self.rejected.clone(),
-                },
+                program: self.program.clone(),
+                stages: Stages { writer, raw: self.raw.clone(), rejected: self.rejected.clone() },
+                largest: config.max_event_size,
                 most_events: config.commit_events,
                 most_bytes: config.commit_bytes,
                 commands,
                 up: up.clone(),
+                broken: self.broken.clone(),
+                board: self.board.clone(),
                 state: lane::State::default(),
             };
             // Guests print through the runtime: without ours, wasmtime-wasi would start one of its own.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::keeper;
+use super::loader::Loader;
 use crate::Result;
 use crate::catalog::{Catalog, TableSpec};
 use crate::commit::{CannotRemake, Log};
 use crate::config::Config;
 use crate::env::Env;
 use crate::sink::{Keys, Stores};
-use crate::table;
 
 /// A lake, its catalog and its commit log, which was not read yet.
 pub struct Lake {
@@ -39,10 +40,15 @@ impl Lake {
         self.stores.processed.location().join(&self.keys.log())
     }
 
-    /// What the catalog is told of all tables that the transforms of a configuration make. Loads them.
+    /// What the catalog is told of all tables that the transforms make: those that the log names, if it was read and
+    /// names any, otherwise those of the directory. Loads them.
     pub async fn specs(&self, config: &Config) -> Result<Vec<TableSpec>> {
-        let graph = super::loaded(config).await?;
-        let (raw, rejected) = (Arc::new(table::raw(&config.topic)), Arc::new(table::rejected()));
-        Ok(super::specs(&graph, &self.stores, &raw, &rejected))
+        let loader = Loader::new(config)?;
+        let near = keeper::read(&config.transforms).await;
+        if let Some((seq, _)) = self.log.view().transforms() {
+            let near = near.unwrap_or_default();
+            return Ok(loader.of_record(&self.log, &self.stores, seq, &near).await?.tables);
+        }
+        Ok(loader.program(&self.stores, &Arc::new(near?), None).await?.tables)
     }
 }

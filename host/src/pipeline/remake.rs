@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::keeper::read;
 use super::lane::remembered;
+use super::loader::Loader;
 use super::stages::{Stages, stored};
 use crate::commit::record::{Advance, DataFile};
 use crate::commit::{Base, Log, Record, Remade, Remake};
-use crate::config::Config;
 use crate::decode::Decoder;
 use crate::env::{Env, Micros, World, machine};
 use crate::sink::{EpochWriter, Keys, PendingFile, Stores};
@@ -23,11 +24,10 @@ use crate::{Error, Result};
 /// What it takes to do again what a lane has done.
 #[derive(Clone)]
 pub(super) struct Again {
-    pub(super) config: Config,
+    pub(super) loader: Loader,
     pub(super) env: Env,
     pub(super) keys: Keys,
     pub(super) stores: Stores,
-    pub(super) graph: Arc<Graph>,
     pub(super) raw: Arc<Table>,
     pub(super) rejected: Arc<Table>,
 }
@@ -57,8 +57,8 @@ impl Again {
         for epoch in epochs {
             let mut work = Vec::new();
             for advance in record.partitions.iter().filter(|advance| advance.epoch == epoch) {
-                self.same_transforms(record, advance)?;
-                work.push((advance.clone(), log.base_before(record, advance).await?));
+                let graph = self.graph(log, record, advance).await?;
+                work.push((advance.clone(), log.base_before(record, advance).await?, graph));
             }
             if work.is_empty() {
                 return Err(Error::stop(format!(
@@ -137,9 +137,17 @@ impl World for At {
 
 impl Again {
     /// The rows can only be made again by the components that made them.
-    fn same_transforms(&self, record: &Record, advance: &Advance) -> Result<()> {
+    async fn graph(&self, log: &Log, record: &Record, advance: &Advance) -> Result<Arc<Graph>> {
+        let graph = match advance.set {
+            Some(set) => self.loader.of_record(log, &self.stores, set, &[]).await?.graph,
+            // An older version wrote it, which had one set for ever.
+            None => {
+                let near = Arc::new(read(&self.loader.config.transforms).await?);
+                self.loader.program(&self.stores, &near, None).await?.graph
+            }
+        };
         for work in &advance.transforms {
-            let ours = self.graph.components().find(|c| c.identity.name == work.name);
+            let ours = graph.components().find(|c| c.identity.name == work.name);
             if ours.is_none_or(|c| c.identity.digest != work.digest) {
                 return Err(Error::stop(format!(
                     "files of record {} have vanished and must be made again by transform {} {} with digest {}: put that \
@@ -148,26 +156,29 @@ impl Again {
                     work.name,
                     work.version,
                     work.digest,
-                    self.config.transforms.display()
+                    self.loader.config.transforms.display()
                 )));
             }
         }
-        Ok(())
+        Ok(graph)
     }
 
     /// Does an epoch again. Blocks.
-    fn replay(&self, epoch: &str, work: &[(Advance, Base)]) -> Result<Vec<PendingFile>> {
-        let writer = EpochWriter::new(self.stores.clone(), &self.keys, 0, self.config.sink());
-        let decoder = Decoder::new(self.graph.fields(), self.config.max_event_size);
+    fn replay(&self, epoch: &str, work: &[(Advance, Base, Arc<Graph>)]) -> Result<Vec<PendingFile>> {
+        let config = &self.loader.config;
+        let writer = EpochWriter::new(self.stores.clone(), &self.keys, 0, config.sink());
         let (raw, rejected) = (self.raw.clone(), self.rejected.clone());
-        let mut stages = Stages { decoder, writer, raw, rejected };
+        let mut stages = Stages { writer, raw, rejected };
         stages.writer.begin(epoch, vec![("tidemill.repair".into(), "true".into())]);
         let mut rejects = BTreeMap::new();
-        for (advance, base) in work {
-            let mut runner = Runner::open(&self.graph, advance.partition, &remembered(base))?;
+        for (advance, base, graph) in work {
+            let mut decoder = Decoder::new(graph.fields(), config.max_event_size);
+            let mut runner = Runner::open(graph, advance.partition, &remembered(base))?;
+            // Rows that were rejected then are rejected again.
+            runner.careful(true);
             let range = (advance.partition, advance.from, advance.to);
-            let events = source::replay(&self.config.source(), &self.env, range, |delivered| {
-                stages.flow(delivered, &mut runner, &mut rejects).map(drop)
+            let events = source::replay(&config.source(), &self.env, range, |delivered| {
+                stages.flow(delivered, &mut decoder, &mut runner, &mut rejects).map(drop)
             })?;
             if events != advance.events {
                 return Err(Error::stop(format!(

@@ -16,7 +16,6 @@ const REASONS: usize = 1000;
 
 /// The stages of one thread.
 pub(super) struct Stages {
-    pub(super) decoder: Decoder,
     pub(super) writer: EpochWriter,
     pub(super) raw: Arc<Table>,
     pub(super) rejected: Arc<Table>,
@@ -28,12 +27,13 @@ impl Stages {
     pub(super) fn flow(
         &mut self,
         delivered: Delivered,
+        decoder: &mut Decoder,
         runner: &mut Runner,
         rejects: &mut BTreeMap<String, u64>,
     ) -> Result<u64> {
         let delivered = Arc::new(delivered);
         self.writer.write(&own::raw(&self.raw, &delivered)?).map_err(stored)?;
-        let batch = self.decoder.decode(delivered.clone());
+        let batch = decoder.decode(delivered.clone());
         let outcome = runner.batch(&batch)?;
         self.write(&outcome.rows)?;
         for refused in [&batch.rejects, &outcome.rejects] {

@@ -10,6 +10,7 @@
 //! _tidemill/<pipeline>/log/<seq>.json                              commit records (processed zone)
 //! _tidemill/<pipeline>/summaries/<seq>.json                        … summed up each hundred
 //! _tidemill/<pipeline>/inventory/<table>/<date>/<seq>.json         live files of a table and date
+//! _tidemill/<pipeline>/components/<sha256>.wasm                    transforms that records name
 //! _tidemill/<pipeline>/state/<epoch>/<partition>-<transform>.bin   what transforms remember
 //! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
 //! ```
@@ -96,6 +97,11 @@ impl Keys {
     /// The files of a table and date that became true in the records that a summary adds.
     pub fn inventory(&self, table: &str, date: &str, seq: u64) -> String {
         format!("{HOUSE}/{}/inventory/{table}/{date}/{seq:012}.json", self.segment)
+    }
+
+    /// A transform's component, by its digest.
+    pub fn component(&self, digest: &str) -> String {
+        format!("{HOUSE}/{}/components/{digest}.wasm", self.segment)
     }
 
     /// The folder of all states.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bindings::TransformPre;
 use super::engine::Engine;
+use super::fault::Fault;
 use super::guest::Guest;
 use super::instance::Instance;
 use super::package::Package;
@@ -67,12 +68,13 @@ impl Component {
     }
 
     /// A new instance, opened. It must say of itself what the first one said.
-    pub(super) fn instantiate(&self) -> Result<Instance, String> {
+    pub(super) fn instantiate(&self) -> Result<Instance, Fault> {
         let (instance, descriptor) = Instance::open(&self.loaded)?;
-        let mut spec = Spec::check(descriptor, self.file()).map_err(|e| e.to_string())?;
+        let spec = Spec::check(descriptor, self.file());
+        let mut spec = spec.map_err(|e| Fault::contract(e.to_string()))?;
         spec.input = self.spec.input.clone();
         if spec != self.spec {
-            return Err("it describes itself differently from the first time".into());
+            return Err(Fault::contract("it describes itself differently from the first time".into()));
         }
         Ok(instance)
     }

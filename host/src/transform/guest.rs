@@ -12,6 +12,7 @@ use wasmtime_wasi::{
 };
 
 use super::bindings::{log, types};
+use super::clock::Allowance;
 use super::limits::{Limits, Meter};
 
 /// Bytes of a log message that are kept.
@@ -20,6 +21,8 @@ const MESSAGE: usize = 4096;
 /// What the store of one instance holds.
 pub(super) struct Guest {
     pub(super) meter: Meter,
+    /// The time that this call may still take.
+    pub(super) allowance: Allowance,
     /// Lines that this call may still log.
     pub(super) lines: usize,
     name: String,
@@ -42,6 +45,7 @@ impl Guest {
             .build();
         Guest {
             meter: Meter::new(limits.memory),
+            allowance: Allowance::default(),
             lines: limits.log_lines,
             name: name.into(),
             wasi,

@@ -1,14 +1,16 @@
 //! One transform at work for one partition: an instance in its sandbox, called on its lane's thread.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::ArrayRef;
-use wasmtime::Trap;
+use wasmtime::UpdateDeadline;
 
 use super::bindings::{Transform, types as wit};
+use super::clock::Allowance;
 use super::columns::Crossing;
 use super::component::Loaded;
-use super::engine::{TICK, first_line};
+use super::fault::Fault;
 use super::guest::Guest;
 use super::limits::Limits;
 use super::outcome::{self, Checked, Emission};
@@ -23,16 +25,20 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Makes an instance and opens it; gives what it said of itself.
-    pub(super) fn open(loaded: &Arc<Loaded>) -> Result<(Self, wit::Descriptor), String> {
+    pub(super) fn open(loaded: &Arc<Loaded>) -> Result<(Self, wit::Descriptor), Fault> {
         let limits = &loaded.sidecar.limits;
         let mut store = loaded.engine.store(Guest::new(loaded.label(), limits));
-        arm(&mut store, limits, Limits::fuel(0));
-        let bindings = loaded.pre.instantiate(&mut store).map_err(|e| failed(&e, limits))?;
+        store.epoch_deadline_callback(|store| {
+            let spent = store.data().allowance.spent();
+            Ok(if spent { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+        });
+        arm(&mut store, limits, limits.call, Limits::fuel(0));
+        let failed = |e: wasmtime::Error| Fault::of(&e, limits, limits.call);
+        let bindings = loaded.pre.instantiate(&mut store).map_err(failed)?;
         let config: Vec<(&str, &str)> =
             loaded.sidecar.config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let opened = bindings.tidemill_transform_api().call_open(&mut store, &config);
-        let descriptor =
-            opened.map_err(|e| failed(&e, limits))?.map_err(|e| format!("it does not open: {}", said(&e)))?;
+        let descriptor = opened.map_err(failed)?.map_err(|e| Fault::error("it does not open", &e))?;
         Ok((Instance { loaded: loaded.clone(), store, bindings }, descriptor))
     }
 
@@ -40,28 +46,37 @@ impl Instance {
         &self.loaded.sidecar.limits
     }
 
-    /// Hands it a batch: the columns it reads, each `rows` long.
+    /// How long the last call took.
+    pub(super) fn took(&self) -> Duration {
+        self.store.data().allowance.took()
+    }
+
+    /// Hands it a batch: the columns it reads, each `rows` long. `allowed` is what the call may take.
     pub(super) fn process(
         &mut self,
         spec: &Spec,
         rows: usize,
         columns: &[ArrayRef],
-    ) -> Result<Checked, String> {
+        allowed: Duration,
+    ) -> Result<Checked, Fault> {
         let crossing: Vec<Crossing<'_>> = spec
             .reads
             .iter()
             .zip(columns)
             .map(|(read, array)| Crossing::new(array.as_ref(), read.dictionary))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, _>>()
+            .map_err(Fault::contract)?;
         let params: Vec<wit::ColumnParam<'_>> = crossing.iter().map(Crossing::param).collect();
         let bytes = crossing.iter().map(Crossing::size).sum();
-        let count = u32::try_from(rows).map_err(|_| format!("a batch of {rows} rows is too large"))?;
-        arm(&mut self.store, &self.loaded.sidecar.limits, Limits::fuel(bytes));
+        let count = u32::try_from(rows)
+            .map_err(|_| Fault::contract(format!("a batch of {rows} rows is too large")))?;
+        arm(&mut self.store, &self.loaded.sidecar.limits, allowed, Limits::fuel(bytes));
         let result = self.bindings.tidemill_transform_api().call_process(&mut self.store, count, &params);
         let outcome = result
-            .map_err(|e| failed(&e, self.limits()))?
-            .map_err(|e| format!("it gave up: {}", said(&e)))?;
-        outcome::process(outcome, rows, spec, self.limits()).map_err(|e| format!("it returned nonsense: {e}"))
+            .map_err(|e| Fault::of(&e, self.limits(), allowed))?
+            .map_err(|e| Fault::error("it gave up", &e))?;
+        outcome::process(outcome, rows, spec, self.limits())
+            .map_err(|e| Fault::contract(format!("it returned nonsense: {e}")))
     }
 
     /// Asks for what is due; true: there is more.
@@ -69,40 +84,45 @@ impl Instance {
         &mut self,
         spec: &Spec,
         watermark: Option<i64>,
-    ) -> Result<(Vec<(usize, Emission)>, bool), String> {
-        arm(&mut self.store, &self.loaded.sidecar.limits, Limits::fuel(FLUSH));
+    ) -> Result<(Vec<(usize, Emission)>, bool), Fault> {
+        self.arm(Limits::fuel(FLUSH));
         let result = self.bindings.tidemill_transform_api().call_flush(&mut self.store, watermark);
-        let flushed = result
-            .map_err(|e| failed(&e, self.limits()))?
-            .map_err(|e| format!("it gave up in flush: {}", said(&e)))?;
+        let flushed =
+            result.map_err(|e| self.failed(&e))?.map_err(|e| Fault::error("it gave up in flush", &e))?;
         let emissions = outcome::flush(flushed.emissions, spec, self.limits())
-            .map_err(|e| format!("it returned nonsense from flush: {e}"))?;
+            .map_err(|e| Fault::contract(format!("it returned nonsense from flush: {e}")))?;
         Ok((emissions, flushed.more))
     }
 
     /// Its state; none: the state is what the last snapshot or restore had.
-    pub(super) fn snapshot(&mut self) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn snapshot(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         let most = self.limits().state;
-        arm(&mut self.store, &self.loaded.sidecar.limits, most + Limits::fuel(0));
+        self.arm(most + Limits::fuel(0));
         let result = self.bindings.tidemill_transform_api().call_snapshot(&mut self.store);
-        let state = result
-            .map_err(|e| failed(&e, self.limits()))?
-            .map_err(|e| format!("it gave up in snapshot: {}", said(&e)))?;
+        let state =
+            result.map_err(|e| self.failed(&e))?.map_err(|e| Fault::error("it gave up in snapshot", &e))?;
         match state {
             Some(state) if state.len() > most => {
-                Err(format!("its state has {} bytes; {most} are the most", state.len()))
+                Err(Fault::contract(format!("its state has {} bytes; {most} are the most", state.len())))
             }
             state => Ok(state),
         }
     }
 
     /// Gives it what an earlier instance's snapshot gave.
-    pub(super) fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), String> {
-        arm(&mut self.store, &self.loaded.sidecar.limits, Limits::fuel(0));
+    pub(super) fn restore(&mut self, version: u32, state: &[u8]) -> Result<(), Fault> {
+        self.arm(Limits::fuel(0));
         let result = self.bindings.tidemill_transform_api().call_restore(&mut self.store, version, state);
-        result
-            .map_err(|e| failed(&e, self.limits()))?
-            .map_err(|e| format!("it refuses its state: {}", said(&e)))
+        result.map_err(|e| self.failed(&e))?.map_err(|e| Fault::error("it refuses its state", &e))
+    }
+
+    fn arm(&mut self, fuel: usize) {
+        let limits = &self.loaded.sidecar.limits;
+        arm(&mut self.store, limits, limits.call, fuel);
+    }
+
+    fn failed(&self, error: &wasmtime::Error) -> Fault {
+        Fault::of(error, self.limits(), self.limits().call)
     }
 }
 
@@ -110,22 +130,10 @@ impl Instance {
 const FLUSH: usize = 4 << 20;
 
 /// Before every call: what it may take.
-fn arm(store: &mut wasmtime::Store<Guest>, limits: &Limits, fuel: usize) {
-    let ticks = limits.call.as_millis().div_ceil(TICK.as_millis()) + 1;
-    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+fn arm(store: &mut wasmtime::Store<Guest>, limits: &Limits, allowed: Duration, fuel: usize) {
+    // At every tick the clock is asked.
+    store.set_epoch_deadline(1);
     store.set_hostcall_fuel(fuel);
+    store.data_mut().allowance = Allowance::new(allowed);
     store.data_mut().lines = limits.log_lines;
-}
-
-fn failed(error: &wasmtime::Error, limits: &Limits) -> String {
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => format!("it took longer than {:?} (limits.call-ms)", limits.call),
-        Some(trap) => format!("it trapped: {trap}"),
-        None => first_line(error),
-    }
-}
-
-/// A guest's own words in an error, cut short and on one line.
-fn said(words: &str) -> String {
-    words.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

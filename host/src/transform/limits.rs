@@ -17,6 +17,8 @@ pub struct Limits {
     pub state: usize,
     /// Lines that one call may log; further ones are counted and dropped.
     pub log_lines: usize,
+    /// Rows that one partition may lose to faults of the transform between two commits; one more, and it is broken.
+    pub poison_rows: usize,
 }
 
 impl Default for Limits {
@@ -27,6 +29,7 @@ impl Default for Limits {
             rows_per_row: 64,
             state: 8 << 20,
             log_lines: 100,
+            poison_rows: 100,
         }
     }
 }

@@ -6,9 +6,12 @@
 //! `columns`), and what it may take is bounded for every call (`limits`).
 
 mod bindings;
+mod careful;
+mod clock;
 mod columns;
 mod component;
 mod engine;
+mod fault;
 mod given;
 pub mod graph;
 mod guest;
@@ -16,11 +19,13 @@ mod instance;
 pub mod limits;
 mod outcome;
 mod package;
+mod pass;
 pub mod registry;
 pub mod run;
 pub mod sidecar;
 pub mod spec;
 mod view;
+pub mod watch;
 
 pub use component::Component;
 pub use engine::Engine;

@@ -1,41 +1,80 @@
 //! The graph at work for one partition: its instances, fed in order.
+//!
+//! A call that comes to nothing ends the epoch: nobody knows what the instance had done by then. The lane goes back
+//! to the last commit and comes again with [`careful`](Runner::careful) on; then the rows that are to blame are found
+//! one by one and rejected (see `careful.rs`), and the rest goes through.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch};
-use arrow::compute;
+use arrow::array::{ArrayRef, BinaryArray, Int64Array};
 
-use super::given::{Edge, Given, pick};
-use super::graph::{Feed, Graph, Node, Plan, Source};
+use super::fault::Fault;
+use super::given::Given;
+use super::graph::{Feed, Graph, Node};
 use super::instance::Instance;
-use super::outcome::{Checked, Emission, Picked};
-use crate::batch::{Batch, Counts, Delivered, Outcome, Reject, Rows, Stage};
+use super::pass::Work;
+use crate::batch::{Batch, Counts, Delivered, Outcome};
 use crate::{Error, Result};
 
 /// Rows that cross in one call. Larger inputs are cut.
-const CHUNK: usize = 8192;
+pub(super) const CHUNK: usize = 8192;
 
 /// The instances of one partition and the states they had at the last commit.
 pub struct Runner {
-    graph: Arc<Graph>,
-    partition: i32,
-    instances: Vec<Instance>,
-    counts: Vec<Counts>,
+    pub(super) graph: Arc<Graph>,
+    pub(super) partition: i32,
+    pub(super) instances: Vec<Instance>,
+    pub(super) meters: Vec<Meter>,
     states: Vec<State>,
+    pub(super) careful: bool,
+    pub(super) trouble: Option<Trouble>,
 }
 
-/// The state of one instance, with the version of its format.
+/// What is counted of one instance.
+#[derive(Clone, Default)]
+pub(super) struct Meter {
+    /// What became of its rows since the last call of [`Runner::take_work`].
+    pub(super) counts: Counts,
+    /// How long it was at work since then.
+    pub(super) busy: Duration,
+    /// Rows since the last commit that it failed on.
+    pub(super) poison: usize,
+    /// Rows and time of all calls that went well: what a row takes.
+    pub(super) pace: (u64, Duration),
+}
+
+/// A state with the version of its format; none: there is none.
+type Kept = Option<(u32, Arc<Vec<u8>>)>;
+
+/// The states of one instance. A careful run takes snapshots at any time, so there are three.
 #[derive(Clone, Default)]
 struct State {
     /// As of the last commit.
-    committed: Option<(u32, Vec<u8>)>,
-    /// As of the commit that is under way.
-    pending: Option<(u32, Vec<u8>)>,
-    /// Whether the last snapshot gave another one.
+    committed: Kept,
+    /// As of the end of the last epoch, which may be on its way to being committed.
+    sealed: Kept,
+    /// As of the last snapshot.
+    last: Kept,
+    /// Whether a snapshot since the end of the last epoch gave another one.
     changed: bool,
+}
+
+impl State {
+    fn rewind(&mut self) {
+        (self.sealed, self.last, self.changed) = (self.committed.clone(), self.committed.clone(), false);
+    }
+}
+
+/// What kind of fault ended an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A call with rows failed: it can be found out which.
+    Rows,
+    /// A call without rows failed: in open, restore, flush or snapshot. There is no row to blame.
+    Call,
+    /// More rows failed than [`poison_rows`](super::limits::Limits::poison_rows) allows.
+    Poisoned,
 }
 
 /// What one transform did since the last call of [`Runner::take_work`].
@@ -48,7 +87,9 @@ pub struct Done {
     pub tables: Vec<String>,
     /// What became of its rows.
     pub counts: Counts,
-    /// Its state with the version of its format, if the last snapshot gave another one.
+    /// How long it was at work, on its lane's processor.
+    pub busy: Duration,
+    /// Its state with the version of its format, if a snapshot gave another one.
     pub state: Option<(u32, Vec<u8>)>,
 }
 
@@ -58,45 +99,104 @@ pub type Remembered = (String, u32, Vec<u8>);
 impl Runner {
     /// Opens an instance of each transform, with what it remembered at the last commit.
     pub fn open(graph: &Arc<Graph>, partition: i32, states: &[Remembered]) -> Result<Runner> {
+        let mut runner = Runner::idle(graph, partition);
+        runner.remember(states);
+        runner.abandon()?;
+        Ok(runner)
+    }
+
+    /// A runner that takes over from this one, between two batches, with another graph. Transforms of the same name
+    /// go on with what they remember now; what others remember ends with them.
+    pub fn succeed(&self, graph: &Arc<Graph>) -> Result<Runner> {
+        let mut next = Runner::idle(graph, self.partition);
+        for (node, state) in graph.nodes.iter().zip(&mut next.states) {
+            let mut ours = self.graph.nodes.iter().zip(&self.states);
+            let same = ours.find(|(old, _)| old.component.spec.name == node.component.spec.name);
+            if let Some((_, old)) = same {
+                *state = old.clone();
+            }
+        }
+        next.reopen()?;
+        Ok(next)
+    }
+
+    /// A runner without instances: [`abandon`](Runner::abandon) opens them.
+    pub fn idle(graph: &Arc<Graph>, partition: i32) -> Runner {
         let nodes = graph.nodes.len();
-        let mut runner = Runner {
+        Runner {
             graph: graph.clone(),
             partition,
             instances: Vec::new(),
-            counts: vec![Counts::default(); nodes],
+            meters: vec![Meter::default(); nodes],
             states: vec![State::default(); nodes],
-        };
-        runner.remember(states);
-        runner.reopen()?;
-        Ok(runner)
+            careful: false,
+            trouble: None,
+        }
+    }
+
+    /// Whether rows that are to blame for a fault are looked for. It costs a snapshot before each call of a transform
+    /// with state.
+    pub fn careful(&mut self, careful: bool) {
+        self.careful = careful;
+    }
+
+    /// Whether rows were rejected since the end of the last epoch because a transform failed on them.
+    pub fn poisoned(&self) -> bool {
+        self.meters.iter().any(|meter| meter.poison > 0)
+    }
+
+    /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about.
+    pub fn take_trouble(&mut self) -> Option<Trouble> {
+        self.trouble.take()
     }
 
     /// From now on these are the states of the last commit; they take effect with [`abandon`](Runner::abandon).
     pub fn remember(&mut self, states: &[Remembered]) {
         for (node, state) in self.graph.nodes.iter().zip(&mut self.states) {
             let found = states.iter().find(|(name, _, _)| *name == node.component.spec.name);
-            state.committed = found.map(|(_, version, bytes)| (*version, bytes.clone()));
-            (state.pending, state.changed) = (state.committed.clone(), false);
+            state.committed = found.map(|(_, version, bytes)| (*version, Arc::new(bytes.clone())));
+            state.rewind();
         }
     }
 
     /// Drops what the instances hold and takes them back to the last commit.
     pub fn abandon(&mut self) -> Result<()> {
-        self.counts.fill(Counts::default());
-        self.states.iter_mut().for_each(|s| (s.pending, s.changed) = (s.committed.clone(), false));
+        self.rest();
         self.reopen()
+    }
+
+    /// Drops what the instances hold, and the instances.
+    pub fn rest(&mut self) {
+        for meter in &mut self.meters {
+            *meter = Meter { pace: meter.pace, ..Meter::default() };
+        }
+        self.states.iter_mut().for_each(State::rewind);
+        self.instances.clear();
     }
 
     fn reopen(&mut self) -> Result<()> {
         self.instances.clear();
-        for (node, state) in self.graph.nodes.iter().zip(&self.states) {
-            let fail = |e: String| fault(node, self.partition, &e);
-            let mut instance = node.component.instantiate().map_err(fail)?;
-            if let (Some(_), Some((version, bytes))) = (node.component.spec.state_version, &state.committed) {
-                instance.restore(*version, bytes).map_err(fail)?;
-            }
+        for at in 0..self.graph.nodes.len() {
+            let instance = self.instance(at).map_err(|e| self.failed(at, Trouble::Call, &e))?;
             self.instances.push(instance);
         }
+        Ok(())
+    }
+
+    /// A new instance of a transform, as of its last snapshot.
+    fn instance(&self, at: usize) -> Result<Instance, Fault> {
+        let node = &self.graph.nodes[at];
+        let mut instance = node.component.instantiate()?;
+        if let (Some(_), Some((version, bytes))) = (node.component.spec.state_version, &self.states[at].last)
+        {
+            instance.restore(*version, bytes)?;
+        }
+        Ok(instance)
+    }
+
+    /// Takes one instance back to its last snapshot.
+    pub(super) fn renew(&mut self, at: usize) -> Result<()> {
+        self.instances[at] = self.instance(at).map_err(|e| self.failed(at, Trouble::Call, &e))?;
         Ok(())
     }
 
@@ -128,17 +228,19 @@ impl Runner {
             let (begun, mut rows) = (Instant::now(), 0);
             loop {
                 let flushed = self.instances[at].flush(&node.component.spec, watermark);
-                let (emissions, more) = flushed.map_err(|e| fault(node, self.partition, &e))?;
+                self.meters[at].busy += self.instances[at].took();
+                let (emissions, more) = flushed.map_err(|e| self.failed(at, Trouble::Call, &e))?;
                 for (output, emission) in emissions {
                     rows += emission.count;
-                    work.fresh(at, output, emission).map_err(|e| fault(node, self.partition, &e))?;
+                    let emitted = work.fresh(at, output, emission).map_err(Fault::contract);
+                    emitted.map_err(|e| self.failed(at, Trouble::Call, &e))?;
                 }
                 if !more {
                     break;
                 }
                 if rows > FLUSHED || begun.elapsed() > limits.call * 10 {
                     let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
-                    return Err(fault(node, self.partition, &e));
+                    return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
                 }
             }
         }
@@ -147,35 +249,47 @@ impl Runner {
 
     /// Takes the state of all instances, for the commit that begins now.
     pub fn snapshot(&mut self) -> Result<()> {
-        for (at, node) in self.graph.nodes.iter().enumerate() {
-            if let Some(version) = node.component.spec.state_version {
-                let state = self.instances[at].snapshot().map_err(|e| fault(node, self.partition, &e))?;
-                if let Some(state) = state {
-                    (self.states[at].pending, self.states[at].changed) = (Some((version, state)), true);
-                }
-            }
+        (0..self.instances.len()).try_for_each(|at| self.keep(at))
+    }
+
+    /// Takes the state of one instance.
+    pub(super) fn keep(&mut self, at: usize) -> Result<()> {
+        let Some(version) = self.graph.nodes[at].component.spec.state_version else { return Ok(()) };
+        let state = self.instances[at].snapshot();
+        self.meters[at].busy += self.instances[at].took();
+        if let Some(state) = state.map_err(|e| self.failed(at, Trouble::Call, &e))? {
+            (self.states[at].last, self.states[at].changed) = (Some((version, Arc::new(state))), true);
         }
         Ok(())
     }
 
-    /// The states of the last [`snapshot`](Runner::snapshot) are true.
+    /// What the last [`take_work`](Runner::take_work) gave is true.
     pub fn committed(&mut self) {
-        self.states.iter_mut().for_each(|s| s.committed = s.pending.clone());
+        self.states.iter_mut().for_each(|s| s.committed = s.sealed.clone());
     }
 
-    /// What was done since the last call, by transform.
+    /// Ends the epoch: what was done since the last call, by transform. To be called after
+    /// [`snapshot`](Runner::snapshot).
     pub fn take_work(&mut self) -> Vec<Done> {
         let graph = self.graph.clone();
-        let nodes = graph.nodes.iter().zip(self.counts.iter_mut().zip(&mut self.states));
-        let done = nodes.map(|(node, (counts, state))| Done {
-            identity: node.component.identity.clone(),
-            reads: match node.feed {
-                Feed::Topic => None,
-                Feed::Output { node, .. } => Some(graph.nodes[node].component.spec.name.clone()),
-            },
-            tables: node.outputs.iter().filter_map(|o| Some(o.table.as_ref()?.name.clone())).collect(),
-            counts: std::mem::take(counts),
-            state: std::mem::take(&mut state.changed).then(|| state.pending.clone()).flatten(),
+        let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states));
+        let done = nodes.map(|(node, (meter, state))| {
+            state.sealed = state.last.clone();
+            meter.poison = 0;
+            Done {
+                identity: node.component.identity.clone(),
+                reads: match node.feed {
+                    Feed::Topic => None,
+                    Feed::Output { node, .. } => Some(graph.nodes[node].component.spec.name.clone()),
+                },
+                tables: node.outputs.iter().filter_map(|o| Some(o.table.as_ref()?.name.clone())).collect(),
+                counts: std::mem::take(&mut meter.counts),
+                busy: std::mem::take(&mut meter.busy),
+                state: std::mem::take(&mut state.changed)
+                    .then(|| state.last.clone())
+                    .flatten()
+                    .map(|(v, b)| (v, b.to_vec())),
+            }
         });
         done.collect()
     }
@@ -184,7 +298,7 @@ impl Runner {
     fn drain(&mut self, at: usize, work: &mut Work<'_>) -> Result<()> {
         let Feed::Output { node, output } = self.graph.nodes[at].feed else { return Ok(()) };
         // They stay where they are: another transform may read the same output.
-        for edge in work.edges[node][output].clone() {
+        for edge in work.waiting(node, output) {
             self.process(at, &Given::Edge(&edge), work)?;
         }
         Ok(())
@@ -192,29 +306,57 @@ impl Runner {
 
     /// Runs one transform over its input, cut into calls.
     fn process(&mut self, at: usize, given: &Given<'_>, work: &mut Work<'_>) -> Result<()> {
-        let graph = self.graph.clone();
-        let node = &graph.nodes[at];
-        let partition = self.partition;
-        let fail = |e: String| fault(node, partition, &e);
-        let columns: Vec<ArrayRef> = node.reads.iter().map(|s| given.column(s)).collect();
+        let columns: Vec<ArrayRef> = self.graph.nodes[at].reads.iter().map(|s| given.column(s)).collect();
         for start in (0..given.len()).step_by(CHUNK) {
             let rows = CHUNK.min(given.len() - start);
-            let part: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
-            let checked = self.instances[at].process(&node.component.spec, rows, &part).map_err(fail)?;
-            self.counts[at] += work.checked(at, given, start, checked).map_err(fail)?;
+            if self.careful {
+                self.find_poison(at, given, &columns, (start, rows), work)?;
+                continue;
+            }
+            let allowed = self.limits(at).call;
+            let done = self.call(at, given, &columns, (start, rows), allowed, work);
+            done.map_err(|e| self.failed(at, Trouble::Rows, &e))?;
         }
         Ok(())
+    }
+
+    /// One call with some rows: all of it goes into `work`, or nothing.
+    pub(super) fn call(
+        &mut self,
+        at: usize,
+        given: &Given<'_>,
+        columns: &[ArrayRef],
+        (start, rows): (usize, usize),
+        allowed: Duration,
+        work: &mut Work<'_>,
+    ) -> Result<(), Fault> {
+        let part: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
+        let instance = &mut self.instances[at];
+        let checked = instance.process(&self.graph.nodes[at].component.spec, rows, &part, allowed);
+        let took = instance.took();
+        self.meters[at].busy += took;
+        let counts = work.checked(at, given, start, checked?).map_err(Fault::contract)?;
+        let meter = &mut self.meters[at];
+        meter.counts += counts;
+        meter.pace = (meter.pace.0 + rows as u64, meter.pace.1 + took);
+        Ok(())
+    }
+
+    pub(super) fn limits(&self, at: usize) -> &super::limits::Limits {
+        &self.graph.nodes[at].component.loaded.sidecar.limits
+    }
+
+    /// The error of a fault. It ends the epoch.
+    pub(super) fn failed(&mut self, at: usize, trouble: Trouble, fault: &Fault) -> Error {
+        self.trouble = Some(trouble);
+        let Node { component, .. } = &self.graph.nodes[at];
+        let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
+        Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }
 }
 
 /// Rows that a transform may flush at one commit.
 const FLUSHED: usize = 1_000_000;
-
-fn fault(node: &Node, partition: i32, what: &str) -> Error {
-    let name = &node.component.spec.name;
-    let file = node.component.file();
-    Error::abandon(format!("transform {name} ({file}), partition {partition}: {what}"))
-}
 
 fn nothing() -> Arc<Delivered> {
     Arc::new(Delivered {
@@ -228,167 +370,4 @@ fn nothing() -> Arc<Delivered> {
         value: BinaryArray::from_vec(vec![]),
         headers: crate::table::no_headers(0),
     })
-}
-
-/// One pass over the graph.
-struct Work<'a> {
-    graph: &'a Graph,
-    delivered: &'a Delivered,
-    /// What waits for the readers of an output, by node and output.
-    edges: Vec<Vec<Vec<Rc<Edge>>>>,
-    outcome: Outcome,
-}
-
-impl<'a> Work<'a> {
-    fn new(graph: &'a Graph, delivered: &'a Delivered) -> Self {
-        let edges = graph.nodes.iter().map(|n| n.outputs.iter().map(|_| Vec::new()).collect()).collect();
-        Work { graph, delivered, edges, outcome: Outcome::default() }
-    }
-
-    /// Takes what a call made of the rows from `start` on.
-    fn checked(
-        &mut self,
-        at: usize,
-        given: &Given<'_>,
-        start: usize,
-        checked: Checked,
-    ) -> Result<Counts, String> {
-        let mut counts = checked.counts;
-        let rows = usize::try_from(counts.input).unwrap_or(usize::MAX);
-        for (reason, refused) in checked.rejections {
-            self.reject(at, given, start, &refused, &reason);
-        }
-        // A row that is refused in one output is in none: it is emitted or rejected, never both.
-        let (mut made, mut refused) = (Vec::new(), BTreeMap::new());
-        for (output, emission) in checked.emissions {
-            let plan = &self.graph.nodes[at].outputs[output];
-            let picked: Vec<u32> = match emission.rows {
-                Picked::Fresh => {
-                    self.fresh(at, output, emission)?;
-                    continue;
-                }
-                Picked::All => (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect(),
-                Picked::Selected(ref selected) => selected.clone(),
-            };
-            let whole = picked.len() == rows && picked.iter().enumerate().all(|(i, p)| i == *p as usize);
-            let columns = columns(plan, emission.columns, |source| {
-                let column = given.column(source).slice(start, rows);
-                if whole { Ok(column) } else { pick(&column, &picked) }
-            })?;
-            missing(plan, &columns, &picked, &mut refused);
-            made.push((output, columns, picked));
-        }
-        counts.emitted = counts.emitted.saturating_sub(refused.len() as u64);
-        counts.rejected += refused.len() as u64;
-        for (output, mut columns, mut picked) in made {
-            if picked.iter().any(|row| refused.contains_key(row)) {
-                let keep = picked.iter().map(|row| Some(!refused.contains_key(row))).collect();
-                columns = filter(&columns, &keep)?;
-                picked.retain(|row| !refused.contains_key(row));
-            }
-            let origin =
-                given.origin().map(|origin| picked.iter().map(|p| origin[start + *p as usize]).collect());
-            self.emit(at, output, columns, origin)?;
-        }
-        let mut reasons: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
-        for (row, column) in &refused {
-            reasons.entry(column).or_default().push(*row);
-        }
-        for (column, rows) in reasons {
-            self.reject(at, given, start, &rows, &format!("{column} is null").into());
-        }
-        Ok(counts)
-    }
-
-    /// Takes rows that stem from no single event.
-    fn fresh(&mut self, at: usize, output: usize, emission: Emission) -> Result<(), String> {
-        let plan = &self.graph.nodes[at].outputs[output];
-        let columns = columns(plan, emission.columns, |_| unreachable!("fresh rows copy nothing"))?;
-        self.emit(at, output, columns, None)
-    }
-
-    fn emit(
-        &mut self,
-        at: usize,
-        output: usize,
-        columns: Vec<ArrayRef>,
-        origin: Option<Vec<u32>>,
-    ) -> Result<(), String> {
-        let plan = &self.graph.nodes[at].outputs[output];
-        let rows = RecordBatch::try_new(plan.schema.clone(), columns).map_err(|e| e.to_string())?;
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        if let Some(table) = &plan.table {
-            let mut columns = rows.columns().to_vec();
-            if plan.provenance {
-                let Some(origin) = &origin else {
-                    return Err(format!(
-                        "output {0} has rows that stem from no single event, so it cannot have provenance; set [tables.{0}] provenance = false",
-                        table.name
-                    ));
-                };
-                let offset: ArrayRef = Arc::new(self.delivered.offset.clone());
-                columns.push(Arc::new(Int32Array::from(vec![self.delivered.partition; origin.len()])));
-                columns.push(pick(&offset, origin)?);
-            }
-            let batch = RecordBatch::try_new(table.schema.clone(), columns).map_err(|e| e.to_string())?;
-            self.outcome.rows.push(Rows { table: table.clone(), batch });
-        }
-        if plan.read {
-            self.edges[at][output].push(Rc::new(Edge { rows, origin }));
-        }
-        Ok(())
-    }
-
-    fn reject(&mut self, at: usize, given: &Given<'_>, start: usize, refused: &[u32], reason: &Arc<str>) {
-        let component = &self.graph.nodes[at].component;
-        let Some(origin) = given.origin() else {
-            // No event stands behind these rows: what made them is in the table of the event.
-            tracing::warn!(
-                transform = component.spec.name,
-                rows = refused.len(),
-                "refused rows of another transform's flush: {reason}"
-            );
-            return;
-        };
-        self.outcome.rejects.extend(refused.iter().map(|row| Reject {
-            row: origin[start + *row as usize],
-            stage: Stage::Transform,
-            transform: Some(component.identity.clone()),
-            reason: reason.clone(),
-        }));
-    }
-}
-
-/// A copied column may hold a null where the table has none: notes those rows with the first such column.
-fn missing(plan: &Plan, columns: &[ArrayRef], picked: &[u32], refused: &mut BTreeMap<u32, String>) {
-    for (field, column) in plan.schema.fields().iter().zip(columns) {
-        if field.is_nullable() || column.null_count() == 0 {
-            continue;
-        }
-        for (_, row) in picked.iter().enumerate().filter(|(at, _)| column.is_null(*at)) {
-            refused.entry(*row).or_insert_with(|| field.name().clone());
-        }
-    }
-}
-
-/// The columns of an output in their order: computed ones as they came, copied ones from their source.
-fn columns(
-    plan: &Plan,
-    computed: Vec<ArrayRef>,
-    mut copy: impl FnMut(&Source) -> Result<ArrayRef, String>,
-) -> Result<Vec<ArrayRef>, String> {
-    let mut computed = computed.into_iter();
-    plan.copied
-        .iter()
-        .map(|copied| match copied {
-            Some(source) => copy(source),
-            None => Ok(computed.next().expect("one computed column each: checked with the outcome")),
-        })
-        .collect()
-}
-
-fn filter(columns: &[ArrayRef], keep: &BooleanArray) -> Result<Vec<ArrayRef>, String> {
-    columns.iter().map(|c| compute::filter(c, keep).map_err(|e| e.to_string())).collect()
 }

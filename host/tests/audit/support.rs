@@ -132,6 +132,7 @@ impl House {
             ..Work::default()
         };
         let advance = |partition: i32| Advance {
+            set: None,
             partition,
             epoch: id.clone(),
             prev: self.log.view().last(&self.topic, partition),

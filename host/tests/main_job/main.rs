@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod support;
+mod swaps;
 
 use std::fs;
 use std::time::Duration;
@@ -175,17 +176,24 @@ fn a_transform_may_print_anywhere() {
 }
 
 #[test]
-fn a_transform_that_keeps_failing_stops_the_host_and_loses_nothing() {
+fn a_row_on_which_a_transform_traps_is_rejected_and_the_rest_goes_through() {
     let house = House::new("boom");
-    house.send(&[Some(r#"{"event_type":"click"}"#), Some(r#"{"event_type":"boom"}"#)]);
-    let host = house.begin(support::guests(), &[("lanes", "1")]);
-    let error = host.ended(Duration::from_secs(60)).unwrap_err();
-    assert_eq!(error.kind(), tidemill::Kind::Stop);
-    let text = error.to_string();
-    assert!(text.contains("chatty") && text.contains("partition 1") && text.contains("trapped"), "{text}");
-    // Nothing of the epoch is visible: all of it will be read again.
-    let visible = house.lake().join("raw/user_events_raw");
-    assert!(!visible.exists() || offsets(&house, "user_events_raw").len() < 2);
+    let click = |n| format!(r#"{{"event_type":"click","n":{n}}}"#);
+    let mut events: Vec<String> = (0..3000).map(click).collect();
+    for at in [0, 1001, 1002, 2999] {
+        events[at] = r#"{"event_type":"boom"}"#.into();
+    }
+    house.send(&events.iter().map(|event| Some(event.as_str())).collect::<Vec<_>>());
+    let host = house.begin(support::guests(), &[("lanes", "1"), ("until-end", "true")]);
+    let done = host.ended(Duration::from_secs(60)).unwrap();
+    assert_eq!((done.events, done.rows["heard"]), (3000, 2996));
+    assert!(done.abandoned >= 1, "no epoch was abandoned: the rows were found in another way?");
+    let mut rejected = rejects(&house);
+    rejected.sort_unstable();
+    let reason = "poison: trapped: wasm trap: wasm `unreachable` instruction executed".to_string();
+    let at = [(0, 0), (0, 334), (2, 333), (2, 999)];
+    assert_eq!(rejected, at.map(|at| (at, reason.clone())));
+    assert_eq!(offsets(&house, "user_events_raw").len(), 3000);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tempfile::TempDir;
 use tidemill::config::{Config, Flags, Layers};
-use tidemill::observe::{Snapshot, Stats};
+use tidemill::observe::{Snapshot, Stats, Status};
 use tidemill::source::embedded::Broker;
 use tidemill::{Error, Result, env, pipeline};
 use tokio::sync::watch;
@@ -30,10 +30,16 @@ pub(super) fn transforms() -> &'static Path {
     BUILT.get_or_init(|| build("transforms"))
 }
 
-/// The guests that misbehave, likewise.
+/// The guest that prints and traps, likewise.
 pub(super) fn guests() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("tests/guests"))
+    BUILT.get_or_init(|| {
+        let all = build("tests/guests");
+        let alone = all.with_file_name("chatty");
+        std::fs::create_dir_all(&alone).unwrap();
+        std::fs::copy(all.join("chatty.wasm"), alone.join("chatty.wasm")).unwrap();
+        alone
+    })
 }
 
 fn build(crates: &str) -> PathBuf {
@@ -132,6 +138,20 @@ impl Host {
             }
             assert!(!self.thread.is_finished(), "the host ended before: {what}");
             assert!(Instant::now() < deadline, "not within a minute: {what}; {now:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until the host is as wanted.
+    pub(super) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let now = self.stats.board().status();
+            if wanted(&now) {
+                return now;
+            }
+            assert!(!self.thread.is_finished(), "the host ended before: {what}");
+            assert!(Instant::now() < deadline, "not within a minute: {what}; {now:#?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }

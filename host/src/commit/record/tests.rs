@@ -29,7 +29,7 @@ pub(in crate::commit) fn golden(name: &str, bytes: &[u8]) -> Vec<u8> {
 /// A record with the members that all kinds have.
 pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
     Record {
-        format: FORMAT,
+        format: kind.format(),
         seq,
         id: format!("0198a0000000700080000000000000{seq:02x}"),
         kind,
@@ -44,6 +44,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         cleanup: None,
         previous: None,
         owed: vec![],
+        transforms: None,
     }
 }
 
@@ -105,6 +106,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         partition: 0,
         epoch: FIRST.into(),
         prev: Some(0),
+        set: None,
         from: 40,
         to: 50,
         events: 10,
@@ -145,13 +147,29 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         transforms: vec![carried],
         ..advance
     }];
-    vec![start, epoch, repair, cleanup, gap]
+    let mut transforms = empty(RecordKind::Transforms, 5);
+    transforms.transforms = Some(TransformSet {
+        previous: Some(4),
+        components: vec![Deployed {
+            file: "activity".into(),
+            name: "activity_per_minute".into(),
+            version: "1.2.0".into(),
+            digest: "ab".repeat(32),
+            sidecar: Some("[config]\nlongest = 3\n".into()),
+        }],
+    });
+    let mut under = empty(RecordKind::Epoch, 6);
+    under.topic = topic();
+    under.partitions =
+        vec![Advance { partition: 1, prev: Some(0), set: Some(5), to: 3, ..Advance::default() }];
+    vec![start, epoch, repair, cleanup, gap, transforms, under]
 }
 
 #[test]
 fn golden_records_are_read_and_written_as_ever() {
     for sample in samples() {
-        let name = format!("format-1-{}.json", sample.kind.name());
+        let under = if sample.partitions.iter().any(|a| a.set.is_some()) { "-under-a-set" } else { "" };
+        let name = format!("format-{}-{}{under}.json", sample.kind.format(), sample.kind.name());
         let bytes = golden(&name, &sample.encode().unwrap());
         assert_eq!(Record::decode(&name, &bytes).unwrap(), sample, "{name}");
     }
@@ -180,7 +198,7 @@ fn a_newer_format_is_refused() {
     assert_eq!(error.kind(), Kind::Stop);
     assert_eq!(
         error.to_string(),
-        "_tidemill/line/log/000000000007.json has format 2, this version of tidemill reads up to 1: a newer version \
+        "_tidemill/line/log/000000000007.json has format 3, this version of tidemill reads up to 2: a newer version \
          wrote to this log; run that one or a newer one"
     );
 }
@@ -244,9 +262,10 @@ fn some_work() -> impl Strategy<Value = Work> {
 fn some_advance() -> impl Strategy<Value = Advance> {
     let numbers =
         (any::<i32>(), any::<Option<u64>>(), any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>());
-    (any::<String>(), numbers, vec(some_work(), 0..3)).prop_map(|(epoch, numbers, transforms)| {
+    let set = any::<Option<u64>>();
+    (any::<String>(), numbers, vec(some_work(), 0..3), set).prop_map(|(epoch, numbers, transforms, set)| {
         let (partition, prev, from, to, events, undecoded) = numbers;
-        Advance { partition, epoch, prev, from, to, events, undecoded, transforms }
+        Advance { partition, epoch, prev, set, from, to, events, undecoded, transforms }
     })
 }
 
@@ -258,6 +277,12 @@ fn some_remains() -> impl Strategy<Value = Remains> {
         })
 }
 
+fn some_deployed() -> impl Strategy<Value = Deployed> {
+    let sidecar = any::<Option<String>>();
+    (any::<String>(), any::<String>(), any::<String>(), any::<String>(), sidecar)
+        .prop_map(|(file, name, version, digest, sidecar)| Deployed { file, name, version, digest, sidecar })
+}
+
 prop_compose! {
     fn some_record()(
         kind in prop_oneof![
@@ -266,6 +291,7 @@ prop_compose! {
             Just(RecordKind::Gap),
             Just(RecordKind::Repair),
             Just(RecordKind::Cleanup),
+            Just(RecordKind::Transforms),
         ],
         (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
         // The years 1 to 9999: others have no date of four digits.
@@ -276,6 +302,7 @@ prop_compose! {
         cleanup in proptest::option::of((vec(any::<String>(), 0..3), vec(some_remains(), 0..3))),
         (previous, repairs) in (any::<Option<u64>>(), any::<Option<u64>>()),
         owed in vec((any::<String>(), vec(any::<i64>(), 0..4)), 0..3),
+        transforms in proptest::option::of((any::<Option<u64>>(), vec(some_deployed(), 0..3))),
     ) -> Record {
         Record {
             format: FORMAT,
@@ -293,6 +320,7 @@ prop_compose! {
             cleanup: cleanup.map(|(epochs, remains)| Cleanup { epochs, remains }),
             previous,
             owed: owed.into_iter().map(|(table, hours)| Owed { table, hours }).collect(),
+            transforms: transforms.map(|(previous, components)| TransformSet { previous, components }),
         }
     }
 }

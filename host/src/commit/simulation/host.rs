@@ -315,6 +315,7 @@ impl Host {
             changed.push((partition, Memory { transform: "sim".into(), version: 1, bytes }));
         }
         Ok(Some(Advance {
+            set: None,
             partition,
             epoch: epoch.into(),
             prev: position.prev,

@@ -3,10 +3,10 @@
 use super::super::record::tests::{golden, samples};
 use super::*;
 
-/// The view of a log with one record of each kind.
-fn view() -> View {
+/// The view of a log with the first samples: one record of each kind, the kinds of format 1 first.
+fn view(samples: Vec<Record>) -> View {
     let mut view = View::default();
-    for record in samples() {
+    for record in samples {
         view.fold(Arc::new(record));
     }
     view.recent.clear();
@@ -17,23 +17,26 @@ fn view() -> View {
 }
 
 #[test]
-fn a_golden_summary_is_read_and_written_as_ever() {
-    let expected = view();
-    let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
-    bytes.push(b'\n');
-    let bytes = golden("format-1-summary.json", &bytes);
-    let found = View::of("key", serde_json::from_slice(&bytes).unwrap()).unwrap();
-    assert_eq!((found.next, &found.topic), (5, &expected.topic));
-    assert_eq!((&found.last, &found.maintenance), (&expected.last, &expected.maintenance));
-    assert_eq!((&found.fenced, &found.superseded), (&expected.fenced, &expected.superseded));
-    assert_eq!((&found.repairs, &found.inventories), (&expected.repairs, &expected.inventories));
+fn golden_summaries_are_read_and_written_as_ever() {
+    for (format, records) in [(1, 5), (2, samples().len())] {
+        let expected = view(samples().into_iter().take(records).collect());
+        let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
+        bytes.push(b'\n');
+        let bytes = golden(&format!("format-{format}-summary.json"), &bytes);
+        let found = View::of("key", serde_json::from_slice(&bytes).unwrap()).unwrap();
+        assert_eq!((found.next, &found.topic), (records as u64, &expected.topic));
+        assert_eq!((&found.last, &found.maintenance), (&expected.last, &expected.maintenance));
+        assert_eq!((&found.fenced, &found.superseded), (&expected.fenced, &expected.superseded));
+        assert_eq!((&found.repairs, &found.inventories), (&expected.repairs, &expected.inventories));
+        assert_eq!((&found.transforms, found.transforms.is_some()), (&expected.transforms, format == 2));
+    }
 }
 
 #[test]
 fn a_golden_inventory_is_read_and_written_as_ever() {
     let [_, epoch, repair, ..] = &samples()[..] else { panic!("one of each kind") };
     let piece = Inventory {
-        format: FORMAT,
+        format: INVENTORY,
         files: repair.files.clone(),
         removed: vec![epoch.files[0].file.key.clone()],
     };
@@ -46,7 +49,7 @@ fn a_golden_inventory_is_read_and_written_as_ever() {
 fn a_newer_summary_is_refused_by_name() {
     let error = check_format("summaries/7.json", br#"{"format":9}"#).unwrap_err().to_string();
     assert!(
-        error.starts_with("summaries/7.json has format 9, this version of tidemill reads up to 1"),
+        error.starts_with("summaries/7.json has format 9, this version of tidemill reads up to 2"),
         "{error}"
     );
 }

@@ -1,0 +1,147 @@
+//! The start: brokers, zones and catalog answer, the log is read, and it names the transforms to begin with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::keeper::read;
+use super::loader::Loader;
+use super::program::Program;
+use crate::catalog::Catalog;
+use crate::commit::{Log, Topic, owner};
+use crate::sink::Stores;
+use crate::source::{Ends, Group};
+use crate::table::Zone;
+use crate::transform::Package;
+use crate::{Error, Kind, Result};
+
+/// What a host begins with.
+pub(super) struct Ready {
+    pub(super) topic: Topic,
+    pub(super) ends: Ends,
+    pub(super) log: Log,
+    pub(super) program: Program,
+}
+
+/// Waits until brokers, zones and catalog answer, and says what it waits for; then reads the log.
+pub(super) async fn ready(
+    loader: &Loader,
+    group: &Group,
+    stores: &Stores,
+    catalog: &dyn Catalog,
+    mut log: Log,
+) -> Result<Ready> {
+    let config = &loader.config;
+    // What is wrong with them is said at once, whoever else has to be waited for.
+    let directory = Directory::load(loader, stores).await;
+    if let Err(e) = &directory {
+        tracing::warn!("{e}; looking for the last good transforms in the commit log");
+    }
+    let lake = async {
+        until_there(|| stores.check()).await?;
+        log.open().await
+    };
+    lake.await?;
+    let directory = match directory {
+        Err(e) if log.view().transforms().is_none() => return Err(e),
+        directory => directory.ok(),
+    };
+    let ends = asked(group, Group::ends).await?;
+    let partitions: Vec<i32> = ends.keys().copied().collect();
+    let told = asked(group, move |group| group.committed(&partitions)).await?;
+    let id = asked(group, Group::topic_id).await?;
+    // What was told to the group was in the log before.
+    log.refresh().await?;
+    let topic = log.identify(&Topic { name: config.topic.clone(), id });
+    owner::whole(&log, &topic, &told, config.skip_lost)?;
+    let mut first = directory;
+    loop {
+        let program = match (log.view().transforms().map(|(seq, _)| seq), first.take()) {
+            (None, Some(Directory { program, .. })) => program,
+            (Some(seq), directory) => of_log(loader, &log, stores, seq, directory).await?,
+            (None, None) => return Err(Error::stop("the commit log names no transforms; this is a bug")),
+        };
+        let names: Vec<(Zone, String)> =
+            program.tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
+        until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
+        if log.view().next() == 0 {
+            let group = told.values().any(Option::is_some).then_some(config.group.as_str());
+            until_there(|| owner::not_lost(&log, stores, &names, group)).await?;
+        }
+        until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
+        until_there(|| catalog.ensure(&program.tables)).await?;
+        if program.set.is_some() {
+            return Ok(Ready { topic, ends, log, program });
+        }
+        let packages = &program.packages;
+        for package in packages.iter() {
+            log.store_component(&package.digest(), &package.wasm).await?;
+        }
+        // None: another host was faster, and what it wrote is to be followed.
+        if let Some(set) = log.desire(program.desired.clone()).await? {
+            let program = Program { set: Some(set), ..program };
+            return Ok(Ready { topic, ends, log, program });
+        }
+    }
+}
+
+/// The transforms of the directory.
+struct Directory {
+    packages: Arc<Vec<Package>>,
+    program: Program,
+}
+
+impl Directory {
+    async fn load(loader: &Loader, stores: &Stores) -> Result<Directory> {
+        let packages = Arc::new(read(&loader.config.transforms).await?);
+        let program = loader.program(stores, &packages, None).await?;
+        loader.known_tables(&program.graph)?;
+        Ok(Directory { packages, program })
+    }
+}
+
+/// The program of the set that the log names. If it does not run any more, the directory may have a better one.
+async fn of_log(
+    loader: &Loader,
+    log: &Log,
+    stores: &Stores,
+    seq: u64,
+    directory: Option<Directory>,
+) -> Result<Program> {
+    let near = directory.as_ref().map(|d| d.packages.clone()).unwrap_or_default();
+    match (loader.of_record(log, stores, seq, &near).await, directory) {
+        (Ok(program), _) => Ok(program),
+        (Err(e), Some(Directory { packages, .. })) if e.kind() == Kind::Usage => {
+            tracing::warn!("the transforms of record {seq} do not run any more: {e}; taking the directory's");
+            loader.program(stores, &packages, Some(seq)).await
+        }
+        (Err(e), _) => Err(e),
+    }
+}
+
+/// Asks the brokers until they answer.
+async fn asked<T: Send + 'static>(
+    group: &Group,
+    question: impl Fn(&Group) -> Result<T> + Send + Sync + 'static,
+) -> Result<T> {
+    let question = Arc::new(question);
+    until_there(|| {
+        let (group, question) = (group.clone(), question.clone());
+        async move {
+            let answer = tokio::task::spawn_blocking(move || question(&group)).await;
+            answer.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
+        }
+    })
+    .await
+}
+
+async fn until_there<T, F: Future<Output = Result<T>>>(mut ask: impl FnMut() -> F) -> Result<T> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        match ask().await {
+            Err(e) if e.kind() == Kind::Retry => tracing::warn!("{e}; retrying"),
+            other => return other,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,86 @@
+//! From one program to another, a partition at a time, between two of its epochs.
+//!
+//! The epoch that was just finished names the old set in its record, the next one the new set. If the finished one
+//! comes to nothing, its offsets are read again by the new program: it starts from the states of the last commit.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::owned::Worker;
+use super::{Lane, Program};
+use crate::pipeline::program::Broken;
+use crate::{Error, Result};
+
+impl Lane {
+    /// Goes over to the lane's program where a partition has another one. To be called when no partition has
+    /// anything in the open epoch.
+    pub(super) fn swap(&mut self) {
+        let program = self.program.clone();
+        let old = |lane: &Lane, partition: &i32| {
+            lane.state
+                .partitions
+                .get(partition)
+                .is_some_and(|owned| owned.refused != program.set && owned.worker.program.set != program.set)
+        };
+        let all: Vec<i32> = self.state.partitions.keys().copied().collect();
+        let partitions: Vec<i32> = all.into_iter().filter(|partition| old(self, partition)).collect();
+        if partitions.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        for partition in &partitions {
+            if let Err(e) = self.go_over(*partition, &program) {
+                self.refused(*partition, &program, &e);
+            }
+        }
+        let stalled = began.elapsed();
+        tracing::info!(lane = self.number, set = program.set, ?partitions, ?stalled, "runs new transforms");
+        self.board.swapped(program.set, stalled);
+    }
+
+    /// A partition that stands still goes on with another program.
+    pub(super) fn fall_back(&mut self, partition: i32, program: &Arc<Program>) -> Result<()> {
+        let paused = self.state.partitions.get(&partition).is_some_and(|owned| owned.paused);
+        if !paused {
+            return Ok(());
+        }
+        if self.state.failed.is_some() {
+            // Only then is everything as of the last commit.
+            self.state.fallbacks.insert(partition, program.clone());
+            return Ok(());
+        }
+        match self.go_over(partition, program) {
+            Ok(()) => {
+                tracing::warn!(partition, set = program.set, "the partition goes on with the set before")
+            }
+            Err(e) => tracing::error!(partition, "the set before does not run either: {e}"),
+        }
+        Ok(())
+    }
+
+    fn go_over(&mut self, partition: i32, program: &Arc<Program>) -> Result<()> {
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
+        let mut runner = owned.worker.runner.succeed(&program.graph)?;
+        if owned.paused {
+            // It fell behind while it stood still, and what it had collected was dropped.
+            owned.collector.reset(owned.committed);
+            self.group.seek(partition, owned.committed)?;
+        }
+        // Rows that made the old one fail may be around.
+        runner.careful(owned.paused);
+        owned.worker = Worker::new(program, runner, self.largest);
+        (owned.paused, owned.faults, owned.calm) = (false, 0, 0);
+        self.board.runs(partition, self.number, program.set);
+        Ok(())
+    }
+
+    /// The last good program goes on, if there is one.
+    fn refused(&mut self, partition: i32, program: &Arc<Program>, error: &Error) {
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return };
+        owned.refused = program.set;
+        let (set, paused) = (program.set, owned.paused);
+        tracing::error!(partition, set, "the new transforms do not run here, the old ones go on: {error}");
+        self.board.failed(partition, &error.to_string());
+        self.report(Broken { partition, set, reason: error.to_string(), paused });
+    }
+}

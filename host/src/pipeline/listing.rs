@@ -1,0 +1,83 @@
+//! What a host's directory had when the host last took it in. It outlives the host in the cache, so that a start
+//! proposes what changed meanwhile and nothing else; without it a start proposes all that the directory has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use crate::commit::record::Deployed;
+use crate::config::Config;
+use crate::transform::Package;
+
+/// Per file name the digest of the component and the sidecar's text.
+pub(super) type Listing = BTreeMap<String, (String, Option<String>)>;
+
+pub(super) fn of_packages(packages: &[Package]) -> Listing {
+    packages.iter().map(|p| (p.name.clone(), (p.digest(), p.sidecar.clone()))).collect()
+}
+
+pub(super) fn of_set(components: &[Deployed]) -> Listing {
+    components.iter().map(|d| (d.file.clone(), (d.digest.clone(), d.sidecar.clone()))).collect()
+}
+
+/// The files in which two listings differ.
+pub(super) fn changed(before: &Listing, now: &Listing) -> Vec<String> {
+    let mut files: Vec<&String> = before.keys().chain(now.keys()).collect();
+    files.sort_unstable();
+    files.dedup();
+    files.into_iter().filter(|file| before.get(*file) != now.get(*file)).cloned().collect()
+}
+
+/// What was taken in from this directory for this pipeline; none: nobody remembers.
+pub(super) fn recall(config: &Config) -> Option<Listing> {
+    let bytes = std::fs::read(place(config)?).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Remembers it. That it cannot be written costs no more than a proposal at the next start.
+pub(super) fn remember(config: &Config, listing: &Listing) {
+    let Some(place) = place(config) else { return };
+    let write = || {
+        if let Some(folder) = place.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let new = place.with_extension(format!("{}.new", std::process::id()));
+        std::fs::write(&new, serde_json::json!(listing).to_string())?;
+        std::fs::rename(&new, &place)
+    };
+    if let Err(e) = write() {
+        tracing::debug!("cannot remember the transforms directory in {}: {e}", place.display());
+    }
+}
+
+fn place(config: &Config) -> Option<PathBuf> {
+    let directory = std::fs::canonicalize(&config.transforms).unwrap_or_else(|_| config.transforms.clone());
+    let mut hash = Sha256::new();
+    let instance = config.instance.as_deref().unwrap_or_default();
+    let processed = config.processed.to_string();
+    for part in [&processed, &config.pipeline, instance, &directory.display().to_string()] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let name: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    Some(config.cache.as_ref()?.join("listings").join(format!("{name}.json")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let entry = |digest: &str| (digest.to_owned(), None);
+        let before =
+            Listing::from([("a".into(), entry("1")), ("b".into(), entry("2")), ("c".into(), entry("3"))]);
+        let mut now = before.clone();
+        assert!(changed(&before, &now).is_empty());
+        now.remove("a");
+        now.insert("b".into(), ("2".into(), Some("[config]".into())));
+        now.insert("d".into(), entry("4"));
+        assert_eq!(changed(&before, &now), ["a", "b", "d"]);
+    }
+}

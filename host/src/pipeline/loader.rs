@@ -1,0 +1,132 @@
+//! From bytes to a program: compiled, opened once, planned.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::program::Program;
+use crate::catalog::TableSpec;
+use crate::commit::Log;
+use crate::commit::record::{Deployed, TransformSet};
+use crate::config::Config;
+use crate::sink::Stores;
+use crate::table::{self, Table};
+use crate::transform::graph::{Graph, Surroundings};
+use crate::transform::{Component, Engine, Package};
+use crate::{Error, Result};
+
+/// Loads transforms. Whoever asks waits; a component is loaded on a thread that may block.
+#[derive(Clone)]
+pub(super) struct Loader {
+    pub(super) config: Arc<Config>,
+    pub(super) engine: Arc<Engine>,
+}
+
+impl Loader {
+    pub(super) fn new(config: &Config) -> Result<Loader> {
+        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(Engine::new()?) })
+    }
+
+    /// Plans how transforms work together. An error names the file.
+    pub(super) fn plan(&self, packages: &[Package]) -> Result<Graph> {
+        let load = |package| Component::load(&self.engine, package);
+        let components: Vec<Component> = packages.iter().map(load).collect::<Result<_>>()?;
+        let config = &self.config;
+        let (raw, rejected) = (table::raw(&config.topic), table::rejected());
+        let provenance: BTreeMap<String, bool> =
+            config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
+        let taken: &[&str] = &[&raw.name, &rejected.name];
+        Graph::plan(components, &Surroundings { topic: &config.topic, taken, provenance: &provenance })
+    }
+
+    /// Refuses settings of tables that no transform makes.
+    pub(super) fn known_tables(&self, graph: &Graph) -> Result<()> {
+        match self.config.tables.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::usage(format!(
+                "[tables.{name}] in the configuration: no transform makes a table {name}"
+            ))),
+        }
+    }
+
+    /// The set that these packages make, with its program. `previous` is the record of the set before.
+    pub(super) async fn program(
+        &self,
+        stores: &Stores,
+        packages: &Arc<Vec<Package>>,
+        previous: Option<u64>,
+    ) -> Result<Program> {
+        let (this, given) = (self.clone(), packages.clone());
+        // A guest that prints goes through the runtime.
+        let planned = tokio::task::spawn_blocking(move || this.plan(&given)).await;
+        let graph =
+            planned.unwrap_or_else(|e| Err(Error::stop(format!("loading transforms failed: {e}"))))?;
+        let identity = |package: &Package| {
+            let found = graph.components().find(|component| component.file() == package.file);
+            found.map(|component| component.identity.clone())
+        };
+        let deployed = packages.iter().filter_map(|package| {
+            let identity = identity(package)?;
+            Some(Deployed {
+                file: package.name.clone(),
+                name: identity.name.clone(),
+                version: identity.version.clone(),
+                digest: identity.digest.clone(),
+                sidecar: package.sidecar.clone(),
+            })
+        });
+        let desired = TransformSet { previous, components: deployed.collect() };
+        let (raw, rejected) = (Arc::new(table::raw(&self.config.topic)), Arc::new(table::rejected()));
+        let tables = specs(&graph, stores, &raw, &rejected);
+        Ok(Program { set: None, desired, packages: packages.clone(), graph: Arc::new(graph), tables })
+    }
+
+    /// The program of a set that a record names. What `at_hand` has is not fetched.
+    pub(super) async fn of_record(
+        &self,
+        log: &Log,
+        stores: &Stores,
+        seq: u64,
+        at_hand: &[Package],
+    ) -> Result<Program> {
+        let set = log.set(seq).await?;
+        let mut packages = Vec::with_capacity(set.components.len());
+        for deployed in &set.components {
+            packages.push(package(log, deployed, at_hand).await?);
+        }
+        let program = self.program(stores, &Arc::new(packages), set.previous).await?;
+        Ok(Program { set: Some(seq), ..program })
+    }
+}
+
+/// The bytes of a deployed transform.
+pub(super) async fn package(log: &Log, deployed: &Deployed, at_hand: &[Package]) -> Result<Package> {
+    let near = at_hand.iter().find(|p| p.name == deployed.file && p.digest() == deployed.digest);
+    let (file, wasm) = match near {
+        Some(package) => (package.file.clone(), package.wasm.clone()),
+        None => {
+            let short = deployed.digest.get(..12).unwrap_or_default();
+            (
+                format!("{}.wasm ({short} in the commit log)", deployed.file),
+                log.component(&deployed.digest).await?,
+            )
+        }
+    };
+    Ok(Package { name: deployed.file.clone(), file, wasm, sidecar: deployed.sidecar.clone() })
+}
+
+/// What the catalog is told of all tables.
+pub(super) fn specs(
+    graph: &Graph,
+    stores: &Stores,
+    raw: &Arc<Table>,
+    rejected: &Arc<Table>,
+) -> Vec<TableSpec> {
+    [raw, rejected]
+        .into_iter()
+        .chain(graph.tables())
+        .map(|table| TableSpec {
+            merge: graph.merge(&table.name),
+            ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
+        })
+        .collect()
+}

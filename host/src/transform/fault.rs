@@ -1,0 +1,76 @@
+//! Why a call of a transform came to nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use wasmtime::Trap;
+
+use super::engine::first_line;
+use super::limits::Limits;
+
+/// A call that came to nothing. It ended its instance.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kind: FaultKind,
+    /// What happened, for people: `it …`.
+    detail: String,
+}
+
+/// The kinds of faults. They are few and stable: as reasons in the rejected table they label metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FaultKind {
+    Trap(Trap),
+    Slow,
+    Limit,
+    Error,
+    Contract,
+}
+
+impl Fault {
+    /// The call ended in the sandbox or at one of its walls.
+    pub(super) fn of(error: &wasmtime::Error, limits: &Limits, allowed: Duration) -> Fault {
+        let (kind, detail) = match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) if allowed < limits.call => {
+                (FaultKind::Slow, format!("it took longer than {allowed:?}, 50 times what such rows take"))
+            }
+            Some(Trap::Interrupt) => {
+                (FaultKind::Slow, format!("it took longer than {:?} (limits.call-ms)", limits.call))
+            }
+            Some(trap) => (FaultKind::Trap(*trap), format!("it trapped: {trap}")),
+            None => (FaultKind::Limit, format!("it went beyond what it may: {}", first_line(error))),
+        };
+        Fault { kind, detail }
+    }
+
+    /// It returned an error.
+    pub(super) fn error(what: &str, words: &str) -> Fault {
+        Fault { kind: FaultKind::Error, detail: format!("{what}: {}", said(words)) }
+    }
+
+    /// What it returned breaks the contract.
+    pub(super) fn contract(detail: String) -> Fault {
+        Fault { kind: FaultKind::Contract, detail }
+    }
+
+    /// The reason that stands with a row in the rejected table.
+    pub(super) fn reason(&self) -> String {
+        match self.kind {
+            FaultKind::Trap(trap) => format!("poison: trapped: {trap}"),
+            FaultKind::Slow => "poison: took too long".into(),
+            FaultKind::Limit => "poison: went beyond a limit".into(),
+            FaultKind::Error => "poison: gave up with an error".into(),
+            FaultKind::Contract => "poison: returned what breaks the contract".into(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// A guest's own words in an error, cut short and on one line.
+fn said(words: &str) -> String {
+    words.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,91 @@
+//! Transforms that come, change and go while the host runs.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidemill::observe::Status;
+
+use super::support::{self, Host, House, clean_rows, log, offsets};
+
+const GOOD: &str = r#"{"user_id":"u","event_type":"Click","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
+
+/// A directory with some of the shipped transforms.
+fn directory(names: &[&str]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    names.iter().for_each(|name| put(folder.path(), name));
+    folder
+}
+
+fn put(folder: &Path, name: &str) {
+    let file = format!("{name}.wasm");
+    fs::copy(support::transforms().join(&file), folder.join(&file)).unwrap();
+}
+
+/// All partitions run the set of the log, which has these transforms.
+fn live(status: &Status, names: &[&str]) -> bool {
+    let found: Vec<&str> = status.transforms.iter().map(|t| t.file.as_str()).collect();
+    let on = status.partitions.values().filter(|p| p.set == status.set && !p.paused).count();
+    found == names && on == 3
+}
+
+fn events(host: &Host, count: u64) {
+    host.wait("all events are committed", |now| now.events >= count);
+}
+
+#[test]
+fn transforms_come_change_and_go() {
+    let house = House::new("swaps");
+    let folder = directory(&["clean"]);
+    let host = house.begin(folder.path(), &[]);
+    let first = host.until("clean is live", |now| live(now, &["clean"]));
+    house.send(&[Some(GOOD); 30]);
+    events(&host, 30);
+
+    // One that reads the other's output comes.
+    put(folder.path(), "activity_per_minute");
+    let second = host.until("it is live", |now| live(now, &["activity_per_minute", "clean"]));
+    assert!(second.set > first.set);
+    house.send(&[Some(GOOD); 30]);
+    events(&host, 60);
+    assert_eq!(support::events_per_minute(&house), 30, "it begins where it came");
+
+    // A sidecar is a new set.
+    fs::write(folder.path().join("clean.toml"), "[config]\nmax_length = 1\n").unwrap();
+    host.until("the sidecar is live", |now| {
+        now.set > second.set && live(now, &["activity_per_minute", "clean"])
+    });
+    house.send(&[Some(GOOD); 3]);
+    events(&host, 63);
+    assert_eq!(clean_rows(&house).len(), 60, "texts of more than one letter are refused");
+    fs::remove_file(folder.path().join("clean.toml")).unwrap();
+    let third = host.until("the sidecar is gone", |now| {
+        now.set > second.set.map(|set| set + 1) && live(now, &["activity_per_minute", "clean"])
+    });
+
+    // What is no transform changes nothing, and says so; what others need cannot go.
+    fs::write(folder.path().join("broken.wasm"), "no WebAssembly").unwrap();
+    let refused = host.until("it is refused", |now| !now.refused.is_empty());
+    assert!(refused.refused[0].reason.contains("broken.wasm"), "{:?}", refused.refused);
+    assert_eq!((refused.set, live(&refused, &["activity_per_minute", "clean"])), (third.set, true));
+    fs::remove_file(folder.path().join("broken.wasm")).unwrap();
+    host.until("nothing is refused", |now| now.refused.is_empty());
+    fs::remove_file(folder.path().join("clean.wasm")).unwrap();
+    let refused = host.until("it is needed", |now| !now.refused.is_empty());
+    assert!(refused.refused[0].reason.contains("reads output user_events"), "{:?}", refused.refused);
+
+    // Both may go together with the file that needs it, one after the other.
+    put(folder.path(), "clean");
+    fs::remove_file(folder.path().join("activity_per_minute.wasm")).unwrap();
+    let last = host.until("it is retired", |now| live(now, &["clean"]));
+    house.send(&[Some(GOOD); 30]);
+    events(&host, 93);
+    host.stop(Duration::from_secs(20)).unwrap();
+    assert_eq!(support::events_per_minute(&house), 30, "neither the 3 that were refused nor what came later");
+    assert_eq!((clean_rows(&house).len(), offsets(&house, "user_events_raw").len()), (90, 93));
+    let records = log(&house, "swaps");
+    let sets: Vec<&String> = records.iter().filter(|r| r.contains(r#""kind":"transforms""#)).collect();
+    assert_eq!(sets.len(), 5, "{sets:#?}");
+    assert!(records.last().unwrap().contains(&format!(r#""set":{}"#, last.set.unwrap())));
+}
