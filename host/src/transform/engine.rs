@@ -6,9 +6,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, Linker};
 
-use super::bindings::{EXPORT, Transform, TransformPre, VERSION};
+use super::bindings::{EXPORT, TransformPre, VERSION};
 use super::guest::Guest;
 use super::package::Package;
 use crate::{Error, Result};
@@ -33,8 +33,7 @@ impl Engine {
         let stop = |e: wasmtime::Error| Error::stop(format!("cannot start the WebAssembly engine: {e:#}"));
         let engine = wasmtime::Engine::new(&config).map_err(stop)?;
         let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(stop)?;
-        Transform::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest).map_err(stop)?;
+        Guest::link(&mut linker).map_err(stop)?;
         let alive = Arc::new(());
         tick(engine.clone(), Arc::downgrade(&alive))?;
         Ok(Engine { engine, linker, _alive: alive })

@@ -114,7 +114,7 @@ fn arm(store: &mut wasmtime::Store<Guest>, limits: &Limits, fuel: usize) {
     let ticks = limits.call.as_millis().div_ceil(TICK.as_millis()) + 1;
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
     store.set_hostcall_fuel(fuel);
-    store.data_mut().lines = limits.log_lines;
+    store.data_mut().voice.refill(limits);
 }
 
 fn failed(error: &wasmtime::Error, limits: &Limits) -> String {

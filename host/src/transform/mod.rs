@@ -21,6 +21,7 @@ pub mod run;
 pub mod sidecar;
 pub mod spec;
 mod view;
+mod voice;
 
 pub use component::Component;
 pub use engine::Engine;
