@@ -36,6 +36,8 @@ pub struct Config {
     pub processed: Location,
     /// The directory of components.
     pub transforms: PathBuf,
+    /// The directory of compiled components; none: they are compiled at every start.
+    pub cache: Option<PathBuf>,
     /// Where tables are registered.
     pub catalog: CatalogKind,
     /// The database in the catalog.
@@ -130,6 +132,11 @@ impl Config {
             raw: Location::parse(&layers.required("raw")?, "raw")?,
             processed,
             transforms: transforms.into(),
+            cache: match text("cache") {
+                Some(directory) if directory.is_empty() => None,
+                Some(directory) => Some(directory.into()),
+                None => layers.cache(),
+            },
             catalog,
             database: layers.required("database")?,
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,

@@ -36,7 +36,7 @@ use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
 use crate::transform::graph::{Graph, Surroundings};
-use crate::transform::{Component, Engine, registry};
+use crate::transform::{Compiling, Component, Engine, registry};
 use crate::{Error, Kind, Result};
 use dispatch::{Dispatch, Doors};
 use lane::Lane;
@@ -45,7 +45,7 @@ use stages::Stages;
 
 /// Loads the transforms of a configuration and plans how they work together.
 pub fn graph(config: &Config) -> Result<Graph> {
-    let engine = Arc::new(Engine::new()?);
+    let engine = Arc::new(Engine::new(Compiling::of_process(), config.cache.as_deref())?);
     let packages = registry::read(&config.transforms)?;
     let components: Vec<Component> =
         packages.iter().map(|package| Component::load(&engine, package)).collect::<Result<_>>()?;

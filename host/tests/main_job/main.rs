@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compile;
 mod support;
 
 use std::fs;
