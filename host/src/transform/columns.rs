@@ -170,7 +170,7 @@ pub(super) fn accept(
 ) -> Result<ArrayRef, String> {
     budget.take(column.validity.as_ref().map_or(0, Vec::len))?;
     // A column with fewer values is refused below.
-    budget.take(rows.saturating_mul(width(data_type)))?;
+    budget.take(fixed(data_type, rows))?;
     let nulls = match column.validity {
         None => None,
         Some(bits) if bits.len() != rows.div_ceil(8) => {
@@ -235,13 +235,13 @@ pub(super) fn accept(
     Ok(array)
 }
 
-/// Bytes of a row in an array, beside the bytes of a string.
-fn width(data_type: &DataType) -> usize {
+/// Bytes of an array of so many rows, without the bytes of its strings and its validity.
+fn fixed(data_type: &DataType, rows: usize) -> usize {
     match data_type {
-        DataType::Decimal128(..) => 16,
-        DataType::Date32 | DataType::Utf8 | DataType::Binary => 4,
-        DataType::Boolean => 0,
-        _ => 8,
+        DataType::Boolean => rows.div_ceil(8),
+        DataType::Date32 | DataType::Utf8 | DataType::Binary => rows.saturating_mul(4),
+        DataType::Decimal128(..) => rows.saturating_mul(16),
+        _ => rows.saturating_mul(8),
     }
 }
 

@@ -24,7 +24,9 @@ pub struct Limits {
     pub rows_per_row: usize,
     /// Rows that one call may emit, however many go in. `rows-per-call`.
     pub rows_per_call: usize,
-    /// Bytes that one call may emit for each row that goes in, beyond what any call may. `bytes-per-row`.
+    /// Bytes that any call may emit: a flush has no input rows, and a batch may be of one row.
+    pub bytes: usize,
+    /// Bytes that one call may emit for each row that goes in, on top of these. `bytes-per-row`.
     pub bytes_per_row: usize,
     /// Bytes of `snapshot`. `state-mib`.
     pub state: usize,
@@ -47,6 +49,7 @@ impl Default for Limits {
             call: Duration::from_secs(1),
             rows_per_row: 64,
             rows_per_call: 1_000_000,
+            bytes: 64 << 20,
             bytes_per_row: 4096,
             state: 8 << 20,
             log_lines: 100,
@@ -55,9 +58,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// Bytes that any call may emit: a flush has no input rows, and a batch may be of one row.
-const BYTES: usize = 64 << 20;
 
 impl Limits {
     /// Rows that a call may emit when `rows` went in.
@@ -68,7 +68,7 @@ impl Limits {
 
     /// Bytes that a call may emit when `rows` went in: all columns of all outputs, dictionaries unfolded.
     pub(super) fn budget(&self, rows: usize) -> Budget {
-        Budget::new(rows.saturating_mul(self.bytes_per_row).saturating_add(BYTES))
+        Budget::new(rows.saturating_mul(self.bytes_per_row).saturating_add(self.bytes))
     }
 
     /// Bytes that a call with `input` bytes can make the host allocate for what comes back.

@@ -187,3 +187,7 @@ fn reason(reason: String) -> Result<Arc<str>, String> {
     }
     Ok(reason.into())
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;
