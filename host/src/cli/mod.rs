@@ -1,6 +1,7 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 pub mod build;
+mod compile;
 mod demo;
 mod gc;
 mod graph;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::transform::Compiling;
 use crate::{Kind, Result};
 
 /// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
@@ -52,6 +54,8 @@ enum Command {
     Verify(verify::Verify),
     /// Remove what hosts that died have left and that will never become true
     Gc(gc::Gc),
+    #[command(name = crate::transform::compile::COMMAND, hide = true)]
+    Compile(compile::Compile),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  tidemill completions bash > /etc/bash_completion.d/tidemill")]
     Completions {
@@ -65,6 +69,9 @@ pub fn main() -> ExitCode {
     // Clap ends the process itself for --help (0) and wrong usage (2).
     let cli = Cli::parse();
     log(&cli);
+    if let Err(e) = Compiling::in_children() {
+        return code(Err(e));
+    }
     let result = match cli.command {
         Command::Run(command) => command.run(),
         Command::Demo(command) => command.run(),
@@ -74,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Gc(command) => command.run(),
+        Command::Compile(command) => command.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tidemill", &mut std::io::stdout());
             Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::TableConfig;
@@ -40,6 +41,8 @@ pub struct Layers {
     pub(super) librdkafka: BTreeMap<String, (String, Source)>,
     plain: BTreeMap<String, String>,
     pub(super) tables: BTreeMap<String, TableConfig>,
+    /// Where this user keeps what can be made again.
+    cache: Option<PathBuf>,
 }
 
 impl Layers {
@@ -88,6 +91,7 @@ impl Layers {
         for property in &flags.librdkafka {
             layers.property(property, &Source::Flag)?;
         }
+        layers.cache = user_cache(environment);
         layers.plain = layers.librdkafka.iter().map(|(k, (v, _))| (k.clone(), v.clone())).collect();
         Ok(layers)
     }
@@ -171,6 +175,11 @@ impl Layers {
         &self.tables
     }
 
+    /// The directory of compiled components where nobody names one.
+    pub(super) fn cache(&self) -> Option<PathBuf> {
+        self.cache.as_ref().map(|cache| cache.join("tidemill"))
+    }
+
     /// The error of a value that is not what it should be.
     pub(super) fn wrong(&self, key: &str, expected: &str) -> Error {
         let (value, source) = self.values.get(key).cloned().unwrap_or((String::new(), Source::Default));
@@ -205,6 +214,15 @@ impl Layers {
         let value = units::size(&self.required(key)?).filter(within);
         value.ok_or_else(|| self.wrong(key, &expected))
     }
+}
+
+/// As the XDG base directories have it: `$XDG_CACHE_HOME`, else `~/.cache`; relative ones do not count.
+fn user_cache(environment: &[(String, String)]) -> Option<PathBuf> {
+    let absolute = |wanted: &str| {
+        let found = environment.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, path)| PathBuf::from(path)).filter(|path| path.is_absolute())
+    };
+    absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
 }
 
 /// The file that is read where nobody names one.

@@ -132,7 +132,11 @@ impl Config {
             raw: Location::parse(&layers.required("raw")?, "raw")?,
             processed,
             transforms: transforms.into(),
-            cache: None,
+            cache: match text("cache") {
+                Some(directory) if directory.is_empty() => None,
+                Some(directory) => Some(directory.into()),
+                None => layers.cache(),
+            },
             catalog,
             database: layers.required("database")?,
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,

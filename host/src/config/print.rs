@@ -42,6 +42,7 @@ impl Config {
     fn derived(&self, key: &str) -> Option<String> {
         match key {
             "pipeline" => Some(self.pipeline.clone()),
+            "cache" => Some(self.cache.as_ref()?.display().to_string()),
             "lanes" => Some(self.lanes.to_string()),
             "catalog" => Some(
                 match self.catalog {

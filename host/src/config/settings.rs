@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 20] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),
@@ -34,6 +34,12 @@ pub const SETTINGS: [Setting; 19] = [
     setting("raw", Some("s3://user-events-raw"), "URL", "Raw zone: s3://bucket/prefix or file:///folder"),
     setting("processed", Some("s3://user-events-processed"), "URL", "Processed zone, likewise"),
     setting("transforms", Some("transforms"), "DIR", "Directory of transforms (*.wasm)"),
+    setting(
+        "cache",
+        None,
+        "DIR",
+        "Directory of compiled transforms, this user's alone; empty: none [default: ~/.cache/tidemill]",
+    ),
     setting(
         "catalog",
         None,

@@ -43,6 +43,20 @@ fn flags_go_before_environment_before_file() {
 }
 
 #[test]
+fn the_cache_is_this_users() {
+    let cache = |flag: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+        let layers = Layers::merge(&flags(flag), &env(environment), None).unwrap();
+        Config::of(&layers).unwrap().cache.map(|c| c.display().to_string()).unwrap_or_default()
+    };
+    assert_eq!(cache(&[], &[]), "");
+    assert_eq!(cache(&[], &[("HOME", "/h")]), "/h/.cache/tidemill");
+    assert_eq!(cache(&[], &[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), "/x/tidemill");
+    assert_eq!(cache(&[], &[("HOME", "/h"), ("XDG_CACHE_HOME", "")]), "/h/.cache/tidemill");
+    assert_eq!(cache(&[("cache", "c")], &[("HOME", "/h")]), "c");
+    assert_eq!(cache(&[("cache", "")], &[("HOME", "/h")]), "");
+}
+
+#[test]
 fn unknown_keys_name_the_nearest() {
     let e = error(Flags::default(), "commit_interval = '1s'");
     assert_eq!(e, "t.toml: unknown key `commit_interval`; did you mean `commit-interval`?");

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::sink::Stores;
 use crate::table::{self, Table};
 use crate::transform::graph::{Graph, Surroundings};
-use crate::transform::{Component, Engine, Package};
+use crate::transform::{Compiling, Component, Engine, Package};
 use crate::{Error, Result};
 
 /// Loads transforms. Whoever asks waits; a component is loaded on a thread that may block.
@@ -23,7 +23,8 @@ pub(super) struct Loader {
 
 impl Loader {
     pub(super) fn new(config: &Config) -> Result<Loader> {
-        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(Engine::new()?) })
+        let engine = Engine::new(Compiling::of_process(), config.cache.as_deref())?;
+        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine) })
     }
 
     /// Plans how transforms work together. An error names the file.

@@ -14,6 +14,7 @@ use arrow::datatypes::{
 };
 
 use super::bindings::types as wit;
+use super::limits::Budget;
 use super::spec::type_name;
 
 /// One column on its way into a guest. Borrows from the array where the layouts agree.
@@ -159,13 +160,17 @@ fn number(length: usize) -> u32 {
 /// The most bytes that one returned column may hold once a dictionary is unfolded.
 const COLUMN: usize = 256 << 20;
 
-/// Checks a column that a guest returned and makes it an array.
+/// Checks a column that a guest returned and makes it an array. Its bytes are taken from the budget of the call.
 pub(super) fn accept(
     column: wit::ColumnResult,
     rows: usize,
     data_type: &DataType,
     nullable: bool,
+    budget: &mut Budget,
 ) -> Result<ArrayRef, String> {
+    budget.take(column.validity.as_ref().map_or(0, Vec::len))?;
+    // A column with fewer values is refused below.
+    budget.take(fixed(data_type, rows))?;
     let nulls = match column.validity {
         None => None,
         Some(bits) if bits.len() != rows.div_ceil(8) => {
@@ -217,16 +222,27 @@ pub(super) fn accept(
         (DataType::Utf8 | DataType::Binary, wit::ValuesResult::Bytes(values)) => {
             let (offsets, data) = offsets(values)?;
             length(offsets.len() - 1)?;
+            budget.take(data.len())?;
             variable(data_type, offsets, data, nulls)?
         }
         (DataType::Utf8 | DataType::Binary, wit::ValuesResult::Dictionary(dictionary)) => {
             length(dictionary.indices.len())?;
-            let (offsets, data) = unfold(dictionary, nulls.as_ref())?;
+            let (offsets, data) = unfold(dictionary, nulls.as_ref(), budget)?;
             variable(data_type, offsets, data, nulls)?
         }
         (expected, _) => return Err(format!("its layout is not that of {}", type_name(expected))),
     };
     Ok(array)
+}
+
+/// Bytes of an array of so many rows, without the bytes of its strings and its validity.
+fn fixed(data_type: &DataType, rows: usize) -> usize {
+    match data_type {
+        DataType::Boolean => rows.div_ceil(8),
+        DataType::Date32 | DataType::Utf8 | DataType::Binary => rows.saturating_mul(4),
+        DataType::Decimal128(..) => rows.saturating_mul(16),
+        _ => rows.saturating_mul(8),
+    }
 }
 
 /// Values that must fit a narrower type, except behind a null, where they mean nothing.
@@ -265,6 +281,7 @@ fn offsets(values: wit::BytesValuesResult) -> Result<(Vec<u32>, Vec<u8>), String
 fn unfold(
     dictionary: wit::DictionaryValuesResult,
     nulls: Option<&NullBuffer>,
+    budget: &mut Budget,
 ) -> Result<(Vec<u32>, Vec<u8>), String> {
     let (ends, values) = offsets(dictionary.values)?;
     let (mut offsets, mut data) = (Vec::with_capacity(dictionary.indices.len() + 1), Vec::new());
@@ -275,10 +292,12 @@ fn unfold(
             let (Some(start), Some(end)) = (ends.get(at), ends.get(at + 1)) else {
                 return Err(format!("its index {at} in row {row} is beyond its {} values", ends.len() - 1));
             };
-            data.extend_from_slice(&values[*start as usize..*end as usize]);
-            if data.len() > COLUMN {
+            let value = &values[*start as usize..*end as usize];
+            budget.take(value.len())?;
+            if data.len() + value.len() > COLUMN {
                 return Err(format!("it unfolds to more than {} MiB", COLUMN >> 20));
             }
+            data.extend_from_slice(value);
         }
         offsets.push(number(data.len()));
     }
@@ -314,6 +333,15 @@ mod tests {
     fn bytes(offsets: &[u32], data: &[u8]) -> wit::ColumnResult {
         let values = wit::BytesValuesResult { offsets: offsets.to_vec(), data: data.to_vec() };
         wit::ColumnResult { validity: None, values: wit::ValuesResult::Bytes(values) }
+    }
+
+    fn accept(
+        column: wit::ColumnResult,
+        rows: usize,
+        data_type: &DataType,
+        nullable: bool,
+    ) -> Result<ArrayRef, String> {
+        super::accept(column, rows, data_type, nullable, &mut Budget::new(1 << 20))
     }
 
     fn refused(column: wit::ColumnResult, rows: usize, data_type: &DataType) -> String {
@@ -364,6 +392,18 @@ mod tests {
         assert!(accept(nulls.clone(), 1, text, false).unwrap_err().contains("not nullable"));
         nulls.validity = Some(vec![0, 0]);
         assert!(refused(nulls, 1, text).contains("validity has 2 bytes"));
+    }
+
+    #[test]
+    fn a_dictionary_unfolds_within_the_budget_of_the_call() {
+        let values = wit::BytesValuesResult { offsets: vec![0, 1000], data: vec![b'a'; 1000] };
+        let dictionary = wit::DictionaryValuesResult { indices: vec![0; 100], values };
+        let column = wit::ColumnResult { validity: None, values: wit::ValuesResult::Dictionary(dictionary) };
+        let mut budget = Budget::new(250_000);
+        let mut column = || super::accept(column.clone(), 100, &DataType::Utf8, false, &mut budget);
+        assert_eq!(column().unwrap().len(), 100);
+        column().unwrap();
+        assert!(column().unwrap_err().contains("more than 250000 bytes"), "the third of one call");
     }
 
     /// Whatever a guest returns is accepted as exactly so many rows, or refused: never a panic.

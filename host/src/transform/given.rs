@@ -72,14 +72,15 @@ pub(super) fn pick(values: &ArrayRef, rows: &[u32]) -> Result<ArrayRef, String> 
         DataType::Binary => lengths(values.as_binary::<i32>().offsets(), rows),
         _ => 0,
     };
-    if bytes > PICKED {
-        return Err(format!("its repeated rows copy {bytes} bytes of one column; {PICKED} are the most"));
+    let most = PICKED + 4 * values.get_array_memory_size();
+    if bytes > most {
+        return Err(format!("its repeated rows copy {bytes} bytes of one column; {most} are the most"));
     }
     compute::take(values, &UInt32Array::from(rows.to_vec()), None).map_err(|e| e.to_string())
 }
 
-/// Bytes that one copied column may take.
-const PICKED: usize = 256 << 20;
+/// Bytes that one copied column may take, on top of four times what the column has.
+const PICKED: usize = 4 << 20;
 
 fn lengths(offsets: &[i32], rows: &[u32]) -> usize {
     let length = |row: usize| usize::try_from(offsets[row + 1] - offsets[row]).unwrap_or_default();

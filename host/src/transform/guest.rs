@@ -1,56 +1,65 @@
 //! The world inside the sandbox: a clock that stands still, randomness that is always the same,
-//! printing that is logging, and nothing else. So a replay gives the same rows.
+//! printing that is logging, and nothing else. So a replay gives the same rows, and no call waits.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
+use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::{
     Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
 };
 
-use super::bindings::{log, types};
+use super::bindings::{Transform, log, types};
 use super::clock::Allowance;
 use super::limits::{Limits, Meter};
+use super::voice::Voice;
 
-/// Bytes of a log message that are kept.
-const MESSAGE: usize = 4096;
+/// Streams, timers and errors of WASI that an instance may hold. The host pays for them.
+const RESOURCES: usize = 1024;
+/// Bytes that it may ask for at once where it asks for randomness. The host pays for them too.
+const RANDOM: u64 = 64 << 10;
 
 /// What the store of one instance holds.
 pub(super) struct Guest {
     pub(super) meter: Meter,
     /// The time that this call may still take.
     pub(super) allowance: Allowance,
-    /// Lines that this call may still log.
-    pub(super) lines: usize,
-    name: String,
+    pub(super) voice: Voice,
     wasi: WasiCtx,
     table: ResourceTable,
 }
 
 impl Guest {
     pub(super) fn new(name: &str, limits: &Limits) -> Self {
+        let voice = Voice::new(name);
+        // Arguments, environment and files are empty, stdin is at its end, names are not looked up.
         let wasi = WasiCtxBuilder::new()
             .wall_clock(Still)
             .monotonic_clock(Still)
             .secure_random(Deterministic::new(vec![0x5e, 0xed, 0x0f, 0x71, 0xde]))
             .insecure_random(Deterministic::new(vec![0x5e, 0xed, 0x0f, 0x71, 0xde]))
             .insecure_random_seed(0x7_1de)
-            .stdout(Printed(name.into()))
-            .stderr(Printed(name.into()))
+            .max_random_size(RANDOM)
+            .stdout(voice.clone())
+            .stderr(voice.clone())
+            .allow_ip_name_lookup(false)
             .allow_tcp(false)
             .allow_udp(false)
             .build();
-        Guest {
-            meter: Meter::new(limits.memory),
-            allowance: Allowance::default(),
-            lines: limits.log_lines,
-            name: name.into(),
-            wasi,
-            table: ResourceTable::new(),
-        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES);
+        Guest { meter: Meter::new(limits), allowance: Allowance::default(), voice, wasi, table }
+    }
+
+    /// Gives a component all that it may import.
+    pub(super) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+        wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+        // In place of wasmtime-wasi's, whose timers wait for real.
+        linker.allow_shadowing(true);
+        monotonic_clock::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| guest)?;
+        linker.allow_shadowing(false);
+        Transform::add_to_linker::<_, HasSelf<_>>(linker, |guest: &mut Guest| guest)
     }
 }
 
@@ -64,32 +73,11 @@ impl types::Host for Guest {}
 
 impl log::Host for Guest {
     fn log(&mut self, level: log::Level, message: String) {
-        if self.lines == 0 {
-            return;
-        }
-        self.lines -= 1;
-        let (transform, message) = (self.name.as_str(), cut(&message));
-        match level {
-            log::Level::Debug => tracing::debug!(transform, "{message}"),
-            log::Level::Info => tracing::info!(transform, "{message}"),
-            log::Level::Warn => tracing::warn!(transform, "{message}"),
-            log::Level::Error => tracing::error!(transform, "{message}"),
-        }
-        if self.lines == 0 {
-            tracing::warn!(transform, "further messages of this call are dropped");
-        }
+        self.voice.say(level, &message);
     }
 }
 
-/// The message without control characters (a guest must not move the reader's cursor), cut short.
-fn cut(message: &str) -> String {
-    let mut end = message.len().min(MESSAGE);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
+/// The clock that stands still.
 struct Still;
 
 impl HostWallClock for Still {
@@ -110,42 +98,49 @@ impl HostMonotonicClock for Still {
     }
 }
 
-/// What a guest prints: a panic's message, most of all.
-#[derive(Clone)]
-struct Printed(String);
-
-impl IsTerminal for Printed {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Printed {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink())
-    }
-}
-
-impl OutputStream for Printed {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let text = cut(&String::from_utf8_lossy(&bytes));
-        if !text.is_empty() {
-            tracing::info!(transform = self.0, "{text}");
-        }
-        Ok(())
-    }
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MESSAGE)
-    }
-}
+/// A timer of a clock that stands still: it would never ring, so it rings at once. A lane waits for no guest.
+struct Over;
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Printed {
+impl Pollable for Over {
     async fn ready(&mut self) {}
+}
+
+impl monotonic_clock::Host for Guest {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(HostMonotonicClock::now(&Still))
+    }
+
+    fn resolution(&mut self) -> wasmtime::Result<u64> {
+        Ok(HostMonotonicClock::resolution(&Still))
+    }
+
+    fn subscribe_instant(&mut self, _when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        let timer = self.table.push(Over)?;
+        subscribe(&mut self.table, timer)
+    }
+
+    fn subscribe_duration(&mut self, _duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.subscribe_instant(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi::p2::bindings::sync::io::poll::HostPollable;
+
+    use super::monotonic_clock::Host;
+    use super::*;
+
+    #[test]
+    fn no_timer_waits() {
+        let mut guest = Guest::new("t", &Limits::default());
+        for _ in 0..2 * RESOURCES {
+            let timer = guest.subscribe_duration(u64::MAX).unwrap();
+            guest.table.block(Resource::new_borrow(timer.rep())).unwrap();
+            HostPollable::drop(&mut guest.table, timer).unwrap();
+        }
+        let timers: Vec<_> = (0..RESOURCES).map_while(|_| guest.subscribe_instant(1).ok()).collect();
+        assert_eq!(timers.len(), RESOURCES / 2, "a timer takes two places, and there are so many");
+    }
 }

@@ -135,5 +135,5 @@ fn arm(store: &mut wasmtime::Store<Guest>, limits: &Limits, allowed: Duration, f
     store.set_epoch_deadline(1);
     store.set_hostcall_fuel(fuel);
     store.data_mut().allowance = Allowance::new(allowed);
-    store.data_mut().lines = limits.log_lines;
+    store.data_mut().voice.refill(limits);
 }

@@ -1,14 +1,16 @@
 //! Transforms: sandboxed WebAssembly components that turn rows into rows.
 //!
-//! [`registry`] loads the components of a directory, [`graph`] puts them in order and plans which
+//! [`compile`] makes machine code of a component and `cache` keeps it. [`registry`] loads the components of a directory, [`graph`] puts them in order and plans which
 //! column comes from where, [`run`] runs that plan for one partition. A component gets typed columns
 //! and returns typed columns; everything it returns is checked before it is used (`spec`, `outcome`,
 //! `columns`), and what it may take is bounded for every call (`limits`).
 
 mod bindings;
+mod cache;
 mod careful;
 mod clock;
 mod columns;
+pub(crate) mod compile;
 mod component;
 mod engine;
 mod fault;
@@ -25,8 +27,10 @@ pub mod run;
 pub mod sidecar;
 pub mod spec;
 mod view;
+mod voice;
 pub mod watch;
 
+pub use compile::{Caps, Compiling};
 pub use component::Component;
 pub use engine::Engine;
 pub use package::Package;

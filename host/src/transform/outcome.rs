@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 
 use super::bindings::types as wit;
 use super::columns;
-use super::limits::Limits;
+use super::limits::{Budget, Limits};
 use super::spec::{Output, Spec};
 use crate::batch::Counts;
 
@@ -122,25 +122,37 @@ fn emissions(
     limits: &Limits,
 ) -> Result<Vec<(usize, Emission)>, String> {
     let mut checked: Vec<(usize, Emission)> = Vec::with_capacity(emissions.len().min(spec.outputs.len()));
-    let mut total = 0usize;
+    let (mut total, mut budget) = (0usize, limits.budget(rows));
     for emission in emissions {
         let at = emission.output as usize;
         let output = spec.outputs.get(at).ok_or_else(|| format!("it has no output number {at}"))?;
         if checked.iter().any(|(other, _)| *other == at) {
             return Err(format!("output {}: it comes twice", output.name));
         }
-        let emission =
-            self::emission(emission, rows, output).map_err(|e| format!("output {}: {e}", output.name))?;
-        total = total.saturating_add(emission.count);
+        total = total.saturating_add(match &emission.rows {
+            wit::OutputRows::All => rows,
+            wit::OutputRows::Selected(selected) => selected.len(),
+            wit::OutputRows::Fresh(count) => *count as usize,
+        });
         if total > limits.rows(rows) {
-            return Err(format!("it emits more than {} rows for {rows}", limits.rows(rows)));
+            return Err(format!(
+                "it emits more than {} rows for {rows} (limits.rows-per-row, limits.rows-per-call)",
+                limits.rows(rows)
+            ));
         }
+        let emission = self::emission(emission, rows, output, &mut budget)
+            .map_err(|e| format!("output {}: {e}", output.name))?;
         checked.push((at, emission));
     }
     Ok(checked)
 }
 
-fn emission(emission: wit::Emission, rows: usize, output: &Output) -> Result<Emission, String> {
+fn emission(
+    emission: wit::Emission,
+    rows: usize,
+    output: &Output,
+    budget: &mut Budget,
+) -> Result<Emission, String> {
     let (picked, count) = match emission.rows {
         wit::OutputRows::All => (Picked::All, rows),
         wit::OutputRows::Selected(selected) => {
@@ -160,7 +172,7 @@ fn emission(emission: wit::Emission, rows: usize, output: &Output) -> Result<Emi
         return Err(format!("it has {} columns, not {}", emission.columns.len(), computed().count()));
     }
     let columns = computed().zip(emission.columns).map(|(column, values)| {
-        columns::accept(values, count, &column.data_type, column.nullable)
+        columns::accept(values, count, &column.data_type, column.nullable, budget)
             .map_err(|e| format!("column {}: {e}", column.name))
     });
     Ok(Emission { rows: picked, count, columns: columns.collect::<Result<_, _>>()? })
@@ -175,3 +187,7 @@ fn reason(reason: String) -> Result<Arc<str>, String> {
     }
     Ok(reason.into())
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

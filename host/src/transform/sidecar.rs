@@ -34,9 +34,53 @@ struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct LimitsFile {
     memory_mib: Option<u32>,
+    table_elements: Option<u32>,
     call_ms: Option<u32>,
     rows_per_row: Option<u32>,
+    rows_per_call: Option<u32>,
+    bytes_per_row: Option<u32>,
+    state_mib: Option<u32>,
     log_lines: Option<u32>,
+    log_kib: Option<u32>,
+    poison_rows: Option<u32>,
+}
+
+impl LimitsFile {
+    /// The defaults, with what is set here.
+    fn limits(&self) -> Result<Limits, String> {
+        let mut limits = Limits::default();
+        if let Some(mib) = self.memory_mib {
+            limits.memory = within("limits.memory-mib", mib, 1, 4096)? << 20;
+        }
+        if let Some(elements) = self.table_elements {
+            limits.elements = within("limits.table-elements", elements, 1, 10_000_000)?;
+        }
+        if let Some(ms) = self.call_ms {
+            limits.call = Duration::from_millis(within("limits.call-ms", ms, 10, 60_000)? as u64);
+        }
+        if let Some(rows) = self.rows_per_row {
+            limits.rows_per_row = within("limits.rows-per-row", rows, 1, 10_000)?;
+        }
+        if let Some(rows) = self.rows_per_call {
+            limits.rows_per_call = within("limits.rows-per-call", rows, 8192, 10_000_000)?;
+        }
+        if let Some(bytes) = self.bytes_per_row {
+            limits.bytes_per_row = within("limits.bytes-per-row", bytes, 0, 1 << 20)?;
+        }
+        if let Some(mib) = self.state_mib {
+            limits.state = within("limits.state-mib", mib, 1, 64)? << 20;
+        }
+        if let Some(lines) = self.log_lines {
+            limits.log_lines = within("limits.log-lines", lines, 0, 10_000)?;
+        }
+        if let Some(kib) = self.log_kib {
+            limits.log_bytes = within("limits.log-kib", kib, 0, 4096)? << 10;
+        }
+        if let Some(rows) = self.poison_rows {
+            limits.poison_rows = within("limits.poison-rows", rows, 0, 100_000)?;
+        }
+        Ok(limits)
+    }
 }
 
 #[derive(Deserialize)]
@@ -60,19 +104,7 @@ impl Sidecar {
         for (key, value) in &file.config {
             flatten(key, value, &mut config);
         }
-        let mut limits = Limits::default();
-        if let Some(mib) = file.limits.memory_mib {
-            limits.memory = within("limits.memory-mib", mib, 1, 4096)? << 20;
-        }
-        if let Some(ms) = file.limits.call_ms {
-            limits.call = Duration::from_millis(within("limits.call-ms", ms, 10, 60_000)? as u64);
-        }
-        if let Some(rows) = file.limits.rows_per_row {
-            limits.rows_per_row = within("limits.rows-per-row", rows, 1, 10_000)?;
-        }
-        if let Some(lines) = file.limits.log_lines {
-            limits.log_lines = within("limits.log-lines", lines, 0, 10_000)?;
-        }
+        let limits = file.limits.limits()?;
         let input = file.input.map(|input| match input {
             InputFile::Topic(name) => Input::Topic(Some(name)),
             InputFile::Output(name) => Input::Output(name),
@@ -128,6 +160,30 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         assert!(Sidecar::parse("[limit]\n").unwrap_err().contains("limit"));
-        assert!(Sidecar::parse("[limits]\ncall-ms = 1").unwrap_err().contains("expected 10 to 60000"));
+        let refused = |line: &str| Sidecar::parse(&format!("[limits]\n{line}")).unwrap_err();
+        assert!(refused("call-ms = 1").contains("expected 10 to 60000"));
+        assert!(refused("state-mib = 65").contains("limits.state-mib is 65; expected 1 to 64"));
+        assert!(refused("memory-mib = 0").contains("expected 1 to 4096"));
+        assert!(refused("memories = 9").contains("memories"), "not for a sidecar to say");
+    }
+
+    #[test]
+    fn every_limit_can_be_set() {
+        let text = "[limits]\nmemory-mib = 1\ntable-elements = 2\ncall-ms = 30\nrows-per-row = 4\nrows-per-call = 9000\n\
+            bytes-per-row = 6\nstate-mib = 7\nlog-lines = 8\nlog-kib = 9\npoison-rows = 0";
+        let expected = Limits {
+            memory: 1 << 20,
+            elements: 2,
+            call: Duration::from_millis(30),
+            rows_per_row: 4,
+            rows_per_call: 9000,
+            bytes_per_row: 6,
+            state: 7 << 20,
+            log_lines: 8,
+            log_bytes: 9 << 10,
+            poison_rows: 0,
+            ..Limits::default()
+        };
+        assert_eq!(Sidecar::parse(text).unwrap().limits, expected);
     }
 }

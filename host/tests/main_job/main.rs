@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compile;
 mod support;
 mod swaps;
 
