@@ -169,7 +169,7 @@ fn a_file_that_is_no_transform_is_refused_by_name() {
 fn a_transform_may_print_anywhere() {
     let house = House::new("prints");
     house.send(&[Some(r#"{"event_type":"click"}"#); 5]);
-    let host = house.begin(support::guests(), &[("until-end", "true")]);
+    let host = house.begin(support::chatty(), &[("until-end", "true")]);
     let done = host.ended(Duration::from_secs(60)).unwrap();
     assert_eq!(done.rows["heard"], 5);
 }
@@ -178,7 +178,7 @@ fn a_transform_may_print_anywhere() {
 fn a_transform_that_keeps_failing_stops_the_host_and_loses_nothing() {
     let house = House::new("boom");
     house.send(&[Some(r#"{"event_type":"click"}"#), Some(r#"{"event_type":"boom"}"#)]);
-    let host = house.begin(support::guests(), &[("lanes", "1")]);
+    let host = house.begin(support::chatty(), &[("lanes", "1")]);
     let error = host.ended(Duration::from_secs(60)).unwrap_err();
     assert_eq!(error.kind(), tidemill::Kind::Stop);
     let text = error.to_string();
