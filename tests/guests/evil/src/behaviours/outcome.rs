@@ -5,7 +5,7 @@ use crate::bindings::tidemill::transform::types::{
     BytesValues, Column, Emission, Outcome, OutputRows, Rejection, Values,
 };
 use crate::honest::{EVIL, Rows, ints};
-use crate::{allocator, memory};
+use crate::memory;
 
 /// Rows of `evil` for these input rows, without a page.
 fn selected(rows: Vec<u32>) -> Emission {
@@ -36,9 +36,14 @@ pub(super) fn selection_without_bounds(_: &Rows, _: Outcome) -> Result<Outcome> 
     only(selected(vec![0; 1_000_000]))
 }
 
-/// Copies what the host copies of the first row as often as is allowed.
+/// Small in the guest: the host copies four kilobytes of the first row for each.
 pub(super) fn copy_bomb(_: &Rows, _: Outcome) -> Result<Outcome> {
-    only(selected(vec![0; 8192 * 64]))
+    only(selected(vec![0; 70_000]))
+}
+
+/// 200 MiB: less than what one column may have.
+pub(super) fn copy_bomb_within_bounds(_: &Rows, _: Outcome) -> Result<Outcome> {
+    only(selected(vec![0; 50_000]))
 }
 
 /// Forty megabytes in one value.
@@ -123,11 +128,5 @@ pub(super) fn reasons_that_alias(_: &Rows, mut outcome: Outcome) -> Result<Outco
     let reasons = memory::aliases(1 << 20, 1000);
     outcome.emissions.clear();
     outcome.rejections = reasons.into_iter().map(|reason| Rejection { reason, rows: vec![] }).collect();
-    Ok(outcome)
-}
-
-/// The next batch would be written outside of its memory.
-pub(super) fn alloc_lies(_: &Rows, outcome: Outcome) -> Result<Outcome> {
-    allocator::lie();
     Ok(outcome)
 }

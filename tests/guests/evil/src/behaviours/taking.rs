@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::Result;
 use crate::allocator;
 use crate::bindings::tidemill::transform::log;
-use crate::bindings::tidemill::transform::types::{Descriptor, Outcome};
-use crate::honest::{Rows, due};
+use crate::bindings::tidemill::transform::types::{Descriptor, Outcome, Values};
+use crate::honest::Rows;
 
 /// Never ends.
 pub(crate) fn spin() -> ! {
@@ -18,15 +18,21 @@ pub(crate) fn spin() -> ! {
 
 /// The next batch cannot be handed over.
 pub(super) fn loop_in_alloc(_: &Rows, outcome: Outcome) -> Result<Outcome> {
-    // Everything that this answer needs is there: only the host asks for memory from here on.
     allocator::loop_in_alloc();
+    Ok(outcome)
+}
+
+/// The next batch would be written outside of its memory.
+pub(super) fn lie_in_alloc(_: &Rows, outcome: Outcome) -> Result<Outcome> {
+    allocator::lie();
     Ok(outcome)
 }
 
 /// The answer cannot be given back.
 pub(super) fn loop_in_free(_: &Rows, outcome: Outcome) -> Result<Outcome> {
-    std::mem::forget(due(1, 0));
-    allocator::loop_in_free();
+    if let Values::Ints(lengths) = &outcome.emissions[0].columns[1].values {
+        allocator::loop_in_free(lengths);
+    }
     Ok(outcome)
 }
 
@@ -89,7 +95,13 @@ pub(super) fn print_for_ever() -> ! {
 /// Would clear the reader's screen and write a line of the host's.
 pub(super) fn print_escapes<T>(honest: T) -> T {
     println!("\u{1b}[2J\u{1b}[H2025-01-01 INFO all is well\r\nERROR not from here");
-    log::log(log::Level::Info, "\u{1b}]0;title\u{7}\u{202e}backwards\nERROR not from here");
+    log::log(log::Level::Info, "\u{1b}]0;title\u{7}\nERROR not from here");
+    honest
+}
+
+/// Shown from right to left from here on, what follows reads as something else.
+pub(super) fn print_backwards<T>(honest: T) -> T {
+    log::log(log::Level::Info, "\u{202e}llew si lla");
     honest
 }
 
