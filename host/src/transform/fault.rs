@@ -7,6 +7,7 @@ use wasmtime::Trap;
 
 use super::engine::first_line;
 use super::limits::Limits;
+use super::voice::plain;
 
 /// A call that came to nothing. It ended its instance.
 #[derive(Debug)]
@@ -72,5 +73,5 @@ impl fmt::Display for Fault {
 
 /// A guest's own words in an error, cut short and on one line.
 fn said(words: &str) -> String {
-    words.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    words.chars().take(300).map(plain).collect()
 }

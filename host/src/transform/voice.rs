@@ -60,7 +60,17 @@ impl Voice {
         false
     }
 
+    /// Counts what comes after the first message that was dropped: it is not even looked at.
+    fn silent(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.dropped += u64::from(left.silent);
+        left.silent
+    }
+
     pub(super) fn say(&self, level: Level, message: &str) {
+        if self.silent() {
+            return;
+        }
         let (transform, message) = (&*self.name, cut(message));
         if message.is_empty() || !self.may(&message) {
             return;
@@ -74,13 +84,21 @@ impl Voice {
     }
 }
 
-/// The message without control characters (a guest must not move the reader's cursor), cut short.
-fn cut(message: &str) -> String {
+/// The message without what moves the reader's cursor or turns the direction of a line, cut short.
+pub(super) fn cut(message: &str) -> String {
     let mut end = message.len().min(MESSAGE);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    message[..end].trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    message[..end].trim_end().chars().map(plain).collect()
+}
+
+/// A character as it may stand in a line of the log.
+pub(super) fn plain(c: char) -> char {
+    // Marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9), and line separators.
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns { ' ' } else { c }
 }
 
 /// What a guest prints: a panic's message, most of all.
@@ -103,6 +121,9 @@ impl OutputStream for Voice {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // `check_write` is a promise of the guest only.
         let kept = &bytes[..bytes.len().min(MESSAGE)];
+        if self.silent() {
+            return Ok(());
+        }
         self.say(Level::Info, &String::from_utf8_lossy(kept));
         Ok(())
     }
@@ -148,6 +169,7 @@ mod tests {
     #[test]
     fn messages_cannot_move_the_cursor() {
         assert_eq!(cut("a\x1b[2Jb\nc\r\n"), "a [2Jb c");
+        assert_eq!(cut("a\u{202e}b\u{2066}c"), "a b c");
         assert_eq!(cut(&"é".repeat(4096)).len(), MESSAGE);
     }
 }

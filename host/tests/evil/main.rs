@@ -1,8 +1,14 @@
 //! Transforms that mean harm: whatever one does, the host goes on, and a person is told what happened.
 //!
-//! The guest `tests/guests/evil` shows a behaviour for each test of `behaviours`.
+//! The guest `tests/guests/evil` shows a behaviour for each test of `behaviours`; what no Rust
+//! compiles to is made from text in `files`. `memory` runs some of them in a process of their own and
+//! reads what that took.
 
 #![allow(clippy::unwrap_used)]
 
 mod behaviours;
+mod files;
+mod graft;
+#[cfg(target_os = "linux")]
+mod memory;
 mod support;

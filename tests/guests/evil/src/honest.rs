@@ -110,7 +110,9 @@ pub(crate) fn outcome(rows: &Rows) -> Outcome {
         lengths.push(page.as_ref().map_or(0, |page| i64::try_from(page.len()).unwrap_or(i64::MAX)));
     }
     // So that handing them over asks for no other place: see `allocator`.
-    (offsets.shrink_to_fit(), data.shrink_to_fit(), lengths.shrink_to_fit());
+    offsets.shrink_to_fit();
+    data.shrink_to_fit();
+    lengths.shrink_to_fit();
     let page = Column { validity: Some(validity), values: Values::Bytes(BytesValues { offsets, data }) };
     let emission = Emission { output: EVIL, rows: OutputRows::All, columns: vec![page, ints(lengths)] };
     Outcome { emissions: vec![emission], rejections: vec![] }
