@@ -14,6 +14,8 @@ use tidemill::transform::run::Runner;
 use tidemill::transform::{Compiling, Component, Engine, Package};
 use tidemill::{Error, Kind, Result, table};
 
+use super::house::transforms;
+
 /// What is called, in the order of a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -63,24 +65,16 @@ pub(super) fn engine() -> &'static Arc<Engine> {
     ENGINE.get_or_init(|| Arc::new(Engine::new(Compiling::Here, None).unwrap()))
 }
 
-/// The component of a crate below a folder of crates, built once.
-fn wasm(crates: &str, name: &str) -> Vec<u8> {
-    static BUILT: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
-    let mut built = BUILT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    built
-        .entry(name.into())
-        .or_insert_with(|| {
-            let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(crates);
-            let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crates);
-            tidemill::cli::build::build(&crates, &out).unwrap();
-            std::fs::read(out.join(format!("{name}.wasm"))).unwrap()
-        })
-        .clone()
-}
-
-/// The bytes of the evil component.
+/// The bytes of the evil component, built once.
 pub(super) fn evil() -> Vec<u8> {
-    wasm("tests/guests", "evil")
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    let build = || {
+        let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tests/guests");
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests");
+        tidemill::cli::build::build(&crates, &out).unwrap();
+        std::fs::read(out.join("evil.wasm")).unwrap()
+    };
+    BUILT.get_or_init(build).clone()
 }
 
 /// Bytes and a sidecar as if they lay in a file of this name.
@@ -105,7 +99,7 @@ pub(super) fn limited(call: Duration) -> String {
 
 /// The shipped transform that everything else runs beside.
 pub(super) fn clean() -> Component {
-    let package = package("clean", wasm("transforms", "clean"), "");
+    let package = Package::read(&transforms().join("clean.wasm")).unwrap();
     Component::load(engine(), &package).unwrap()
 }
 
