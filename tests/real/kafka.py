@@ -129,7 +129,7 @@ class Kafka:
             try:
                 return self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
             except KafkaException as e:
-                if e.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                if e.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
                     raise
         return until(ask, 10, "the broker has loaded its groups")
 
