@@ -28,18 +28,26 @@ enum FaultKind {
 }
 
 impl Fault {
-    /// The call ended in the sandbox or at one of its walls.
-    pub(super) fn of(error: &wasmtime::Error, limits: &Limits, allowed: Duration) -> Fault {
-        let (kind, detail) = match error.downcast_ref::<Trap>() {
+    /// The call ended in the sandbox or at one of its walls. `refused` is the setting that it was refused memory for.
+    pub(super) fn of(
+        error: &wasmtime::Error,
+        limits: &Limits,
+        allowed: Duration,
+        refused: Option<&str>,
+    ) -> Fault {
+        let (kind, mut detail) = match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) if allowed < limits.call => {
                 (FaultKind::Slow, format!("it took longer than {allowed:?}, 50 times what such rows take"))
             }
             Some(Trap::Interrupt) => {
                 (FaultKind::Slow, format!("it took longer than {:?} (limits.call-ms)", limits.call))
             }
-            Some(trap) => (FaultKind::Trap(*trap), format!("it trapped: {trap}")),
-            None => (FaultKind::Limit, format!("it went beyond what it may: {}", first_line(error))),
+            Some(trap) => (FaultKind::Trap(*trap), format!("it trapped: {}", words(*trap))),
+            None => beyond(&first_line(error)),
         };
+        if let Some(setting) = refused {
+            detail = format!("{detail}, after more memory was refused to it ({setting})");
+        }
         Fault { kind, detail }
     }
 
@@ -56,7 +64,7 @@ impl Fault {
     /// The reason that stands with a row in the rejected table.
     pub(super) fn reason(&self) -> String {
         match self.kind {
-            FaultKind::Trap(trap) => format!("poison: trapped: {trap}"),
+            FaultKind::Trap(trap) => format!("poison: trapped: {}", words(trap)),
             FaultKind::Slow => "poison: took too long".into(),
             FaultKind::Limit => "poison: went beyond a limit".into(),
             FaultKind::Error => "poison: gave up with an error".into(),
@@ -68,6 +76,30 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)
+    }
+}
+
+/// What a trap is called.
+fn words(trap: Trap) -> String {
+    let text = trap.to_string();
+    text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()
+}
+
+/// An end that is no trap, in our own words where they are known.
+fn beyond(error: &str) -> (FaultKind, String) {
+    match error {
+        e if e.contains("fuel allocated for hostcalls") => (
+            FaultKind::Limit,
+            format!(
+                "it hands out more than {} bytes and 8 for each byte that it was given, or asks for more",
+                1 << 20
+            ),
+        ),
+        e if e.starts_with("Exited with") => (FaultKind::Error, "it ended itself (exit)".into()),
+        e if e.contains("utf-8") || e.contains("out of bounds") || e.contains("realloc") => {
+            (FaultKind::Contract, format!("it returned nonsense: {e}"))
+        }
+        e => (FaultKind::Limit, format!("it went beyond what it may: {e}")),
     }
 }
 

@@ -2,6 +2,7 @@
 //! every call.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -12,6 +13,7 @@ use super::limits::Limits;
 
 /// Bytes of a message that are kept.
 const MESSAGE: usize = 4096;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The voice of one instance.
 #[derive(Clone)]
@@ -29,7 +31,12 @@ struct Left {
     dropped: u64,
     /// This call has dropped some.
     silent: bool,
+    /// Lines of the second that began then.
+    second: Option<(Instant, usize)>,
 }
+
+/// Calls that may use all their lines in one second: a guest is called any number of times.
+const CALLS: usize = 10;
 
 impl Voice {
     pub(super) fn new(name: &str) -> Self {
@@ -40,6 +47,17 @@ impl Voice {
     pub(super) fn refill(&self, limits: &Limits) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         (left.lines, left.bytes, left.silent) = (limits.log_lines, limits.log_bytes, false);
+        if limits.log_lines == 0 {
+            return;
+        }
+        match left.second {
+            Some((began, lines)) if began.elapsed() < SECOND => {
+                left.lines = left.lines.min((limits.log_lines * CALLS).saturating_sub(lines));
+                // It was said when the last of them was used up.
+                left.silent = left.lines == 0;
+            }
+            _ => left.second = Some((Instant::now(), 0)),
+        }
     }
 
     /// Takes a message from the measure; false: it is dropped. The first that is dropped in a call is told.
@@ -47,6 +65,9 @@ impl Voice {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if !left.silent && left.lines > 0 && left.bytes >= message.len() {
             (left.lines, left.bytes) = (left.lines - 1, left.bytes - message.len());
+            if let Some((_, lines)) = &mut left.second {
+                *lines += 1;
+            }
             return true;
         }
         left.dropped += 1;
