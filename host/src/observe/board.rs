@@ -98,8 +98,9 @@ impl Board {
     pub fn runs(&self, partition: i32, lane: usize, set: Option<u64>) {
         self.change(|status| {
             let entry = status.partitions.entry(partition).or_default();
-            let same = entry.set == set;
-            let error = entry.error.take().filter(|_| same);
+            // A newer set may be better; one that was fallen back to does not explain itself.
+            let newer = set > entry.set;
+            let error = entry.error.take().filter(|_| !newer);
             *entry = PartitionStatus { lane, set, paused: false, error };
         });
     }

@@ -90,10 +90,7 @@ fn beyond(error: &str) -> (FaultKind, String) {
     match error {
         e if e.contains("fuel allocated for hostcalls") => (
             FaultKind::Limit,
-            format!(
-                "it hands out more than {} bytes and 8 for each byte that it was given, or asks for more",
-                1 << 20
-            ),
+            "it makes the host hold more than one call may: 1 MiB, and 8 times what it is given".into(),
         ),
         e if e.starts_with("Exited with") => (FaultKind::Error, "it ended itself (exit)".into()),
         e if e.contains("utf-8") || e.contains("out of bounds") || e.contains("realloc") => {

@@ -32,7 +32,7 @@ const ALL: usize = 2 * EVENTS;
 // The host's words, where many behaviours come to the same.
 const SLOW: &str = "it took longer than 500ms (limits.call-ms)";
 const TRAPPED: &str = "it trapped";
-const TOO_MUCH: &str = "too much data is being copied";
+const TOO_MUCH: &str = "it makes the host hold more than one call may";
 
 fn all(life: &Life) {
     assert_eq!(life.count("evil"), ALL);

@@ -113,7 +113,6 @@ fn a_hundred_memories_beyond_the_limit() {
 }
 
 #[test]
-#[ignore = "waits for limits: how many memories there may be"]
 fn a_hundred_memories() {
     refused(module(&format!("(module {})", "(memory 1)".repeat(100))), "memor");
 }
@@ -135,15 +134,13 @@ pub(super) fn table_bomb() -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "waits for limits: how many tables there may be"]
 fn many_tables() {
     refused(table_bomb(), "table");
 }
 
 #[test]
-#[ignore = "waits for limits: how many instances there may be"]
 fn many_instances() {
-    refused(with_module(&evil(), "(module (memory 1))", 900), "instance");
+    refused(with_module(&evil(), "(module (memory 1))", 900), "memory count too high at 9");
 }
 
 #[test]
@@ -172,7 +169,7 @@ fn a_start_that_takes_all_memory_gets_no_more_than_that() {
 fn nested_deeply() {
     for depth in [10, 1000, 10_000] {
         if let Err(error) = load(with_nested(&evil(), depth)) {
-            readable(&error, Kind::Usage, "does not compile");
+            readable(&error, Kind::Usage, "compil");
         }
     }
 }
@@ -201,10 +198,9 @@ fn long_function() -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "waits for limits: compiling has bounds"]
 fn compile_bombs() {
     for bomb in [many_functions(), deep_function()] {
-        refused(bomb, "compile");
+        refused(bomb, "compiling it took more than 8 s of CPU");
     }
 }
 

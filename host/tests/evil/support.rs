@@ -11,7 +11,7 @@ use tidemill::batch::{Counts, Delivered, Outcome, Reject};
 use tidemill::decode::Decoder;
 use tidemill::transform::graph::{Graph, Surroundings};
 use tidemill::transform::run::Runner;
-use tidemill::transform::{Compiling, Component, Engine, Package};
+use tidemill::transform::{Caps, Compiling, Component, Engine, Package};
 use tidemill::{Error, Kind, Result, table};
 
 use super::house::transforms;
@@ -62,7 +62,13 @@ pub(super) const SOON: Duration = Duration::from_secs(60);
 /// The one engine, as in a host.
 pub(super) fn engine() -> &'static Arc<Engine> {
     static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
-    ENGINE.get_or_init(|| Arc::new(Engine::new(Compiling::Here, None).unwrap()))
+    ENGINE.get_or_init(|| {
+        // As a host does it: in a child, and each component once.
+        let program = env!("CARGO_BIN_EXE_tidemill").into();
+        let caps = Caps { cpu: 8, memory: 1 << 30, ..Caps::default() };
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("evil-cache");
+        Arc::new(Engine::new(Compiling::Child { program, caps }, Some(&cache)).unwrap())
+    })
 }
 
 /// The bytes of the evil component, built once.

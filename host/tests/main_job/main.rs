@@ -191,7 +191,7 @@ fn a_row_on_which_a_transform_traps_is_rejected_and_the_rest_goes_through() {
     assert!(done.abandoned >= 1, "no epoch was abandoned: the rows were found in another way?");
     let mut rejected = rejects(&house);
     rejected.sort_unstable();
-    let reason = "poison: trapped: wasm trap: wasm `unreachable` instruction executed".to_string();
+    let reason = "poison: trapped: wasm `unreachable` instruction executed".to_string();
     let at = [(0, 0), (0, 334), (2, 333), (2, 999)];
     assert_eq!(rejected, at.map(|at| (at, reason.clone())));
     assert_eq!(offsets(&house, "user_events_raw").len(), 3000);
