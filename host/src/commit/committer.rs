@@ -34,6 +34,8 @@ pub enum Request {
     },
     /// These tables may get files from now on.
     Tables(Vec<TableSpec>),
+    /// Commit now: something waits for the end of the epoch.
+    Commit,
     /// Commit and end.
     Stop,
 }
@@ -152,6 +154,7 @@ impl Committer {
                         let _ = done.send(());
                     }
                     Some(Request::Tables(tables)) => self.registrar.know(tables),
+                    Some(Request::Commit) => self.full = true,
                     Some(Request::Stop) | None => {
                         self.commit(&[], HURRY).await?;
                         return self.end().await;

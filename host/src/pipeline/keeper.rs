@@ -219,6 +219,8 @@ impl Keeper {
         for lane in 0..self.doors.0.len() {
             self.doors.send(lane, Command::Swap(self.program.clone()));
         }
+        // They go over when their epochs end.
+        let _ = self.requests.send(Request::Commit).await;
     }
 
     /// A partition stands still: the set before takes over, if there is one.

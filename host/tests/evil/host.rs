@@ -150,5 +150,5 @@ fn whatever_comes_the_shipped_transforms_go_on() {
         host.until("it is gone", |now| only(now, &good) && now.refused.is_empty());
     }
     host.stop(Duration::from_secs(20)).unwrap();
-    assert_eq!(events_per_minute(&house) as u64, sent);
+    assert_eq!(u64::try_from(events_per_minute(&house)).unwrap(), sent);
 }
