@@ -1,8 +1,13 @@
 //! What the host tells about itself: counters that the commands print, and its state for `tidemill status`.
 //!
-//! Those who work note what they do on the [`Board`], and never wait for who looks at it.
+//! Those who work note what they do on the [`Board`], and never wait for who looks at it. Who looks asks over a socket
+//! of this machine that only this user can reach: [`directories`] says where it lies, [`socket`] answers, [`hosts`]
+//! asks. A host never fails for any of it.
 
 mod board;
+pub mod directories;
+pub mod hosts;
+pub mod socket;
 mod stats;
 mod status;
 
