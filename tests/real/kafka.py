@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from confluent_kafka import ConsumerGroupState, Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from process import free_port, start_server, until
 
@@ -84,6 +84,12 @@ class Kafka:
     def create(self, topic, partitions=3, **config):
         self.admin.create_topics([NewTopic(topic, partitions, 1, config=config)])[topic].result(30)
 
+    def grow(self, topic, partitions):
+        """Gives a topic more partitions; returns when everybody can see them."""
+        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(30)
+        seen = lambda: len(self.admin.list_topics(topic, timeout=10).topics[topic].partitions) == partitions
+        until(seen, 30, f"topic {topic} has {partitions} partitions")
+
     def producer(self, **config):
         return Producer({**self.client, "acks": "all", "linger.ms": 50, **config})
 
@@ -129,7 +135,7 @@ class Kafka:
             try:
                 return self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
             except KafkaException as e:
-                if e.args[0].code() != KafkaError.COORDINATOR_LOAD_IN_PROGRESS:
+                if e.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
                     raise
         return until(ask, 10, "the broker has loaded its groups")
 

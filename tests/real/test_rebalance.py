@@ -1,6 +1,8 @@
-"""Partitions that go to another host and come back, while events stream in; and those that need not go."""
+"""Partitions that go to another host and come back, while events stream in; those that need not go; and those that
+nobody would have."""
 
 import re
+import signal
 from collections import Counter
 from datetime import datetime
 from itertools import pairwise
@@ -21,6 +23,11 @@ def commits(pipeline, partition):
     """When a partition went ahead, as seconds."""
     times = [(a["partition"], r["time"]) for r in pipeline.log() for a in r["partitions"] if a["to"] > a["from"]]
     return [datetime.fromisoformat(time).timestamp() for p, time in times if p == partition]
+
+
+def asks(name, partitions):
+    """What a host says that sees partitions without a member."""
+    return re.compile(re.escape(f"partitions {sorted(partitions)} of {name} have no member: asking the group"))
 
 
 def test_partitions_come_back(tidemill, kafka, disk, name):
@@ -94,5 +101,64 @@ def test_a_named_host_gets_its_partitions_back(tidemill, kafka, disk, name):
     assert [host.stop(15) for host in (again, b)] == [0, 0]
     longest = max(y - x for p in mine for x, y in pairwise(commits(pipeline, p)))
     print(f"{sorted(mine)} waited {longest:.2f} s for their host to come back")
+    print(pipeline.exact(ends))
+    pipeline.proven()
+
+
+def test_a_named_host_that_dies_between_the_rounds_of_a_rebalance(tidemill, kafka, disk, name):
+    """A host gives a partition up, and dies before the group has heard of it. Started anew in time, it is given what
+    it was to keep, without a rebalance: nobody would ever hand out what it gave up."""
+    kafka.create(name)
+    produce = tidemill.produce(name, 0, rate=3_000)
+    pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
+    named = lambda failpoint=None: pipeline.run("--instance", "named", "-X", "client.id=named", failpoint=failpoint)
+    owned = lambda: set().union(*kafka.members(name).values())
+    first = named(failpoint="revoked")
+    until(lambda: owned() == {0, 1, 2} and len(rows(pipeline)) == 3, 30, "one host has all of them", alive=[first])
+    other = pipeline.run("-X", "client.id=other")
+    assert first.wait(30) == -signal.SIGKILL and "failpoint revoked" in first.stderr
+    left = until(lambda: len(kafka.members(name)) == 2 and owned(), 5, "the first round is over", alive=[other])
+    orphans = {0, 1, 2} - left
+    assert orphans, f"all partitions have a member: {kafka.clients(name)}"
+    stood = rows(pipeline)
+
+    again = named()
+    again.says(asks(name, orphans), 10)
+    flows = lambda: all((now := rows(pipeline))[p] > stood[p] for p in (0, 1, 2))
+    until(flows, 20, "every partition flows", every=0.2, alive=[again, other])
+    assert owned() == {0, 1, 2} and len(kafka.members(name)) == 2
+    assert not asks(name, orphans).search(other.stderr), "a host without a name has no reason to ask"
+
+    assert produce.stop(30) == 0
+    ends = kafka.ends(name)
+    until(lambda: disk.count(pipeline.raw) >= sum(ends.values()), 30, "all events are in the raw zone",
+          alive=[again, other])
+    assert [host.stop(15) for host in (again, other)] == [0, 0]
+    longest = max(y - x for p in orphans for x, y in pairwise(commits(pipeline, p)))
+    print(f"{orphans} had no member; waited {longest:.2f} s from the death of their host")
+    print(pipeline.exact(ends))
+    pipeline.proven()
+
+
+def test_a_partition_that_came_while_its_only_host_was_away(tidemill, kafka, disk, name):
+    """A named host is given what the group had noted for it; that the topic has grown meanwhile nobody has seen."""
+    kafka.create(name)
+    pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
+    start = lambda: pipeline.run("--instance", "named", "-X", "session.timeout.ms=30000")
+    produce = tidemill.produce(name, 3_000)
+    host = start()
+    until(lambda: disk.count(pipeline.raw) >= 3_000, 30, "it commits", alive=[host])
+    assert produce.wait(30) == 0 and host.stop(15) == 0
+    assert kafka.members(name), "the group was to remember it"
+    kafka.grow(name, 4)
+
+    host = start()
+    host.says(asks(name, {3}), 10)
+    until(lambda: set().union(*kafka.members(name).values()) == {0, 1, 2, 3}, 20, "it has all four", alive=[host])
+    assert tidemill.produce(name, 3_000).wait(30) == 0
+    ends = kafka.ends(name)
+    assert ends[3], "the new partition was to get events"
+    until(lambda: disk.count(pipeline.raw) >= 6_000, 30, "all events are in the raw zone", alive=[host])
+    assert host.stop(15) == 0
     print(pipeline.exact(ends))
     pipeline.proven()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::read;
+use super::keeper::{read, rehearse};
 use super::loader::Loader;
 use super::program::Program;
 use crate::catalog::Catalog;
@@ -13,6 +13,9 @@ use crate::source::{Ends, Group};
 use crate::table::Zone;
 use crate::transform::Package;
 use crate::{Error, Kind, Result};
+
+/// After so much waiting it is said what is wrong already.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a host begins with.
 pub(super) struct Ready {
@@ -33,17 +36,25 @@ pub(super) async fn ready(
     let config = &loader.config;
     // What is wrong with them is said at once, whoever else has to be waited for.
     let directory = Directory::load(loader, stores).await;
-    if let Err(e) = &directory {
-        tracing::warn!("{e}; looking for the last good transforms in the commit log");
-    }
     let lake = async {
         until_there(|| stores.check()).await?;
         log.open().await
     };
-    lake.await?;
+    let said = async {
+        if let Err(e) = &directory {
+            tokio::time::sleep(SILENCE).await;
+            tracing::warn!("{e}; the commit log may name transforms, and is waited for");
+        }
+        std::future::pending::<Result<()>>().await
+    };
+    tokio::select! { opened = lake => opened?, _ = said => {} }
     let directory = match directory {
         Err(e) if log.view().transforms().is_none() => return Err(e),
-        directory => directory.ok(),
+        Err(e) => {
+            tracing::error!("the last good transforms go on: {e}");
+            None
+        }
+        Ok(directory) => Some(directory),
     };
     let ends = asked(group, Group::ends).await?;
     let partitions: Vec<i32> = ends.keys().copied().collect();
@@ -95,6 +106,7 @@ impl Directory {
         let packages = Arc::new(read(&loader.config.transforms).await?);
         let program = loader.program(stores, &packages, None).await?;
         loader.known_tables(&program.graph)?;
+        rehearse(&program, vec![]).await?;
         Ok(Directory { packages, program })
     }
 }

@@ -28,7 +28,7 @@ use super::loader::{Loader, package};
 use super::program::{Broken, Program};
 use crate::catalog::Catalog;
 use crate::commit::record::Deployed;
-use crate::commit::{Log, Policy, Request, Topic, owner};
+use crate::commit::{Base, Log, Policy, Request, Topic, owner};
 use crate::observe::Board;
 use crate::sink::Stores;
 use crate::table::Zone;
@@ -56,6 +56,8 @@ pub(super) struct Keeper {
     pub(super) listing: Listing,
     /// What the lanes run.
     pub(super) program: Arc<Program>,
+    /// Partitions that were sent back to an older set since then.
+    pub(super) fell_back: BTreeMap<i32, u64>,
 }
 
 impl Keeper {
@@ -205,17 +207,12 @@ impl Keeper {
         let known = known.map(|((_, partition), _)| *partition);
         let partitions: Vec<i32> = known.filter(|p| mine.is_empty() || mine.contains(p)).collect();
         let bases = self.log.bases(&self.topic, &partitions, &BTreeMap::new(), Policy::default()).await?;
-        let graph = program.graph.clone();
-        let rehearsed = tokio::task::spawn_blocking(move || {
-            bases
-                .iter()
-                .try_for_each(|base| Runner::open(&graph, base.partition, &remembered(base)).map(drop))
-        });
-        rehearsed.await.unwrap_or_else(|e| Err(Error::stop(format!("the rehearsal failed: {e}"))))
+        rehearse(program, bases).await
     }
 
     async fn adopt(&mut self, program: Program) {
         self.program = Arc::new(program);
+        self.fell_back.clear();
         self.board.set(self.program.set, &self.program.desired.components);
         // The committer hears of the tables before a lane can have files of them.
         let _ = self.requests.send(Request::Tables(self.program.tables.clone())).await;
@@ -228,6 +225,10 @@ impl Keeper {
     async fn help(&mut self, report: Broken) {
         let Broken { partition, set, reason, paused } = report;
         if !paused {
+            return;
+        }
+        if set < self.program.set && !self.fell_back.contains_key(&partition) {
+            // A newer one is on its way to the lane.
             return;
         }
         let before = self.program.desired.previous.filter(|_| set == self.program.set);
@@ -243,6 +244,7 @@ impl Keeper {
             Ok(program) => {
                 let _ = self.requests.send(Request::Tables(program.tables.clone())).await;
                 let lane = self.doors.of(partition);
+                self.fell_back.insert(partition, before);
                 self.doors.send(lane, Command::FallBack(partition, Arc::new(program)));
             }
             Err(e) => tracing::error!(partition, "cannot fall back to the set of record {before}: {e}"),
@@ -252,6 +254,22 @@ impl Keeper {
 
 fn shown(deployed: &Deployed) -> String {
     format!("{} {} ({})", deployed.name, deployed.version, deployed.digest.get(..12).unwrap_or_default())
+}
+
+/// Has a program do once all that a commit asks of it: with nothing to remember, and from the states of partitions.
+pub(super) async fn rehearse(program: &Program, bases: Vec<Base>) -> Result<()> {
+    let graph = program.graph.clone();
+    let rehearsed = tokio::task::spawn_blocking(move || {
+        Runner::rehearse(&graph, 0, &[])?;
+        bases.iter().try_for_each(|base| Runner::rehearse(&graph, base.partition, &remembered(base)))
+    });
+    let rehearsed =
+        rehearsed.await.unwrap_or_else(|e| Err(Error::stop(format!("the rehearsal failed: {e}"))));
+    // Nothing was begun that could be abandoned.
+    rehearsed.map_err(|e| match e.kind() {
+        Kind::Abandon => Error::usage(e.to_string()),
+        _ => e,
+    })
 }
 
 /// Reads a directory of transforms without holding up the runtime.

@@ -121,6 +121,7 @@ pub async fn run(
         requests: requests.clone(),
         board,
         program: program.clone(),
+        fell_back: BTreeMap::new(),
     };
     let setup = Setup {
         stores: stores.clone(),
@@ -141,6 +142,7 @@ pub async fn run(
     // What changed in the directory since this host last ran is taken in before the first event.
     let directory = Watch::new(&config.transforms);
     keeper.look().await;
+    listing::remember(config, &keeper.listing);
     let keeper = tokio::spawn(keeper.run(directory, told, broken));
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());

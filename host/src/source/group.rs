@@ -17,7 +17,12 @@ use rdkafka::{Message, TopicPartitionList};
 
 use super::client::{Context, PATIENCE, Rebalance, Settings};
 use super::collect::Collector;
+use super::orphans::orphans;
+use crate::failpoint::failpoint;
 use crate::{Error, Result};
+
+/// How long a look for partitions without a member may take: partitions wait for it.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A member of the consumer group.
 #[derive(Clone)]
@@ -178,9 +183,8 @@ impl Group {
     /// Joins the group and serves it until `stop`. Runs on a thread of its own.
     pub fn serve(&self, owner: &mut dyn Owner, stop: &AtomicBool) -> Result<()> {
         self.consumer.context().serve();
-        self.consumer
-            .subscribe(&[&self.settings.topic])
-            .map_err(|e| Error::stop(format!("cannot subscribe to {}: {e}", self.settings.topic)))?;
+        self.subscribe()?;
+        let mut fresh = true;
         while !stop.load(Ordering::SeqCst) {
             match self.consumer.poll(Duration::from_millis(100)) {
                 None => {}
@@ -197,7 +201,7 @@ impl Group {
                 Some(Err(e)) => tracing::debug!("kafka: {e}"),
             }
             while let Some(event) = self.consumer.context().next() {
-                match self.rebalance(event, owner) {
+                match self.rebalance(event, owner, &mut fresh) {
                     // What could not be taken is left to others, and that is no error any more.
                     Err(_) if stop.load(Ordering::SeqCst) => return Ok(()),
                     other => other?,
@@ -207,7 +211,14 @@ impl Group {
         Ok(())
     }
 
-    fn rebalance(&self, event: Rebalance, owner: &mut dyn Owner) -> Result<()> {
+    fn subscribe(&self) -> Result<()> {
+        self.consumer
+            .subscribe(&[&self.settings.topic])
+            .map_err(|e| Error::stop(format!("cannot subscribe to {}: {e}", self.settings.topic)))
+    }
+
+    /// Carries a rebalance out. What a `fresh` member is given may be what the group had noted for its name.
+    fn rebalance(&self, event: Rebalance, owner: &mut dyn Owner, fresh: &mut bool) -> Result<()> {
         match event {
             Rebalance::Assign(partitions) => {
                 let starts = retry("where to begin", || owner.begins(&partitions))?;
@@ -216,6 +227,9 @@ impl Group {
                     taken.push(Taken { partition: *partition, from: *from, queue: self.queue(*partition)? });
                 }
                 let list = self.list(starts.iter().map(|(p, o)| (*p, Some(*o))))?;
+                if std::mem::take(fresh) && self.settings.instance.is_some() {
+                    self.adopt()?;
+                }
                 tracing::info!(?starts, "partitions assigned");
                 self.consumer
                     .incremental_assign(&list)
@@ -225,12 +239,33 @@ impl Group {
             Rebalance::Revoke { partitions, lost } => {
                 tracing::info!(?partitions, lost, "partitions revoked");
                 owner.released(&partitions, lost);
+                failpoint!("revoked");
+                // Whoever lost its partitions joins as one who has just begun.
+                *fresh |= lost;
                 let list = self.list(partitions.iter().map(|p| (*p, None)))?;
                 self.consumer
                     .incremental_unassign(&list)
                     .map_err(|e| Error::stop(format!("cannot give up partitions {partitions:?}: {e}")))
             }
         }
+    }
+
+    /// Looks for partitions that no member has, and if there are some joins once more, so that they are shared out.
+    ///
+    /// To be called while an assignment waits to be taken. librdkafka has no call to join again; but it puts off a
+    /// subscription that comes at that moment until the assignment is taken, and then joins with it, even if it is
+    /// the same one. What this member has it keeps meanwhile, and it flows.
+    fn adopt(&self) -> Result<()> {
+        let Settings { group, topic, .. } = &*self.settings;
+        match orphans(&self.consumer, group, topic, LOOK) {
+            Ok(none) if none.is_empty() => return Ok(()),
+            Ok(orphans) => tracing::info!(
+                "partitions {orphans:?} of {topic} have no member: asking the group to share them out again"
+            ),
+            // To ask in vain costs a rebalance in which nothing moves.
+            Err(e) => tracing::warn!("{e}; asking the group to share all of them out again"),
+        }
+        self.subscribe()
     }
 
     fn queue(&self, partition: i32) -> Result<Queue> {

@@ -10,6 +10,7 @@ mod collect;
 pub mod embedded;
 pub mod generate;
 mod group;
+mod orphans;
 pub mod produce;
 mod replay;
 mod topic;

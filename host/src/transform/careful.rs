@@ -21,6 +21,8 @@ use crate::Result;
 
 /// The least that a call may take.
 const LEAST: Duration = Duration::from_millis(20);
+/// Rows of one epoch that are told one by one. All are in the rejected table.
+const TOLD: usize = 10;
 /// How many times as long as usual a call may take.
 const TIMES: u32 = 50;
 
@@ -70,9 +72,24 @@ impl Runner {
             );
             return Err(self.failed(at, Trouble::Poisoned, &Fault::contract(e)));
         }
+        let told = meter.poison;
         let name = &self.graph.nodes[at].component.spec.name;
         let offset = work.offset(given, row);
-        tracing::warn!(transform = name, partition = self.partition, offset, "a row is rejected: {fault}");
+        if told < TOLD {
+            tracing::warn!(
+                transform = name,
+                partition = self.partition,
+                offset,
+                "a row is rejected: {fault}"
+            );
+        } else if told == TOLD {
+            tracing::warn!(
+                transform = name,
+                partition = self.partition,
+                offset,
+                "a row is rejected, more may follow: {fault}"
+            );
+        }
         work.reject(at, given, row, &[0], &fault.reason().into());
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Compiling {
 }
 
 fn bad(why: &str) -> Error {
-    Error::usage(format!("it does not compile: {why}"))
+    Error::usage(format!("expected a component, found one that does not compile: {why}"))
 }
 
 /// The child: bounds itself, reads a component from stdin and writes the artifact to stdout.
@@ -225,7 +225,7 @@ fn ended(status: ExitStatus, words: &str, caps: &Caps) -> Error {
     if status.code() == Some(1) {
         let said = line(words.trim_start_matches("error: "));
         // The component's fault is told as it would be without a child; anything else is this host's.
-        return match said.strip_prefix("it does not compile: ") {
+        return match said.strip_prefix("expected a component, found one that does not compile: ") {
             Some(why) => bad(why),
             None => Error::stop(format!("its compiler failed: {said}")),
         };

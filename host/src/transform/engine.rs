@@ -186,6 +186,9 @@ mod tests {
             assert!(refused.contains("a component without exports"), "{refused}");
         }
         let (_, refused) = load(package.wasm[..12].to_vec());
-        assert!(refused.starts_with("transform t.wasm: it does not compile: "), "{refused}");
+        assert!(
+            refused.starts_with("transform t.wasm: expected a component, found one that does not compile: "),
+            "{refused}"
+        );
     }
 }

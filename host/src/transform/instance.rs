@@ -33,12 +33,15 @@ impl Instance {
             Ok(if spent { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
         });
         arm(&mut store, limits, limits.call, Limits::fuel(0));
-        let failed = |e: wasmtime::Error| Fault::of(&e, limits, limits.call);
-        let bindings = loaded.pre.instantiate(&mut store).map_err(failed)?;
+        let bindings = match loaded.pre.instantiate(&mut store) {
+            Ok(bindings) => bindings,
+            Err(e) => return Err(failed(&mut store, &e, limits, limits.call)),
+        };
         let config: Vec<(&str, &str)> =
             loaded.sidecar.config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let opened = bindings.tidemill_transform_api().call_open(&mut store, &config);
-        let descriptor = opened.map_err(failed)?.map_err(|e| Fault::error("it does not open", &e))?;
+        let opened = opened.map_err(|e| failed(&mut store, &e, limits, limits.call))?;
+        let descriptor = opened.map_err(|e| Fault::error("it does not open", &e))?;
         Ok((Instance { loaded: loaded.clone(), store, bindings }, descriptor))
     }
 
@@ -73,7 +76,7 @@ impl Instance {
         arm(&mut self.store, &self.loaded.sidecar.limits, allowed, Limits::fuel(bytes));
         let result = self.bindings.tidemill_transform_api().call_process(&mut self.store, count, &params);
         let outcome = result
-            .map_err(|e| Fault::of(&e, self.limits(), allowed))?
+            .map_err(|e| failed(&mut self.store, &e, &self.loaded.sidecar.limits, allowed))?
             .map_err(|e| Fault::error("it gave up", &e))?;
         outcome::process(outcome, rows, spec, self.limits())
             .map_err(|e| Fault::contract(format!("it returned nonsense: {e}")))
@@ -121,13 +124,23 @@ impl Instance {
         arm(&mut self.store, limits, limits.call, fuel);
     }
 
-    fn failed(&self, error: &wasmtime::Error) -> Fault {
-        Fault::of(error, self.limits(), self.limits().call)
+    fn failed(&mut self, error: &wasmtime::Error) -> Fault {
+        let limits = &self.loaded.sidecar.limits;
+        failed(&mut self.store, error, limits, limits.call)
     }
 }
 
 /// Bytes that a flush may hand out, an eighth of what the host may allocate for it.
 const FLUSH: usize = 4 << 20;
+
+fn failed(
+    store: &mut wasmtime::Store<Guest>,
+    error: &wasmtime::Error,
+    limits: &Limits,
+    allowed: Duration,
+) -> Fault {
+    Fault::of(error, limits, allowed, store.data_mut().meter.take_refused())
+}
 
 /// Before every call: what it may take.
 fn arm(store: &mut wasmtime::Store<Guest>, limits: &Limits, allowed: Duration, fuel: usize) {

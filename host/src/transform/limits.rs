@@ -74,7 +74,8 @@ impl Limits {
 
     /// Bytes that a call with `input` bytes can make the host allocate for what comes back.
     pub fn fuel(input: usize) -> usize {
-        (1 << 20) + input.saturating_mul(8)
+        // A batch of large events needs as much again for what it copies; eight times that nobody needs.
+        (1 << 20) + input.saturating_mul(8).min(input.max(16 << 20))
     }
 }
 
@@ -111,12 +112,21 @@ pub(super) struct Meter {
     elements: usize,
     /// What the last growth of a memory took, in case it fails.
     grown: usize,
+    /// The setting that a growth was refused for, since the last call began.
+    refused: Option<&'static str>,
     limits: Limits,
 }
 
 impl Meter {
     pub(super) fn new(limits: &Limits) -> Self {
-        Meter { memory: 0, elements: 0, grown: 0, limits: limits.clone() }
+        Meter { memory: 0, elements: 0, grown: 0, refused: None, limits: limits.clone() }
+    }
+}
+
+impl Meter {
+    /// The setting that a growth was refused for since the last call of this: what is likely behind a trap.
+    pub(super) fn take_refused(&mut self) -> Option<&'static str> {
+        self.refused.take()
     }
 }
 
@@ -138,6 +148,9 @@ impl ResourceLimiter for Meter {
         let sum = sum(self.memory, current, desired, maximum, self.limits.memory);
         self.grown = sum.map_or(0, |sum| sum - self.memory);
         self.memory += self.grown;
+        if sum.is_none() {
+            self.refused = Some("limits.memory-mib");
+        }
         Ok(sum.is_some())
     }
 
@@ -155,6 +168,9 @@ impl ResourceLimiter for Meter {
     ) -> wasmtime::Result<bool> {
         let sum = sum(self.elements, current, desired, maximum, self.limits.elements);
         self.elements = sum.unwrap_or(self.elements);
+        if sum.is_none() {
+            self.refused = Some("limits.table-elements");
+        }
         Ok(sum.is_some())
     }
 

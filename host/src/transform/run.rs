@@ -238,13 +238,20 @@ impl Runner {
                 if !more {
                     break;
                 }
-                if rows > FLUSHED || begun.elapsed() > limits.call * 10 {
+                if rows > FLUSHED || begun.elapsed() > limits.call * 3 {
                     let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
                     return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
                 }
             }
         }
         Ok(work.outcome)
+    }
+
+    /// Everything that a commit asks of the instances, to see that it can be had. Its results are dropped.
+    pub fn rehearse(graph: &Arc<Graph>, partition: i32, states: &[Remembered]) -> Result<()> {
+        let mut runner = Runner::open(graph, partition, states)?;
+        runner.flush(None)?;
+        runner.snapshot()
     }
 
     /// Takes the state of all instances, for the commit that begins now.

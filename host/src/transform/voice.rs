@@ -2,6 +2,7 @@
 //! every call.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -12,6 +13,7 @@ use super::limits::Limits;
 
 /// Bytes of a message that are kept.
 const MESSAGE: usize = 4096;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The voice of one instance.
 #[derive(Clone)]
@@ -29,7 +31,12 @@ struct Left {
     dropped: u64,
     /// This call has dropped some.
     silent: bool,
+    /// Lines of the second that began then.
+    second: Option<(Instant, usize)>,
 }
+
+/// Calls that may use all their lines in one second: a guest is called any number of times.
+const CALLS: usize = 10;
 
 impl Voice {
     pub(super) fn new(name: &str) -> Self {
@@ -40,6 +47,17 @@ impl Voice {
     pub(super) fn refill(&self, limits: &Limits) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         (left.lines, left.bytes, left.silent) = (limits.log_lines, limits.log_bytes, false);
+        if limits.log_lines == 0 {
+            return;
+        }
+        match left.second {
+            Some((began, lines)) if began.elapsed() < SECOND => {
+                left.lines = left.lines.min((limits.log_lines * CALLS).saturating_sub(lines));
+                // It was said when the last of them was used up.
+                left.silent = left.lines == 0;
+            }
+            _ => left.second = Some((Instant::now(), 0)),
+        }
     }
 
     /// Takes a message from the measure; false: it is dropped. The first that is dropped in a call is told.
@@ -47,6 +65,9 @@ impl Voice {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if !left.silent && left.lines > 0 && left.bytes >= message.len() {
             (left.lines, left.bytes) = (left.lines - 1, left.bytes - message.len());
+            if let Some((_, lines)) = &mut left.second {
+                *lines += 1;
+            }
             return true;
         }
         left.dropped += 1;
@@ -60,7 +81,17 @@ impl Voice {
         false
     }
 
+    /// Counts what comes after the first message that was dropped: it is not even looked at.
+    fn silent(&self) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.dropped += u64::from(left.silent);
+        left.silent
+    }
+
     pub(super) fn say(&self, level: Level, message: &str) {
+        if self.silent() {
+            return;
+        }
         let (transform, message) = (&*self.name, cut(message));
         if message.is_empty() || !self.may(&message) {
             return;
@@ -74,13 +105,21 @@ impl Voice {
     }
 }
 
-/// The message without control characters (a guest must not move the reader's cursor), cut short.
-fn cut(message: &str) -> String {
+/// The message without what moves the reader's cursor or turns the direction of a line, cut short.
+pub(super) fn cut(message: &str) -> String {
     let mut end = message.len().min(MESSAGE);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    message[..end].trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    message[..end].trim_end().chars().map(plain).collect()
+}
+
+/// A character as it may stand in a line of the log.
+pub(super) fn plain(c: char) -> char {
+    // Marks, embeddings, overrides and isolates of the bidirectional algorithm (UAX 9), and line separators.
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns { ' ' } else { c }
 }
 
 /// What a guest prints: a panic's message, most of all.
@@ -103,6 +142,9 @@ impl OutputStream for Voice {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         // `check_write` is a promise of the guest only.
         let kept = &bytes[..bytes.len().min(MESSAGE)];
+        if self.silent() {
+            return Ok(());
+        }
         self.say(Level::Info, &String::from_utf8_lossy(kept));
         Ok(())
     }
@@ -148,6 +190,7 @@ mod tests {
     #[test]
     fn messages_cannot_move_the_cursor() {
         assert_eq!(cut("a\x1b[2Jb\nc\r\n"), "a [2Jb c");
+        assert_eq!(cut("a\u{202e}b\u{2066}c"), "a b c");
         assert_eq!(cut(&"é".repeat(4096)).len(), MESSAGE);
     }
 }

@@ -81,7 +81,7 @@ fn a_swap_a_refused_file_and_a_poison_row_are_seen() {
     assert!(clean.last_error.is_none() && clean.since.is_some_and(|since| since >= first.host.started));
 
     // Another one comes, and fails on one row.
-    put(support::guests(), folder.path(), "chatty");
+    put(support::chatty(), folder.path(), "chatty");
     until(&house, "it is live", |now| live(now, &["chatty", "clean"]));
     let mut events = [Some(GOOD); 29].to_vec();
     events.push(Some(BOOM));
@@ -108,19 +108,19 @@ fn a_swap_a_refused_file_and_a_poison_row_are_seen() {
     assert!(live(&refused, &["chatty", "clean"]));
 
     for (number, partition) in &refused.partitions {
-        assert_eq!((partition.lane, partition.set), (*number as usize % 2, refused.set));
+        assert_eq!((partition.lane, partition.set), (usize::try_from(*number).unwrap() % 2, refused.set));
         assert_eq!((partition.committed, partition.end), (Some(21), Some(21)));
         assert!(partition.last_commit.is_some() && partition.freshness_ms.is_some_and(|ms| ms < 60_000));
     }
     let last = refused.last_commit.unwrap();
     let record: serde_json::Value =
-        serde_json::from_str(&support::log(&house, "status")[last.record as usize]).unwrap();
+        serde_json::from_str(&support::log(&house, "status")[usize::try_from(last.record).unwrap()]).unwrap();
     let sum = |list: &str, member: &str| {
         let all = record[list].as_array().unwrap().iter();
         all.map(|one| one[member].as_u64().unwrap()).sum::<u64>()
     };
     assert_eq!((last.events, last.bytes), (sum("partitions", "events"), sum("files", "bytes")));
-    assert_eq!(last.files as usize, record["files"].as_array().unwrap().len());
+    assert_eq!(last.files, record["files"].as_array().unwrap().len() as u64);
     host.stop(Duration::from_secs(20)).unwrap();
     assert_eq!(fs::read_dir(house.sockets()).unwrap().count(), 0, "the socket goes with its host");
 }
@@ -132,7 +132,7 @@ fn a_partition_that_goes_back_to_the_set_before_stays_there_and_says_why() {
     let host = house.begin(folder.path(), &[]);
     let first = until(&house, "clean is live", |now| live(now, &["clean"]));
     fs::write(folder.path().join("chatty.toml"), "[limits]\npoison-rows = 0\n").unwrap();
-    put(support::guests(), folder.path(), "chatty");
+    put(support::chatty(), folder.path(), "chatty");
     let second = until(&house, "it is live", |now| live(now, &["chatty", "clean"]));
     house.send(&[Some(GOOD), Some(BOOM)]);
     let fell_back = |now: &Status| {
@@ -166,7 +166,7 @@ fn a_partition_that_goes_back_to_the_set_before_stays_there_and_says_why() {
 fn a_partition_that_stands_still_says_why_until_it_goes_on() {
     let house = House::new("stands-still");
     let folder = TempDir::new().unwrap();
-    put(support::guests(), folder.path(), "chatty");
+    put(support::chatty(), folder.path(), "chatty");
     fs::write(folder.path().join("chatty.toml"), "[limits]\npoison-rows = 0\n").unwrap();
     let host = house.begin(folder.path(), &[]);
     until(&house, "it is live", |now| live(now, &["chatty"]));

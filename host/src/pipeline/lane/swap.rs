@@ -52,10 +52,6 @@ impl Lane {
         }
         match self.go_over(partition, program) {
             Ok(()) => {
-                if let Some(owned) = self.state.partitions.get_mut(&partition) {
-                    // Else the next barrier takes it to the lane's program again, which is the broken one.
-                    owned.refused = broken;
-                }
                 let to = (program.set, &program.desired.components[..]);
                 self.board.fell_back(partition, broken, to);
                 tracing::warn!(partition, set = program.set, "the partition goes on with the set before")

@@ -77,6 +77,10 @@ impl Lane {
         let Some(owned) = self.state.partitions.get_mut(&partition) else { return };
         owned.paused = true;
         let set = owned.worker.program.set;
+        if set == self.program.set {
+            // It does not go over to it again, whatever it runs meanwhile.
+            owned.refused = set;
+        }
         tracing::error!(partition, set, "the partition stands still: {error}");
         self.board.paused(partition, &error.to_string());
         self.report(Broken { partition, set, reason: error.to_string(), paused: true });
