@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
 
 use crate::env::Micros;
 use crate::table::Table;
@@ -118,7 +119,8 @@ pub struct Rows {
 }
 
 /// What became of the rows that one transform received.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Rows that went in.
     pub input: u64,

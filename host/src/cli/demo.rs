@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::build;
 use super::produce::duration;
 use crate::config::{Config, Flags, Layers};
-use crate::observe::Stats;
+use crate::observe::{Stats, directories};
 use crate::source::embedded::Broker;
 use crate::source::produce::{Plan, Sent, send};
 use crate::{Error, Result, env, pipeline};
@@ -173,7 +173,8 @@ fn config(dir: &Path, transforms: &Path, broker: &Broker) -> Result<Config> {
         ("transforms", transforms.display().to_string()),
         ("commit-interval", "1s".into()),
     ];
-    Config::of(&Layers::only(&Flags { values: values.into(), ..Flags::default() })?)
+    let config = Config::of(&Layers::only(&Flags { values: values.into(), ..Flags::default() })?)?;
+    Ok(Config { sockets: directories::of_user(), ..config })
 }
 
 /// A line on a terminal that is always current; nothing elsewhere.

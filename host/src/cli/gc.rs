@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::produce::duration;
-use super::{say, size, table};
+use super::{age, say, size, table};
 use crate::audit::{Leftover, leftovers};
 use crate::commit::record::Remains;
 use crate::config::{Config, Flags};
@@ -84,7 +84,7 @@ impl Gc {
         let row = |left: &Leftover| {
             let zone = zone_name::name(left.remains.zone).to_owned();
             let bytes = left.bytes.map_or("-".into(), size);
-            vec![zone, left.what.name().into(), time(left.age), bytes, left.remains.key.clone()]
+            vec![zone, left.what.name().into(), age(left.age), bytes, left.remains.key.clone()]
         };
         let rows: Vec<Vec<String>> = std::iter::once(head).chain(victims.iter().map(row)).collect();
         let end = match self.apply {
@@ -136,16 +136,4 @@ async fn apply(lake: &mut Lake, found: Vec<Leftover>) -> Result<(Vec<Leftover>, 
         staged.retain(|remains| !removed.contains(remains));
     }
     Ok((found.into_iter().filter(|left| removed.contains(&left.remains)).collect(), records))
-}
-
-/// An age for people: its two largest units.
-fn time(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
-        (0, _, _) => format!("{hours}h{minutes}m"),
-        _ => format!("{days}d{hours}h"),
-    }
 }

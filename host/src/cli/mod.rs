@@ -9,6 +9,7 @@ mod log;
 mod produce;
 mod run;
 mod signal;
+mod status;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -48,6 +49,8 @@ enum Command {
     Build(build::Build),
     /// Print the pipeline that the transforms make
     Graph(graph::Graph),
+    /// Show how the running hosts are: transforms, partitions, the last commit
+    Status(status::Status),
     /// Print the commit log: what became true, and when
     Log(log::Log),
     /// Prove that every event is in the lake exactly once, or say what is wrong
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Produce(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
+        Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Gc(command) => command.run(),
@@ -123,11 +127,16 @@ fn log(cli: &Cli) {
 
 /// Prints on stdout. A reader that has gone, as `head` does, is no error.
 fn say(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(crate::Error::stop(format!("cannot print: {e}")))
-        }
-        _ => Ok(()),
+    heard(text).map(drop)
+}
+
+/// The same. False: the reader has gone.
+fn heard(text: &str) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(crate::Error::stop(format!("cannot print: {e}"))),
+        Ok(()) => Ok(true),
     }
 }
 
@@ -162,6 +171,18 @@ fn size(bytes: u64) -> String {
         (value, unit) = (value / 1024.0, next);
     }
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// An age for people: its two largest units.
+fn age(age: std::time::Duration) -> String {
+    let seconds = age.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{minutes}m"),
+        _ => format!("{days}d{hours}h"),
+    }
 }
 
 /// A runtime for what is asynchronous: uploads, the catalog, the committer.

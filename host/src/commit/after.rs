@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::committer::{Committer, Setup};
 use super::record::{Advance, Record, StateRef};
 use super::stage::Staged;
-use crate::observe::Commit;
+use crate::observe::{Advanced, Commit};
 use crate::{Kind, Result};
 
 /// How long the end waits for the group to take the last offsets.
@@ -93,17 +93,31 @@ impl Committer {
         Ok(())
     }
 
-    pub(super) fn tell(&self, record: &Record, done: &[Staged], started: Instant) {
+    pub(super) fn tell(&self, record: &Record, done: Vec<Staged>, started: Instant) {
         let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
         let files = record.files.iter().map(|f| (f.file.table.clone(), f.file.rows, f.file.bytes));
         let oldest = done.iter().flat_map(|p| &p.spans).filter_map(|s| s.oldest).min();
-        let freshness = oldest.map(|t| self.setup.env.now() - t);
-        let mut commit = Commit { events, files: files.collect(), freshness, ..Commit::default() };
+        let now = self.setup.env.now();
+        let freshness = oldest.map(|t| now - t);
+        let mut commit = Commit {
+            events,
+            files: files.collect(),
+            freshness,
+            record: record.seq,
+            at: record.time,
+            took: started.elapsed(),
+            ..Commit::default()
+        };
+        for span in done.iter().flat_map(|p| &p.spans) {
+            let freshness = span.oldest.map(|t| now - t);
+            commit.advances.push(Advanced { partition: span.partition, to: span.to, freshness });
+        }
         for (reason, count) in done.iter().flat_map(|p| &p.rejects) {
             *commit.rejects.entry(reason.clone()).or_default() += count;
         }
-        let took = started.elapsed();
-        tracing::info!(record = record.seq, events, files = commit.files.len(), ?took, "committed");
+        commit.works = done.into_iter().flat_map(|p| p.works).collect();
+        let Commit { files, took, .. } = &commit;
+        tracing::info!(record = record.seq, events, files = files.len(), ?took, "committed");
         self.setup.stats.committed(&commit);
     }
 }

@@ -342,7 +342,7 @@ impl Committer {
         self.setup.log.publish(&record).await?;
         failpoint!("published");
         staged.retain(|staged| done.iter().any(|part| part.epoch == staged.part.epoch));
-        self.tell(&record, &staged, started);
+        self.tell(&record, staged, started);
         self.register(&record).await?;
         failpoint!("registered");
         self.offsets();

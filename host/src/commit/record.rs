@@ -328,7 +328,7 @@ pub(super) fn check_format(key: &str, bytes: &[u8]) -> Result<()> {
 }
 
 /// A time in RFC 3339, UTC, with microseconds.
-pub(super) mod time {
+pub(crate) mod time {
     use chrono::{DateTime, SecondsFormat};
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -339,11 +339,11 @@ pub(super) mod time {
         time.to_rfc3339_opts(SecondsFormat::Micros, true)
     }
 
-    pub(super) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(time: &Micros, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&text(*time))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Micros, D::Error> {
         let text = String::deserialize(from)?;
         let time = DateTime::parse_from_rfc3339(&text).map_err(serde::de::Error::custom)?;
         Ok(time.timestamp_micros())

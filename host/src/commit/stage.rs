@@ -2,8 +2,9 @@
 
 use super::log::Log;
 use super::record::{Advance, DataFile, Work};
-use super::{LanePart, Part, Progress};
+use super::{LanePart, Part, Progress, TransformWork};
 use crate::batch::Span;
+use crate::observe::Worked;
 use crate::sink::{StagedFile, Stores};
 use crate::{Error, Result};
 
@@ -12,6 +13,8 @@ pub(super) struct Staged {
     pub(super) part: LanePart,
     pub(super) spans: Vec<Span>,
     pub(super) rejects: std::collections::BTreeMap<String, u64>,
+    /// What the transforms did: for those who watch the host, the record has its own.
+    pub(super) works: Vec<Worked>,
 }
 
 /// Waits for a part's files, and stores its states. If one fails, all of it is dropped.
@@ -21,6 +24,7 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
     let files: Vec<DataFile> =
         files.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
     let spans = partitions.iter().map(|progress| progress.span).collect();
+    let works = partitions.iter().flat_map(|progress| &progress.works).map(worked).collect();
     let mut advances = Vec::with_capacity(partitions.len());
     for progress in partitions {
         match advance(log, &epoch, progress).await {
@@ -31,7 +35,11 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
             }
         }
     }
-    Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects })
+    Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects, works })
+}
+
+fn worked(work: &TransformWork) -> Worked {
+    Worked { identity: work.identity.clone(), counts: work.counts, busy: work.busy }
 }
 
 async fn stored(stores: &Stores, pending: Vec<crate::sink::PendingFile>) -> Result<Vec<StagedFile>> {

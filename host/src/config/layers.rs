@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::TableConfig;
 use super::settings::{Flags, SETTINGS, variable};
 use super::units;
+use crate::observe::directories;
 use crate::{Error, Result};
 
 /// Where a value came from.
@@ -43,6 +44,8 @@ pub struct Layers {
     pub(super) tables: BTreeMap<String, TableConfig>,
     /// Where this user keeps what can be made again.
     cache: Option<PathBuf>,
+    /// Where this user's hosts can be asked how they are.
+    pub(super) sockets: Vec<PathBuf>,
 }
 
 impl Layers {
@@ -59,7 +62,8 @@ impl Layers {
             None if std::path::Path::new(FILE).exists() => Some((FILE.to_string(), read(FILE)?)),
             None => None,
         };
-        Layers::merge(flags, &environment, file)
+        let sockets = directories::of_user();
+        Ok(Layers { sockets, ..Layers::merge(flags, &environment, file)? })
     }
 
     /// Flags over defaults, without this process's environment and files.

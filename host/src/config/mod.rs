@@ -38,6 +38,8 @@ pub struct Config {
     pub transforms: PathBuf,
     /// What may be deleted at any time: compiled components, and what was seen of directories; none: nowhere.
     pub cache: Option<PathBuf>,
+    /// Directories for the socket that `tidemill status` asks; the first that can be used is; none: no socket.
+    pub sockets: Vec<PathBuf>,
     /// Where tables are registered.
     pub catalog: CatalogKind,
     /// The database in the catalog.
@@ -137,6 +139,7 @@ impl Config {
                 Some(directory) => Some(directory.into()),
                 None => layers.cache(),
             },
+            sockets: layers.sockets.clone(),
             catalog,
             database: layers.required("database")?,
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,

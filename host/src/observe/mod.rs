@@ -1,7 +1,18 @@
-//! What the host tells about itself. For now: counters that the commands print.
+//! What the host tells about itself: counters that the commands print, and its state for `tidemill status`.
+//!
+//! Those who work note what they do on the [`Board`], and never wait for who looks at it. Who looks asks over a socket
+//! of this machine that only this user can reach: [`directories`] says where it lies, [`socket`] answers, [`hosts`]
+//! asks. A host never fails for any of it.
 
 mod board;
+pub mod directories;
+pub mod hosts;
+pub mod socket;
 mod stats;
+mod status;
 
-pub use board::{Board, PartitionStatus, Refused, Status, TransformStatus};
-pub use stats::{Commit, Snapshot, Stats};
+pub use board::Board;
+pub use stats::{Advanced, Commit, Snapshot, Stats, Worked};
+pub use status::{
+    About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
+};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::board::Board;
+use crate::batch::{Counts, Identity};
 use crate::env::Micros;
 
 /// Counters of one run. Only what is committed is counted.
@@ -47,6 +49,38 @@ pub struct Commit {
     pub rejects: BTreeMap<String, u64>,
     /// See [`Snapshot::freshness`].
     pub freshness: Option<Micros>,
+    /// Its record.
+    pub record: u64,
+    /// When that was made.
+    pub at: Micros,
+    /// From the lanes' parts to visible files.
+    pub took: Duration,
+    /// The partitions that go ahead.
+    pub advances: Vec<Advanced>,
+    /// What transforms did for it, a partition each.
+    pub works: Vec<Worked>,
+}
+
+/// How a commit takes a partition ahead.
+#[derive(Debug)]
+pub struct Advanced {
+    /// The partition.
+    pub partition: i32,
+    /// The offset after the last.
+    pub to: i64,
+    /// See [`Snapshot::freshness`].
+    pub freshness: Option<Micros>,
+}
+
+/// What a transform did in one epoch of a partition.
+#[derive(Debug)]
+pub struct Worked {
+    /// The transform.
+    pub identity: Arc<Identity>,
+    /// What became of its rows.
+    pub counts: Counts,
+    /// How long it was at work, on its lane's processor.
+    pub busy: Duration,
 }
 
 /// Different reasons that are told apart; the rest is counted together.
@@ -55,6 +89,7 @@ const REASONS: usize = 200;
 impl Stats {
     /// Counts a commit.
     pub fn committed(&self, commit: &Commit) {
+        self.board.committed(commit);
         let Ok(mut stats) = self.now.lock() else { return };
         stats.commits += 1;
         stats.events += commit.events;
@@ -80,6 +115,7 @@ impl Stats {
 
     /// Counts a lane's epoch that came to nothing.
     pub fn abandoned(&self) {
+        self.board.abandoned();
         if let Ok(mut stats) = self.now.lock() {
             stats.abandoned += 1;
         }

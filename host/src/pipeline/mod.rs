@@ -21,6 +21,7 @@ mod own;
 mod program;
 mod remake;
 mod stages;
+mod status;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -51,6 +52,7 @@ use loader::Loader;
 use program::{Broken, Program};
 use remake::Again;
 use stages::Stages;
+use status::Answering;
 
 /// Loads the transforms of a configuration's directory and plans how they work together.
 pub fn graph(config: &Config) -> Result<Graph> {
@@ -70,6 +72,9 @@ pub async fn run(
 ) -> Result<()> {
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
+    let (host, board) = (host_name(config, &env), stats.board());
+    // Before anything is waited for: a host that waits can be asked, too.
+    let answering = Answering::begin(config, &env, &host, &keys, &board, &group);
     let (stores, catalog) = lake(config, &keys, &env).await?;
     let loader = Loader::new(config)?;
     let again = Again {
@@ -81,13 +86,12 @@ pub async fn run(
         rejected: Arc::new(table::rejected()),
     };
     let (raw, rejected) = (again.raw.clone(), again.rejected.clone());
-    let host = host_name(config, &env);
     let log = Log::new(Arc::new(stores.clone()), env.clone(), &keys, &host, Arc::new(again));
     let Ready { topic, ends, log, program } = tokio::select! {
         ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), log) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
-    let (program, board) = (Arc::new(program), stats.board());
+    let program = Arc::new(program);
     board.set(program.set, &program.desired.components);
     let (reports, broken) = mpsc::unbounded_channel();
     let parts = Parts {
@@ -162,6 +166,7 @@ pub async fn run(
     for lane in 0..lanes.count() {
         lanes.order(lane, Order::Stop);
     }
+    answering.end().await;
     farewell(group, member, threads).await;
     result
 }

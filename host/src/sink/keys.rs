@@ -55,6 +55,11 @@ impl Keys {
         &self.pipeline
     }
 
+    /// The pipeline's name as one harmless path segment.
+    pub fn segment(&self) -> &str {
+        &self.segment
+    }
+
     /// The name of a data file. It is used once: the epoch's id is never used again, and `n` counts the
     /// files of one lane in one epoch. It tells whose it is (rule L7).
     pub fn file_name(&self, epoch: &str, lane: u32, n: u32) -> String {

@@ -118,6 +118,22 @@ impl Group {
         Ok(ends)
     }
 
+    /// The offsets after the last of these partitions. One question to each broker: it waits behind a fetch that is
+    /// under way, so that a question for each partition would take far longer.
+    pub fn lasts(&self, partitions: &[i32], most: Duration) -> Result<BTreeMap<i32, i64>> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(&self.settings.topic, *partition, Offset::End)
+                .map_err(|e| Error::stop(format!("the end of partition {partition}: {e}")))?;
+        }
+        let found = self.consumer.offsets_for_times(list, most).map_err(|e| self.unreachable(&e))?;
+        let last = |partition: i32, offset| match offset {
+            Offset::Offset(offset) => Some((partition, offset)),
+            _ => None,
+        };
+        Ok(found.elements().iter().filter_map(|e| last(e.partition(), e.offset())).collect())
+    }
+
     /// The id of the topic, which another topic of the same name does not have; empty where there are none.
     pub fn topic_id(&self) -> Result<String> {
         Ok(super::topic::id(&self.consumer, &self.settings.topic, PATIENCE)?.unwrap_or_default())

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod compile;
+mod status;
 mod support;
 mod swaps;
 

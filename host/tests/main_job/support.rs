@@ -72,6 +72,11 @@ impl House {
         producer.flush(Duration::from_secs(10)).unwrap();
     }
 
+    /// Where its hosts can be asked how they are.
+    pub(super) fn sockets(&self) -> PathBuf {
+        self.lake().join("sockets")
+    }
+
     fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
         let lake = self.lake().display();
         let values = [
@@ -85,7 +90,8 @@ impl House {
         let mut values = std::collections::BTreeMap::from(values);
         values.extend(settings.iter().map(|(key, value)| (*key, value.to_string())));
         let flags = Flags { values, ..Flags::default() };
-        Config::of(&Layers::only(&flags).unwrap()).unwrap()
+        let config = Config::of(&Layers::only(&flags).unwrap()).unwrap();
+        Config { sockets: vec![self.sockets()], ..config }
     }
 
     /// Runs a host until what is in the topic now is committed.

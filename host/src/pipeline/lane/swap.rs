@@ -29,21 +29,22 @@ impl Lane {
         }
         let began = Instant::now();
         for partition in &partitions {
-            if let Err(e) = self.go_over(*partition, &program) {
-                self.refused(*partition, &program, &e);
+            match self.go_over(*partition, &program) {
+                Ok(()) => {
+                    self.board.runs(*partition, self.number, program.set, &program.desired.components);
+                }
+                Err(e) => self.refused(*partition, &program, &e),
             }
         }
         let stalled = began.elapsed();
         tracing::info!(lane = self.number, set = program.set, ?partitions, ?stalled, "runs new transforms");
-        self.board.swapped(program.set, stalled);
+        self.board.swapped(stalled);
     }
 
     /// A partition that stands still goes on with another program.
     pub(super) fn fall_back(&mut self, partition: i32, program: &Arc<Program>) -> Result<()> {
-        let paused = self.state.partitions.get(&partition).is_some_and(|owned| owned.paused);
-        if !paused {
-            return Ok(());
-        }
+        let paused = self.state.partitions.get(&partition).filter(|owned| owned.paused);
+        let Some(broken) = paused.map(|owned| owned.worker.program.set) else { return Ok(()) };
         if self.state.failed.is_some() {
             // Only then is everything as of the last commit.
             self.state.fallbacks.insert(partition, program.clone());
@@ -51,6 +52,8 @@ impl Lane {
         }
         match self.go_over(partition, program) {
             Ok(()) => {
+                let to = (program.set, &program.desired.components[..]);
+                self.board.fell_back(partition, broken, to);
                 tracing::warn!(partition, set = program.set, "the partition goes on with the set before")
             }
             Err(e) => tracing::error!(partition, "the set before does not run either: {e}"),
@@ -70,7 +73,6 @@ impl Lane {
         runner.careful(owned.paused);
         owned.worker = Worker::new(program, runner, self.largest);
         (owned.paused, owned.faults, owned.calm) = (false, 0, 0);
-        self.board.runs(partition, self.number, program.set);
         Ok(())
     }
 
@@ -80,7 +82,8 @@ impl Lane {
         owned.refused = program.set;
         let (set, paused) = (program.set, owned.paused);
         tracing::error!(partition, set, "the new transforms do not run here, the old ones go on: {error}");
-        self.board.failed(partition, &error.to_string());
+        self.blame(partition, program, error);
+        self.board.refuses(partition, set, &error.to_string());
         self.report(Broken { partition, set, reason: error.to_string(), paused });
     }
 }

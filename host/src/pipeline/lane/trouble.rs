@@ -11,8 +11,9 @@
 use std::time::{Duration, Instant};
 
 use super::Lane;
+use crate::batch::Identity;
 use crate::commit::Up;
-use crate::pipeline::program::Broken;
+use crate::pipeline::program::{Broken, Program};
 use crate::transform::run::Trouble;
 use crate::{Error, Kind, Result};
 
@@ -42,7 +43,13 @@ impl Lane {
         if error.kind() != Kind::Abandon {
             return Err(error);
         }
-        let broken = match owned.worker.runner.take_trouble() {
+        let program = owned.worker.program.clone();
+        let trouble = owned.worker.runner.take_trouble();
+        if trouble.is_some() {
+            self.blame(partition, &program, &error);
+        }
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Err(error) };
+        let broken = match trouble {
             None => return Err(error),
             Some(Trouble::Rows) => {
                 owned.worker.runner.careful(true);
@@ -77,6 +84,18 @@ impl Lane {
         tracing::error!(partition, set, "the partition stands still: {error}");
         self.board.paused(partition, &error.to_string());
         self.report(Broken { partition, set, reason: error.to_string(), paused: true });
+    }
+
+    /// Notes an error with the transform that it begins with.
+    pub(super) fn blame(&self, partition: i32, program: &Program, error: &Error) {
+        let error = error.to_string();
+        let named = program.graph.components().find(|component| {
+            let Identity { name, version, .. } = &*component.identity;
+            error.starts_with(&format!("transform {name} {version} ("))
+        });
+        if let Some(component) = named {
+            self.board.troubled(&component.identity, partition, &error);
+        }
     }
 
     pub(super) fn report(&self, broken: Broken) {
@@ -123,7 +142,11 @@ impl Lane {
             return;
         }
         match owned.worker.runner.abandon() {
-            Ok(()) => self.board.runs(partition, self.number, owned.worker.program.set),
+            Ok(()) => {
+                let Program { set, desired, .. } = &*owned.worker.program;
+                self.board.runs(partition, self.number, *set, &desired.components);
+                self.board.stands(partition, owned.committed);
+            }
             // It is not known yet what the others do: they are opened first.
             Err(e) => {
                 if let Err(e) = self.fault(partition, e) {
