@@ -77,6 +77,15 @@ impl View {
         self.transforms.as_ref().and_then(|record| Some((record.seq, record.transforms.as_ref()?)))
     }
 
+    /// Versions of transforms by the digests of their components, as far as the view still has them.
+    pub fn versions(&self) -> BTreeMap<&str, &str> {
+        let advances = self.last.values().chain(&self.recent).flat_map(|record| &record.partitions);
+        let works = advances.flat_map(|advance| &advance.transforms);
+        let set = self.transforms().map_or(&[][..], |(_, set)| &set.components);
+        let worked = works.map(|work| (work.digest.as_str(), work.version.as_str()));
+        worked.chain(set.iter().map(|now| (now.digest.as_str(), now.version.as_str()))).collect()
+    }
+
     /// Takes in the record of the next slot.
     pub(super) fn fold(&mut self, record: Arc<Record>) {
         if let Some(topic) = &record.topic {

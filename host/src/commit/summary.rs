@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -207,6 +207,13 @@ impl Log {
             files.extend(piece.files.into_iter().map(|file| (file.file.key.clone(), file)));
         }
         Ok(files)
+    }
+
+    /// The dates for which a table has, or once had, files that are true.
+    pub fn dates(&self, table: &str) -> BTreeSet<String> {
+        let summed = self.view.inventories.get(table).into_iter().flat_map(|dates| dates.keys().cloned());
+        let recent = recent_files(&self.view).filter(|file| file.file.table == table);
+        summed.chain(recent.map(|file| file.file.hour.values().0)).collect()
     }
 
     /// All files of a table and date that are true, by key.
