@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::produce::duration;
 use super::progress::Bar;
@@ -16,6 +16,8 @@ use crate::pipeline::offline::Lake;
 use crate::rejects::{Filter, Group, List, Reason, Sample, list};
 use crate::{Result, env};
 
+mod replay;
+
 /// Counts rejected events by reason, and shows some of them.
 #[derive(Args)]
 #[command(
@@ -25,9 +27,13 @@ its reason, its key and its value. This reads the table as the commit log names 
 Examples:
   tidemill rejects                              how many, by reason
   tidemill rejects --since 24h --samples 3      … of the last day, with three events each
-  tidemill rejects --reason timestamp --json    … whose reason contains this text"
+  tidemill rejects --reason timestamp --json    … whose reason contains this text
+  tidemill rejects replay --reason \"user_id is null\" --dry-run",
+    args_conflicts_with_subcommands = true
 )]
 pub(super) struct Rejects {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     which: Which,
     /// Only reasons that contain this text
@@ -41,6 +47,12 @@ pub(super) struct Rejects {
     json: bool,
     #[command(flatten)]
     flags: Flags,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Send rejected events back through the transforms that run now, exactly once
+    Replay(replay::Replay),
 }
 
 /// Which rejected events are meant.
@@ -69,6 +81,9 @@ const NAMED: usize = 6;
 
 impl Rejects {
     pub(super) fn run(self) -> Result<()> {
+        if let Some(Action::Replay(replay)) = self.action {
+            return replay.run();
+        }
         let config = Config::load(&self.flags)?;
         // All of it lies in the processed zone: the raw one need not even exist.
         let config = Config { raw: config.processed.clone(), ..config };

@@ -14,9 +14,10 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use crate::sink::Parts;
 use crate::table;
 
-/// Rows of a batch. Values may have a megabyte each, so where they are read, few.
+/// Rows of a batch, at most.
 const ROWS: usize = 8192;
-const WIDE_ROWS: usize = 1024;
+/// Bytes of a batch, about. Values may have a megabyte each.
+const BYTES: i64 = 16 << 20;
 
 /// Which columns of a file are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,6 @@ pub(crate) enum Columns {
     /// The same, with key and value.
     Samples,
     /// All of them.
-    #[expect(dead_code, reason = "for what reads whole rows: replaying")]
     All,
 }
 
@@ -47,7 +47,12 @@ pub(crate) fn batches(
         Columns::Samples => ProjectionMask::columns(schema, who.into_iter().chain(["key", "value"])),
         Columns::All => ProjectionMask::all(),
     };
-    let rows = if columns == Columns::Who { ROWS } else { WIDE_ROWS };
+    let groups = builder.metadata().row_groups().iter();
+    let widest = groups.map(|group| group.total_byte_size() / group.num_rows().max(1)).max().unwrap_or(0);
+    let rows = match columns {
+        Columns::Who => ROWS,
+        _ => usize::try_from(BYTES / widest.max(1)).unwrap_or(ROWS).clamp(1, ROWS),
+    };
     let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default();
     let mut builder = builder.with_projection(mask).with_batch_size(rows);
     if let Some(rows) = selected {
@@ -58,7 +63,6 @@ pub(crate) fn batches(
 }
 
 /// A batch of rejected rows whose columns have their types.
-#[expect(dead_code, reason = "whole rows are for replaying")]
 pub(crate) struct Shaped {
     pub(crate) topic: Option<StringArray>,
     pub(crate) partition: Int32Array,
