@@ -70,7 +70,12 @@ impl Again {
         };
         let mut runner = Runner::open(graph, partition, &[])?;
         runner.careful(true);
-        Ok(Again { runner, roles: roles(graph, by), by, made: vec![0; graph.nodes.len()] })
+        Ok(Again {
+            runner,
+            roles: roles(&graph.nodes.iter().map(|node| node.feed).collect::<Vec<_>>(), by),
+            by,
+            made: vec![0; graph.nodes.len()],
+        })
     }
 
     /// Runs events through their transforms.
@@ -141,17 +146,17 @@ impl Again {
     }
 }
 
-fn roles(graph: &Graph, by: Option<usize>) -> Vec<Role> {
-    let Some(by) = by else { return vec![Role::On; graph.nodes.len()] };
-    let mut roles = vec![Role::Off; graph.nodes.len()];
+/// Each transform's part, from what feeds them; each comes after what it reads.
+fn roles(feeds: &[Feed], by: Option<usize>) -> Vec<Role> {
+    let Some(by) = by else { return vec![Role::On; feeds.len()] };
+    let mut roles = vec![Role::Off; feeds.len()];
     roles[by] = Role::On;
-    let mut feed = graph.nodes[by].feed;
+    let mut feed = feeds[by];
     while let Feed::Output { node, .. } = feed {
-        (roles[node], feed) = (Role::Silent, graph.nodes[node].feed);
+        (roles[node], feed) = (Role::Silent, feeds[node]);
     }
-    // Each comes after what it reads.
-    for (at, node) in graph.nodes.iter().enumerate().skip(by + 1) {
-        if let Feed::Output { node, .. } = node.feed
+    for at in by + 1..feeds.len() {
+        if let Feed::Output { node, .. } = feeds[at]
             && roles[node] == Role::On
         {
             roles[at] = Role::On;
@@ -186,6 +191,20 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
+
+    #[test]
+    fn only_those_that_lack_an_event_get_it() {
+        use Role::{Off, On, Silent};
+        let output = |node| Feed::Output { node, output: 0 };
+        // 0 ─┬─> 1 ─┬─> 3     4 ──> 5
+        //    └─> 2  └─> 6
+        let feeds = [Feed::Topic, output(0), output(0), output(1), Feed::Topic, output(4), output(1)];
+        assert_eq!(roles(&feeds, None), [On; 7]);
+        assert_eq!(roles(&feeds, Some(0)), [On, On, On, On, Off, Off, On]);
+        assert_eq!(roles(&feeds, Some(1)), [Silent, On, Off, On, Off, Off, On]);
+        assert_eq!(roles(&feeds, Some(6)), [Silent, Silent, Off, Off, Off, Off, On]);
+        assert_eq!(roles(&feeds, Some(4)), [Off, Off, Off, Off, On, On, Off]);
+    }
 
     #[test]
     fn only_events_with_one_row_go_on() {

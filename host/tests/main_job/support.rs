@@ -73,7 +73,7 @@ impl House {
         producer.flush(Duration::from_secs(10)).unwrap();
     }
 
-    fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
+    pub(super) fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
         let lake = self.lake().display();
         let values = [
             ("brokers", self.broker.address()),

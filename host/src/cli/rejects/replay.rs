@@ -9,7 +9,7 @@ use super::super::say;
 use super::Which;
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
-use crate::pipeline::replay::{Report, replay};
+use crate::pipeline::replay::{Order, Report, replay};
 use crate::rejects::Reason;
 use crate::{Error, Result, env};
 
@@ -50,7 +50,8 @@ impl Replay {
             lake.log.open().await?;
             let wanted = self.which.filter(lake.env.now(), Some(Reason::Exactly(self.reason.clone())));
             let bar = Bar::new();
-            let done = replay(&config, &mut lake, &wanted, self.dry_run, &|text| bar.tell(text)).await;
+            let order = Order { wanted, dry: self.dry_run, ..Order::default() };
+            let done = replay(&config, &mut lake, &order, &|text| bar.tell(text)).await;
             bar.end();
             done
         })?;

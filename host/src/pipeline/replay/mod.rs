@@ -35,12 +35,34 @@ use crate::{Error, Kind, Result};
 use pick::Picked;
 use portion::{Made, Task};
 
-/// Rows of a portion; the file that reaches it is the last.
-const ROWS: u64 = 100_000;
-/// Bytes of the files of a portion, likewise.
-const BYTES: u64 = 64 << 20;
 /// How often a portion is made anew because the log has moved on.
 const TRIES: u32 = 10;
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// The rows to send back. It must name their reason.
+    pub wanted: Filter,
+    /// Nothing is written.
+    pub dry: bool,
+    /// How large a portion may get.
+    pub portion: Bounds,
+}
+
+/// How large a portion may get: the file that reaches a bound is its last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Rows that go.
+    pub rows: u64,
+    /// Bytes of the files that they stand in.
+    pub bytes: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { rows: 100_000, bytes: 64 << 20 }
+    }
+}
 
 /// What a replay did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,18 +100,17 @@ impl Report {
     }
 }
 
-/// Sends the rows back that a filter means, which must name their reason. With `dry` nothing is written.
+/// Sends rejected rows back.
 pub async fn replay(
     config: &Config,
     lake: &mut Lake,
-    wanted: &Filter,
-    dry: bool,
+    order: &Order,
     progress: Progress<'_>,
 ) -> Result<Report> {
-    let Some(Reason::Exactly(reason)) = wanted.reason.clone() else {
+    let Some(Reason::Exactly(reason)) = order.wanted.reason.clone() else {
         return Err(Error::usage("a replay needs the reason of the rows"));
     };
-    let mut run = Run { config, wanted, reason, dry, seen: BTreeSet::new(), told: None };
+    let mut run = Run { config, order, reason, seen: BTreeSet::new(), told: None };
     let (mut report, mut tries) = (Report::default(), 0);
     let mut program: Option<Program> = None;
     loop {
@@ -133,9 +154,8 @@ pub async fn replay(
 
 struct Run<'a> {
     config: &'a Config,
-    wanted: &'a Filter,
+    order: &'a Order,
     reason: String,
-    dry: bool,
     /// Keys of files that are done: those that were read, and those that were made.
     seen: BTreeSet<String>,
     /// The last maintenance record whose hours the catalog has.
@@ -167,14 +187,14 @@ impl Run<'_> {
         progress: Progress<'_>,
     ) -> Result<Option<Vec<Picked>>> {
         let (mut picked, mut rows, mut bytes) = (Vec::new(), 0, 0);
-        let files = self.wanted.files(&lake.log).await?;
+        let files = self.order.wanted.files(&lake.log).await?;
         let mut files: Vec<DataFile> =
             files.into_iter().filter(|file| !self.seen.contains(&file.file.key)).collect();
         let count = files.len();
         for (at, file) in files.drain(..).enumerate() {
             progress(format!("looking for rows: file {} of {count}", at + 1));
             let key = file.file.key.clone();
-            let Some(one) = pick::pick(lake, self.wanted, &program.graph, file).await? else {
+            let Some(one) = pick::pick(lake, &self.order.wanted, &program.graph, file).await? else {
                 return Ok(None);
             };
             if one.rows == 0 {
@@ -183,7 +203,7 @@ impl Run<'_> {
             }
             (rows, bytes) = (rows + one.rows, bytes + one.file.file.bytes);
             picked.push(one);
-            if rows >= ROWS || bytes >= BYTES {
+            if rows >= self.order.portion.rows || bytes >= self.order.portion.bytes {
                 break;
             }
         }
@@ -198,7 +218,7 @@ impl Run<'_> {
         files: &[Picked],
     ) -> Result<Option<(Made, Option<Arc<Record>>)>> {
         let epoch = lake.env.fresh_id();
-        let task = Task::new(lake, self.config, self.wanted, program, &epoch, self.dry)?;
+        let task = Task::new(lake, self.config, &self.order.wanted, program, &epoch, self.order.dry)?;
         let (picked, runtime) = (files.to_vec(), tokio::runtime::Handle::current());
         let made = tokio::task::spawn_blocking(move || {
             // Guests print through the runtime.
@@ -225,7 +245,7 @@ impl Run<'_> {
             let file = file.staged().await.map_err(|e| Error::stop(e.to_string()))?;
             staged.push(DataFile { epoch: epoch.clone(), generation: 1, file });
         }
-        if made.rows == 0 || self.dry {
+        if made.rows == 0 || self.order.dry {
             for file in &staged {
                 lake.stores.discard(&file.file).await?;
             }
