@@ -23,6 +23,7 @@ pub mod error;
 mod failpoint;
 pub mod observe;
 pub mod pipeline;
+pub mod rejects;
 pub mod sink;
 pub mod source;
 pub mod table;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
-use crate::commit::record::{Advance, RecordKind};
+use crate::commit::record::{Advance, DataFile, RecordKind, Replayed, Work};
 use crate::commit::{PartitionKey, Record, Topic};
+use crate::table::REJECTED;
 
 /// What the records before said.
 #[derive(Default)]
@@ -56,9 +57,17 @@ impl Chain {
             }
             self.maintenance = Some(seq);
         }
+        if let Some(replayed) = &record.replayed {
+            self::replayed(record, replayed, findings);
+        }
         for epoch in record.cleanup.iter().flat_map(|cleanup| &cleanup.epochs) {
             self.fenced.entry(epoch.clone()).or_insert(seq);
         }
+    }
+
+    /// Whether a record is the last one of its chain: what it names may still be under way.
+    pub(super) fn is_last(&self, seq: u64) -> bool {
+        self.maintenance == Some(seq) || self.last.values().any(|(last, _)| *last == seq)
     }
 
     fn same_topic(&mut self, record: &Record, findings: &mut Findings) {
@@ -153,17 +162,7 @@ fn sums(at: &str, kind: RecordKind, advance: &Advance, findings: &mut Findings) 
         findings.add("counts", format!("{at}: {undecoded} of {events} events could not be decoded"));
     }
     for work in &advance.transforms {
-        let fates = [work.emitted, work.rejected, work.filtered, work.absorbed];
-        let sum: u128 = fates.iter().map(|count| u128::from(*count)).sum();
-        if sum != u128::from(work.input) {
-            findings.add(
-                "counts",
-                format!(
-                    "{at}: transform {} received {} rows, but {} emitted, {} rejected, {} filtered and {} absorbed are {sum}",
-                    work.name, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
-                ),
-            );
-        }
+        fates(at, work, findings);
         let given = events.saturating_sub(*undecoded);
         if work.reads.is_none() && work.input != given {
             findings.add(
@@ -174,6 +173,72 @@ fn sums(at: &str, kind: RecordKind, advance: &Advance, findings: &mut Findings) 
                 ),
             );
         }
+    }
+}
+
+/// Every row met one of four fates.
+fn fates(at: &str, work: &Work, findings: &mut Findings) {
+    let fates = [work.emitted, work.rejected, work.filtered, work.absorbed];
+    let sum: u128 = fates.iter().map(|count| u128::from(*count)).sum();
+    if sum != u128::from(work.input) {
+        findings.add(
+            "counts",
+            format!(
+                "{at}: transform {} received {} rows, but {} emitted, {} rejected, {} filtered and {} absorbed are {sum}",
+                work.name, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
+            ),
+        );
+    }
+}
+
+/// Every row of the files that a replay takes away went or stays, and those that stay or came back are in its files.
+fn replayed(record: &Record, replayed: &Replayed, findings: &mut Findings) {
+    let at = format!("record {}", record.seq);
+    let Replayed { rows, kept, undecoded, again, transforms, .. } = replayed;
+    let sum = |files: &[DataFile]| -> u128 {
+        let rejected = files.iter().filter(|file| file.file.table == REJECTED);
+        rejected.map(|file| u128::from(file.file.rows)).sum()
+    };
+    let before = sum(&record.supersedes);
+    if before != u128::from(*rows) + u128::from(*kept) {
+        findings.add(
+            "counts",
+            format!("{at}: it takes {before} rejected rows away, but {rows} went and {kept} stay"),
+        );
+    }
+    let after = sum(&record.files);
+    if after != u128::from(*kept) + u128::from(*again) {
+        findings.add(
+            "counts",
+            format!(
+                "{at}: its files have {after} rejected rows, but {kept} stay and {again} were rejected again"
+            ),
+        );
+    }
+    for other in record.supersedes.iter().filter(|file| file.file.table != REJECTED) {
+        findings.add(
+            "record",
+            format!("{at}: a replay takes away {}, which has no rejected rows", other.file.key),
+        );
+    }
+    for work in transforms {
+        fates(&at, work, findings);
+        if work.reads.is_none() && work.input > rows.saturating_sub(*undecoded) {
+            findings.add(
+                "counts",
+                format!(
+                    "{at}: transform {} received {} rows, {rows} went and {undecoded} of them could not be decoded",
+                    work.name, work.input
+                ),
+            );
+        }
+    }
+    let refused: u128 = transforms.iter().map(|work| u128::from(work.rejected)).sum();
+    if u128::from(*again) > refused + u128::from(*undecoded) {
+        findings.add(
+            "counts",
+            format!("{at}: {again} rows were rejected again, but transforms refused {refused} and {undecoded} could not be decoded"),
+        );
     }
 }
 

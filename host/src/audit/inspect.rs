@@ -192,7 +192,7 @@ impl<'a> Inspection<'a> {
     }
 
     async fn content(&mut self, record: &Record) -> Result<()> {
-        let files = self.true_files(record).await?;
+        let (files, replayed) = self.true_files(record).await?;
         let raw = record.topic.as_ref().map(|topic| table::raw(&topic.name).name);
         let shape = |file: &DataFile| match file.file.zone {
             Zone::Raw if Some(&file.file.table) == raw.as_ref() => Shape::Raw,
@@ -223,15 +223,19 @@ impl<'a> Inspection<'a> {
                 Found::Missing | Found::Wrong => whole = false,
             }
         }
-        if whole {
-            tally.check(record, &mut self.findings);
+        match record.kind {
+            _ if !whole => {}
+            RecordKind::Replay => tally.check_replay(record, &mut self.findings),
+            _ => tally.check(record, replayed, &mut self.findings),
         }
         Ok(())
     }
 
-    /// The files that hold a record's rows: its own, and those that took the place of some.
-    async fn true_files(&mut self, record: &Record) -> Result<Vec<DataFile>> {
+    /// The files that hold a record's rows: its own, and those that took the place of some. True: a replay has taken
+    /// some away; what became of their rows is in its record.
+    async fn true_files(&mut self, record: &Record) -> Result<(Vec<DataFile>, bool)> {
         let (mut todo, mut known, mut files) = (record.files.clone(), BTreeSet::new(), Vec::new());
+        let mut replayed = false;
         todo.reverse();
         while let Some(file) = todo.pop() {
             if !known.insert(file.file.key.clone()) {
@@ -240,12 +244,16 @@ impl<'a> Inspection<'a> {
             match self.books.superseded.get(&file.file.key).copied() {
                 None => files.push(file),
                 Some(by) => {
-                    let repair = self.record(by).await?;
-                    todo.extend(repair.iter().flat_map(|repair| repair.files.iter().rev().cloned()));
+                    let by = self.record(by).await?;
+                    if by.as_ref().is_some_and(|by| by.kind == RecordKind::Replay) {
+                        replayed = true;
+                        continue;
+                    }
+                    todo.extend(by.iter().flat_map(|repair| repair.files.iter().rev().cloned()));
                 }
             }
         }
-        Ok(files)
+        Ok((files, replayed))
     }
 
     async fn found(
@@ -280,7 +288,7 @@ impl<'a> Inspection<'a> {
     /// A file that no reader sees. Those of last records may still be under way.
     async fn absent(&mut self, record: &Record, file: &DataFile) -> Result<()> {
         let (seq, key, rows) = (record.seq, &file.file.key, file.file.rows);
-        if !self.chain.last.values().any(|(last, _)| *last == seq) {
+        if !self.chain.is_last(seq) {
             self.findings.add("missing", format!("record {seq}: {key} is missing, with {rows} rows"));
         } else if self.staged(file).await? {
             self.findings.add(
@@ -291,8 +299,11 @@ impl<'a> Inspection<'a> {
             self.findings.add(
                 "missing",
                 format!(
-                    "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; a running host makes it \
-                     again from kafka (tidemill run)"
+                    "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; {}",
+                    match record.kind {
+                        RecordKind::Replay => "their events are in the raw table",
+                        _ => "a running host makes it again from kafka (tidemill run)",
+                    }
                 ),
             );
         }

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::{say, size, table};
 use crate::commit::Record;
-use crate::commit::record::{Advance, DataFile, Work};
+use crate::commit::record::{Advance, DataFile, Replayed, Work};
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
 use crate::sink::Publish;
@@ -158,6 +158,16 @@ fn whole(record: &Record) -> String {
     for partition in &record.partitions {
         advance(&mut text, partition);
     }
+    if let Some(replayed) = &record.replayed {
+        let Replayed { reason, set, rows, kept, undecoded, again, transforms } = replayed;
+        let set = set.map_or(String::new(), |set| format!(" of record {set}"));
+        let _ = writeln!(text, "\n{rows} rejected rows went through the transforms{set} again: {reason}");
+        let _ = writeln!(
+            text,
+            "  {undecoded} could not be decoded, {again} rows were rejected again, {kept} others stay"
+        );
+        transforms.iter().for_each(|work| worked(&mut text, work));
+    }
     files(&mut text, "files", &record.files);
     files(&mut text, "supersedes", &record.supersedes);
     if let Some(cleanup) = &record.cleanup {
@@ -182,22 +192,23 @@ fn advance(text: &mut String, advance: &Advance) {
     if !advance.epoch.is_empty() {
         let _ = writeln!(text, "  epoch {}", advance.epoch);
     }
-    for work in &advance.transforms {
-        let Work { name, version, input, emitted, rejected, filtered, absorbed, .. } = work;
-        let reads = work.reads.as_deref().unwrap_or("the topic");
-        let digest = work.digest.get(..12).unwrap_or(&work.digest);
-        let _ = writeln!(text, "  transform {name} {version} ({digest}) reads {reads}");
-        let _ = writeln!(
-            text,
-            "    {input} rows in: {emitted} emitted, {rejected} rejected, {filtered} filtered, {absorbed} absorbed"
-        );
-        if !work.tables.is_empty() {
-            let _ = writeln!(text, "    tables {}", work.tables.join(", "));
-        }
-        if let Some(state) = &work.state {
-            let _ =
-                writeln!(text, "    state {} ({}, version {})", state.key, size(state.bytes), state.version);
-        }
+    advance.transforms.iter().for_each(|work| worked(text, work));
+}
+
+fn worked(text: &mut String, work: &Work) {
+    let Work { name, version, input, emitted, rejected, filtered, absorbed, .. } = work;
+    let reads = work.reads.as_deref().unwrap_or("the topic");
+    let digest = work.digest.get(..12).unwrap_or(&work.digest);
+    let _ = writeln!(text, "  transform {name} {version} ({digest}) reads {reads}");
+    let _ = writeln!(
+        text,
+        "    {input} rows in: {emitted} emitted, {rejected} rejected, {filtered} filtered, {absorbed} absorbed"
+    );
+    if !work.tables.is_empty() {
+        let _ = writeln!(text, "    tables {}", work.tables.join(", "));
+    }
+    if let Some(state) = &work.state {
+        let _ = writeln!(text, "    state {} ({}, version {})", state.key, size(state.bytes), state.version);
     }
 }
 

@@ -7,6 +7,8 @@ mod gc;
 mod graph;
 mod log;
 mod produce;
+mod progress;
+mod rejects;
 mod run;
 mod signal;
 mod status;
@@ -55,6 +57,8 @@ enum Command {
     Log(log::Log),
     /// Prove that every event is in the lake exactly once, or say what is wrong
     Verify(verify::Verify),
+    /// Count rejected events by reason, and send them back through the transforms
+    Rejects(rejects::Rejects),
     /// Remove what hosts that died have left and that will never become true
     Gc(gc::Gc),
     #[command(name = crate::transform::compile::COMMAND, hide = true)]
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Rejects(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Compile(command) => command.run(),
         Command::Completions { shell } => {

@@ -1,11 +1,8 @@
 //! `tidemill verify`
 
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
-
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::progress::Bar;
 use super::say;
 use crate::audit::{self, Report};
 use crate::config::{Config, Flags};
@@ -41,8 +38,6 @@ pub(super) struct Verify {
 
 /// Findings that are shown to people.
 const SHOWN: usize = 100;
-/// Nothing is said of an audit that takes no longer.
-const SILENT: Duration = Duration::from_secs(2);
 
 impl Verify {
     pub(super) fn run(self) -> Result<()> {
@@ -57,16 +52,9 @@ impl Verify {
                 }
                 false => vec![],
             };
-            let (bar, begun) = (bar(), Instant::now());
-            let progress = |text: String| {
-                if begun.elapsed() > SILENT {
-                    bar.set_draw_target(ProgressDrawTarget::stderr());
-                    bar.set_message(text);
-                    bar.tick();
-                }
-            };
-            let report = audit::verify(&mut lake, &config.topic, &progress).await;
-            bar.finish_and_clear();
+            let bar = Bar::new();
+            let report = audit::verify(&mut lake, &config.topic, &|text| bar.tell(text)).await;
+            bar.end();
             Ok::<_, Error>((repairs, report?))
         })?;
         say(&if self.json { json(&repairs, &report) } else { text(&repairs, &report) })?;
@@ -76,17 +64,6 @@ impl Verify {
             count => Err(Error::stop(format!("the lake is not what the log says: {count} findings"))),
         }
     }
-}
-
-/// Drawn on a terminal, and only if it takes long.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    if std::io::stderr().is_terminal()
-        && let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn json(repairs: &[String], report: &Report) -> String {

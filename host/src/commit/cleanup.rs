@@ -59,10 +59,10 @@ impl Log {
     }
 
     /// Files in staging on a disk that a record names. Where they wait is all that their own names tell, so they are
-    /// known by that. Only last records and their repairs can have such files: every other record was published
-    /// before the next of its partition (rule F3).
+    /// known by that. Only last records and their repairs can have such files, and the last maintenance record: every
+    /// other record was published before the next of its chain (rules F3, M2).
     fn waiting(&self) -> BTreeSet<(Zone, &str)> {
-        let last = self.view.last.values().chain(self.view.repairs.values());
+        let last = self.view.last.values().chain(self.view.repairs.values()).chain(&self.view.maintenance);
         let files = last.chain(&self.view.recent).flat_map(|record| &record.files);
         let live = files.filter(|file| !self.view.superseded.contains_key(&file.file.key));
         let staging = live.filter_map(|file| match &file.file.how {
@@ -125,6 +125,7 @@ impl Draft for CleanupDraft {
         }
         let epochs: BTreeSet<String> = victims.iter().map(|remains| remains.epoch.clone()).collect();
         self.body.record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
+        self.body.record.owed = log.view.owed();
         self.body.record.cleanup =
             Some(Cleanup { epochs: epochs.into_iter().collect(), remains: victims.clone() });
         self.victims = Some(victims);

@@ -104,6 +104,8 @@ pub struct Committer {
     pub(super) telling: Option<JoinHandle<()>>,
     /// When this host last looked around; none: it is due.
     pub(super) looked: Option<Instant>,
+    /// The maintenance record whose hours were taken over for the catalog.
+    pub(super) maintained: Option<u64>,
 }
 
 impl Committer {
@@ -123,6 +125,7 @@ impl Committer {
             states: BTreeMap::new(),
             telling: None,
             looked: Some(Instant::now()),
+            maintained: None,
         }
     }
 
@@ -202,9 +205,14 @@ impl Committer {
         Ok(bases)
     }
 
-    /// Takes over what the last records of partitions left for the catalog.
+    /// Takes over what the last records of partitions and the last maintenance record left for the catalog.
     fn inherit(&mut self, partitions: &[i32]) {
         let Setup { log, topic, .. } = &self.setup;
+        let maintenance = log.view().maintenance().filter(|record| self.maintained != Some(record.seq));
+        if let Some(record) = maintenance {
+            self.registrar.inherit(record);
+            self.maintained = Some(record.seq);
+        }
         for (record, _) in partitions.iter().filter_map(|partition| log.view().partition(topic, *partition)) {
             self.registrar.inherit(record);
         }
@@ -383,6 +391,7 @@ impl Committer {
         for record in log.roll_forward(Some(&mine)).await? {
             self.registrar.inherit(&record);
         }
+        self.inherit(&[]);
         if let Err(e) = self.registrar.register(&[]).await {
             tracing::debug!("not registered yet: {e}");
         }

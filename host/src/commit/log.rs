@@ -73,6 +73,7 @@ impl Body {
             previous: None,
             owed: vec![],
             transforms: None,
+            replayed: None,
         };
         Body { id: env.fresh_id(), record }
     }

@@ -19,6 +19,7 @@
 //! | [`epoch`] | one record for all lanes, checked a lane at a time |
 //! | [`publish`] | making files visible, and repairs (F2, F6, M5) |
 //! | [`take`] | taking partitions over: first positions, gaps, states (L6, F4, F7) |
+//! | [`replay`] | rejected rows that go through the transforms once more (M2, M3) |
 //! | [`cleanup`] | what never became true is removed (M1, M2) |
 //! | [`owner`] | a pipeline's tables are its own (L6, L7) |
 //! | [`registrar`] | the catalog (F5, M6) |
@@ -39,6 +40,7 @@ mod power;
 mod publish;
 pub mod record;
 mod registrar;
+mod replay;
 mod rules;
 #[cfg(test)]
 mod simulation;
@@ -63,6 +65,7 @@ pub use log::Log;
 pub use position::{PartitionKey, View};
 pub use publish::{CannotRemake, Remade, Remake};
 pub use record::{Record, Topic};
+pub use replay::Portion;
 pub use store::{Published, Store};
 pub use summary::EVERY;
 pub use take::{Base, Ends, Memory, Policy};

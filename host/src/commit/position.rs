@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::{Advance, DataFile, Record, RecordKind, Topic, TransformSet};
+use super::record::{Advance, DataFile, Owed, Record, RecordKind, Topic, TransformSet};
 use super::rules::{Rule, Rules};
 use super::summary::Inventories;
 
@@ -77,6 +77,15 @@ impl View {
         self.transforms.as_ref().and_then(|record| Some((record.seq, record.transforms.as_ref()?)))
     }
 
+    /// Versions of transforms by the digests of their components, as far as the view still has them.
+    pub fn versions(&self) -> BTreeMap<&str, &str> {
+        let advances = self.last.values().chain(&self.recent).flat_map(|record| &record.partitions);
+        let works = advances.flat_map(|advance| &advance.transforms);
+        let set = self.transforms().map_or(&[][..], |(_, set)| &set.components);
+        let worked = works.map(|work| (work.digest.as_str(), work.version.as_str()));
+        worked.chain(set.iter().map(|now| (now.digest.as_str(), now.version.as_str()))).collect()
+    }
+
     /// Takes in the record of the next slot.
     pub(super) fn fold(&mut self, record: Arc<Record>) {
         if let Some(topic) = &record.topic {
@@ -127,9 +136,31 @@ impl View {
         Ok(())
     }
 
-    /// Whether a file of a last record, or of a repair of one, is true (rule M3).
+    /// The last maintenance record.
+    pub fn maintenance(&self) -> Option<&Arc<Record>> {
+        self.maintenance.as_ref()
+    }
+
+    /// What the last maintenance record leaves to be told to the catalog, and with it those before (rule F5): the
+    /// next one is to carry it.
+    pub(super) fn owed(&self) -> Vec<Owed> {
+        let mut owed: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
+        if let Some(record) = &self.maintenance {
+            for Owed { table, hours } in &record.owed {
+                owed.entry(table).or_default().extend(hours);
+            }
+            for DataFile { file, .. } in &record.files {
+                owed.entry(&file.table).or_default().insert(file.hour.0);
+            }
+        }
+        let owed = owed.into_iter();
+        owed.map(|(table, hours)| Owed { table: table.into(), hours: hours.into_iter().collect() }).collect()
+    }
+
+    /// Whether a file of a last record, of a repair of one, or of the last maintenance record is true (rule M3).
     pub(super) fn is_live(&self, key: &str) -> bool {
-        let known = self.last.values().chain(self.repairs.values()).flat_map(|record| &record.files);
+        let known = self.last.values().chain(self.repairs.values()).chain(&self.maintenance);
+        let known = known.flat_map(|record| &record.files);
         !self.superseded.contains_key(key) && known.into_iter().any(|file| file.file.key == key)
     }
 
@@ -146,8 +177,10 @@ impl View {
         all.collect::<BTreeMap<u64, Arc<Record>>>().into_values().collect()
     }
 
-    /// What nobody can need any more at a summary: repairs that no last record leads to.
-    pub(super) fn prune(&mut self) {
+    /// What nobody can need any more at a summary: repairs that no last record leads to, and keys that are true no
+    /// more and that nobody will publish. A last record may be published at any time: of its files, those must stay
+    /// known that a replay has taken away.
+    pub(super) fn prune(&mut self, rules: Rules) {
         let mut keys: BTreeSet<&str> =
             self.last.values().flat_map(|r| &r.files).map(|f| f.file.key.as_str()).collect();
         let mut needed = BTreeSet::new();
@@ -158,8 +191,11 @@ impl View {
                 keys.extend(repair.files.iter().map(|file| file.file.key.as_str()));
             }
         }
+        if !rules.on(Rule::RememberTaken) {
+            keys.clear();
+        }
+        self.superseded.retain(|key, seq| needed.contains(seq) || keys.contains(key.as_str()));
         self.repairs.retain(|seq, _| needed.contains(seq));
-        self.superseded.retain(|_, seq| needed.contains(seq));
     }
 }
 

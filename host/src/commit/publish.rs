@@ -96,6 +96,18 @@ impl Log {
                 if missing.is_empty() {
                     break repairs;
                 }
+                if record.kind == RecordKind::Replay {
+                    // There is no way to make it again that is known to give the same rows. It must not stand in the
+                    // way of what comes after it; the events are in the raw zone.
+                    let keys: Vec<&str> = missing.iter().map(|file| file.file.key.as_str()).collect();
+                    tracing::error!(
+                        record = record.seq,
+                        "files of a replay have vanished before they were visible: {}; tidemill verify names them as \
+                         missing, their events are in the raw table",
+                        keys.join(", ")
+                    );
+                    break repairs;
+                }
                 if let Some(repair) = self.repair(record, missing).await? {
                     repairs.push(repair);
                     break repairs;

@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// | version | since then there are |
 /// | --- | --- |
 /// | 1 | start, epoch, gap, repair, cleanup |
-/// | 2 | transforms |
+/// | 2 | transforms, replay |
 pub const FORMAT: u32 = 2;
 
 /// What a record is about.
@@ -39,6 +39,8 @@ pub enum RecordKind {
     Cleanup,
     /// The transforms that all hosts are to run from now on.
     Transforms,
+    /// Rejected rows that went through the transforms once more.
+    Replay,
 }
 
 impl RecordKind {
@@ -51,20 +53,21 @@ impl RecordKind {
             RecordKind::Repair => "repair",
             RecordKind::Cleanup => "cleanup",
             RecordKind::Transforms => "transforms",
+            RecordKind::Replay => "replay",
         }
     }
 
     /// The version of the format that a reader must know.
     pub(super) fn format(self) -> u32 {
         match self {
-            RecordKind::Transforms => 2,
+            RecordKind::Transforms | RecordKind::Replay => 2,
             _ => 1,
         }
     }
 
     /// Whether it belongs to the chain of maintenance records (rule M2).
     pub fn is_maintenance(self) -> bool {
-        matches!(self, RecordKind::Cleanup)
+        matches!(self, RecordKind::Cleanup | RecordKind::Replay)
     }
 }
 
@@ -113,6 +116,31 @@ pub struct Record {
     /// The transforms to run; only in records about them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transforms: Option<TransformSet>,
+    /// What became of rejected rows; only in replays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replayed>,
+}
+
+/// What became of the rows of files of rejected events that a replay takes away: `rows` went through the transforms,
+/// `kept` stand in the new files as they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// The reason of the rows that went.
+    pub reason: String,
+    /// The record with the set of transforms that were at work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<u64>,
+    /// Rows that went.
+    pub rows: u64,
+    /// Rows that stayed.
+    pub kept: u64,
+    /// Rows of those that went that could not be decoded, again.
+    pub undecoded: u64,
+    /// Rows in the new files that were rejected again.
+    pub again: u64,
+    /// What became of the rows, by transform.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Work>,
 }
 
 /// The transforms that hosts are to run, in the order of their names.

@@ -46,6 +46,8 @@ pub(super) enum Rule {
     MaintenanceChain,
     /// M3: a superseded key must be live at the record's slot.
     SupersedeLive,
+    /// M3: what a replay has taken away of a last record is known after a summary, too.
+    RememberTaken,
     /// M5: removing is aborting, then deleting.
     AbortThenDelete,
     /// A lane that lost its race takes its files with it.

@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -86,7 +86,13 @@ impl View {
         let all = self.last.values().chain(self.repairs.values());
         let records: BTreeMap<u64, &Arc<Record>> = all.map(|record| (record.seq, record)).collect();
         Summary {
-            format: self.transforms.as_ref().map_or(1, |record| record.format),
+            format: self
+                .transforms
+                .iter()
+                .chain(&self.maintenance)
+                .map(|record| record.format)
+                .max()
+                .unwrap_or(1),
             seq: self.next.saturating_sub(1),
             pipeline: pipeline.into(),
             topic: self.topic.clone(),
@@ -153,7 +159,7 @@ impl Log {
         let mut view = self.view.clone();
         view.inventories = self.write_inventories(seq).await?;
         view.recent.clear();
-        view.prune();
+        view.prune(self.rules);
         failpoint!("summary");
         let mut bytes = serde_json::to_vec(&view.summary(&self.pipeline))
             .map_err(|e| Error::stop(format!("cannot write a summary: {e}")))?;
@@ -207,6 +213,13 @@ impl Log {
             files.extend(piece.files.into_iter().map(|file| (file.file.key.clone(), file)));
         }
         Ok(files)
+    }
+
+    /// The dates for which a table has, or once had, files that are true.
+    pub fn dates(&self, table: &str) -> BTreeSet<String> {
+        let summed = self.view.inventories.get(table).into_iter().flat_map(|dates| dates.keys().cloned());
+        let recent = recent_files(&self.view).filter(|file| file.file.table == table);
+        summed.chain(recent.map(|file| file.file.hour.values().0)).collect()
     }
 
     /// All files of a table and date that are true, by key.

@@ -20,6 +20,7 @@ pub mod offline;
 mod own;
 mod program;
 mod remake;
+pub mod replay;
 mod stages;
 mod status;
 

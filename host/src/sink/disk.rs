@@ -6,8 +6,11 @@
 //! [`Trace`] records every step that matters when the power fails.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use super::trace::{Step, Trace};
 use crate::error::{Error, Result};
@@ -106,6 +109,27 @@ impl Disk {
                 self.sync_folder(path.parent().unwrap_or(&self.root))?;
                 Ok(Some(bytes))
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::retry(format!(
+                "cannot read {} (setting `{}`): {error}",
+                path.display(),
+                self.setting
+            ))),
+        }
+    }
+
+    /// Some bytes of a file; none: there is none.
+    pub(super) fn part(&self, key: &str, bytes: Range<u64>) -> Result<Option<Bytes>> {
+        let path = self.root.join(key);
+        let read = || -> std::io::Result<Bytes> {
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(bytes.start))?;
+            let mut found = Vec::new();
+            file.take(bytes.end.saturating_sub(bytes.start)).read_to_end(&mut found)?;
+            Ok(Bytes::from(found))
+        };
+        match read() {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::retry(format!(
                 "cannot read {} (setting `{}`): {error}",

@@ -35,6 +35,7 @@ mod file;
 pub mod keys;
 mod location;
 mod objects;
+mod parts;
 mod properties;
 mod s3;
 mod split;
@@ -48,6 +49,7 @@ pub use aws::Aws;
 pub use encode::{EpochWriter, Pressure, Settings};
 pub use keys::Keys;
 pub use location::Location;
+pub use parts::Parts;
 pub use stage::{PendingFile, StageWriter, Summary};
 pub use staged::{Publish, StagedFile, zone as zone_name};
 #[cfg(test)]

@@ -1,5 +1,8 @@
-//! Objects of a bucket that are no data files: written at once, read whole, listed.
+//! Objects of a bucket: written at once, read whole or in parts, listed.
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -26,6 +29,16 @@ impl S3 {
         let get = async { self.store.get(&path).await?.bytes().await };
         match within(TRANSFER, get).await {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err((Answer::Missing, _)) => Ok(None),
+            Err(failure) => Err(self.trouble("read", key, failure)),
+        }
+    }
+
+    /// Some bytes of an object; none: there is none.
+    pub(super) async fn part(&self, key: &str, bytes: Range<u64>) -> Result<Option<Bytes>> {
+        let path = self.path(key)?;
+        match within(TRANSFER, self.store.get_range(&path, bytes)).await {
+            Ok(bytes) => Ok(Some(bytes)),
             Err((Answer::Missing, _)) => Ok(None),
             Err(failure) => Err(self.trouble("read", key, failure)),
         }

@@ -1,7 +1,9 @@
 //! A zone of the lake as a place to stage files in and to publish them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -190,6 +192,17 @@ impl ZoneStore {
             Place::Disk(disk) => {
                 let (disk, key) = (disk.clone(), key.to_owned());
                 blocking(move || disk.read(&key)).await
+            }
+        }
+    }
+
+    /// Some bytes of an object, as far as it has them; none: there is no such object.
+    pub async fn part(&self, key: &str, bytes: Range<u64>) -> Result<Option<Bytes>> {
+        match &self.place {
+            Place::S3(s3) => s3.part(key, bytes).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), key.to_owned());
+                blocking(move || disk.part(&key, bytes)).await
             }
         }
     }

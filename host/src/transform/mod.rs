@@ -5,6 +5,7 @@
 //! and returns typed columns; everything it returns is checked before it is used (`spec`, `outcome`,
 //! `columns`), and what it may take is bounded for every call (`limits`).
 
+pub mod again;
 mod bindings;
 mod cache;
 mod careful;

@@ -221,28 +221,9 @@ impl Runner {
         let graph = self.graph.clone();
         let nobody = nothing();
         let mut work = Work::new(&graph, &nobody);
-        for (at, node) in graph.nodes.iter().enumerate() {
+        for at in 0..graph.nodes.len() {
             self.drain(at, &mut work)?;
-            // Bounded: a transform that always has more would hold up the commit for ever.
-            let limits = &node.component.loaded.sidecar.limits;
-            let (begun, mut rows) = (Instant::now(), 0);
-            loop {
-                let flushed = self.instances[at].flush(&node.component.spec, watermark);
-                self.meters[at].busy += self.instances[at].took();
-                let (emissions, more) = flushed.map_err(|e| self.failed(at, Trouble::Call, &e))?;
-                for (output, emission) in emissions {
-                    rows += emission.count;
-                    let emitted = work.fresh(at, output, emission).map_err(Fault::contract);
-                    emitted.map_err(|e| self.failed(at, Trouble::Call, &e))?;
-                }
-                if !more {
-                    break;
-                }
-                if rows > FLUSHED || begun.elapsed() > limits.call * 3 {
-                    let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
-                    return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
-                }
-            }
+            self.flush_one(at, watermark, &mut work)?;
         }
         Ok(work.outcome)
     }
@@ -252,6 +233,32 @@ impl Runner {
         let mut runner = Runner::open(graph, partition, states)?;
         runner.flush(None)?;
         runner.snapshot()
+    }
+
+    /// Asks one transform for what is due.
+    pub(super) fn flush_one(&mut self, at: usize, watermark: Option<i64>, work: &mut Work<'_>) -> Result<()> {
+        let graph = self.graph.clone();
+        let component = &graph.nodes[at].component;
+        // Bounded: a transform that always has more would hold up the commit for ever.
+        let limits = &component.loaded.sidecar.limits;
+        let (begun, mut rows) = (Instant::now(), 0);
+        loop {
+            let flushed = self.instances[at].flush(&component.spec, watermark);
+            self.meters[at].busy += self.instances[at].took();
+            let (emissions, more) = flushed.map_err(|e| self.failed(at, Trouble::Call, &e))?;
+            for (output, emission) in emissions {
+                rows += emission.count;
+                let emitted = work.fresh(at, output, emission).map_err(Fault::contract);
+                emitted.map_err(|e| self.failed(at, Trouble::Call, &e))?;
+            }
+            if !more {
+                return Ok(());
+            }
+            if rows > FLUSHED || begun.elapsed() > limits.call * 3 {
+                let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
+                return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
+            }
+        }
     }
 
     /// Takes the state of all instances, for the commit that begins now.
@@ -302,7 +309,7 @@ impl Runner {
     }
 
     /// Feeds a transform all that waits for it.
-    fn drain(&mut self, at: usize, work: &mut Work<'_>) -> Result<()> {
+    pub(super) fn drain(&mut self, at: usize, work: &mut Work<'_>) -> Result<()> {
         let Feed::Output { node, output } = self.graph.nodes[at].feed else { return Ok(()) };
         // They stay where they are: another transform may read the same output.
         for edge in work.waiting(node, output) {
@@ -312,7 +319,7 @@ impl Runner {
     }
 
     /// Runs one transform over its input, cut into calls.
-    fn process(&mut self, at: usize, given: &Given<'_>, work: &mut Work<'_>) -> Result<()> {
+    pub(super) fn process(&mut self, at: usize, given: &Given<'_>, work: &mut Work<'_>) -> Result<()> {
         let columns: Vec<ArrayRef> = self.graph.nodes[at].reads.iter().map(|s| given.column(s)).collect();
         for start in (0..given.len()).step_by(CHUNK) {
             let rows = CHUNK.min(given.len() - start);
@@ -365,7 +372,8 @@ impl Runner {
 /// Rows that a transform may flush at one commit.
 const FLUSHED: usize = 1_000_000;
 
-fn nothing() -> Arc<Delivered> {
+/// No events: what is flushed stems from none.
+pub(super) fn nothing() -> Arc<Delivered> {
     Arc::new(Delivered {
         topic: "".into(),
         partition: 0,

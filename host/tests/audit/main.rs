@@ -8,6 +8,7 @@ mod damaged_places;
 mod damaged_rows;
 mod gc;
 mod log;
+mod rejects;
 mod repair;
 mod s3;
 mod support;

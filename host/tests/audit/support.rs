@@ -333,7 +333,7 @@ pub(crate) fn event_rows(at: &[(i32, i64)]) -> Rows {
     rows(user_events(), columns)
 }
 
-fn rejected_rows(at: &[(i32, i64, Option<&'static str>)]) -> Rows {
+pub(crate) fn rejected_rows(at: &[(i32, i64, Option<&'static str>)]) -> Rows {
     let stage = |transform: &Option<&str>| if transform.is_some() { "transform" } else { "decode" };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec!["user-events"; at.len()])),

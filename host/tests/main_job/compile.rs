@@ -78,7 +78,13 @@ fn what_does_not_compile_says_why() {
     let clean = clean();
     let cut = Package { wasm: clean.wasm[..clean.wasm.len() / 2].to_vec(), ..clean.clone() };
     let said = refused(&cut, &Caps::default());
-    assert!(said.starts_with(&format!("transform {}: it does not compile: ", clean.file)), "{said}");
+    assert!(
+        said.starts_with(&format!(
+            "transform {}: expected a component, found one that does not compile: ",
+            clean.file
+        )),
+        "{said}"
+    );
     let here = Arc::new(Engine::new(Compiling::Here, None).unwrap());
     assert_eq!(Component::load(&here, &cut).err().unwrap().to_string(), said, "as in this process");
     // More than a pipe holds, for a child that reads nothing of it.

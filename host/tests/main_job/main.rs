@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod compile;
+mod rejects;
 mod status;
 mod support;
 mod swaps;
@@ -13,7 +14,7 @@ mod swaps;
 use std::fs;
 use std::time::Duration;
 
-use support::{House, clean_rows, offsets, rejects};
+use support::{House, clean_rows, offsets};
 
 const GOOD: &str = r#"{"user_id":"u1","event_type":" Click ","timestamp":"2025-12-02T10:00:00Z","page":"/","device":"TABLET"}"#;
 
@@ -27,7 +28,7 @@ fn every_event_is_in_one_table_or_rejected() {
 
     let done = house.run_until_end();
     assert_eq!(done.events, 105);
-    let (raw, good, bad) = (offsets(&house, "user_events_raw"), clean_rows(&house), rejects(&house));
+    let (raw, good, bad) = (offsets(&house, "user_events_raw"), clean_rows(&house), support::rejects(&house));
     assert_eq!(raw.len(), 105);
     assert_eq!(good.len(), 100);
     assert!(good.iter().all(|row| row.event_type == "click" && row.device == "tablet"));
@@ -86,7 +87,7 @@ fn files_that_vanish_before_they_are_visible_are_made_again() {
     host.ended(Duration::from_secs(60)).unwrap();
     assert_eq!(offsets(&house, "user_events_raw").len(), 33);
     assert_eq!(clean_rows(&house).len(), 30);
-    assert_eq!(rejects(&house).len(), 3);
+    assert_eq!(support::rejects(&house).len(), 3);
     assert_eq!(support::events_per_minute(&house), 30);
     let log = support::log(&house, "made-again");
     assert!(log.last().unwrap().contains(r#""kind":"repair""#), "{log:?}");
@@ -190,7 +191,7 @@ fn a_row_on_which_a_transform_traps_is_rejected_and_the_rest_goes_through() {
     let done = host.ended(Duration::from_secs(60)).unwrap();
     assert_eq!((done.events, done.rows["heard"]), (3000, 2996));
     assert!(done.abandoned >= 1, "no epoch was abandoned: the rows were found in another way?");
-    let mut rejected = rejects(&house);
+    let mut rejected = support::rejects(&house);
     rejected.sort_unstable();
     let reason = "poison: trapped: wasm `unreachable` instruction executed".to_string();
     let at = [(0, 0), (0, 334), (2, 333), (2, 999)];

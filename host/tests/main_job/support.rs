@@ -1,6 +1,7 @@
 //! A host in this process, and a reader of what it wrote.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -77,7 +78,7 @@ impl House {
         self.lake().join("sockets")
     }
 
-    fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
+    pub(super) fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
         let lake = self.lake().display();
         let values = [
             ("brokers", self.broker.address()),
@@ -102,6 +103,16 @@ impl House {
     /// Runs a host until it is stopped.
     pub(super) fn start(&self) -> Host {
         self.begin(transforms(), &[])
+    }
+
+    /// Runs a command on this lake.
+    pub(super) fn tidemill(&self, arguments: &[&str]) -> Output {
+        let lake = self.lake().display();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.args(arguments).args(["--group", self.group]);
+        command.args(["--raw", &format!("file://{lake}/raw")]);
+        command.args(["--processed", &format!("file://{lake}/processed")]);
+        command.output().unwrap()
     }
 
     /// The error of a host with these transforms.

@@ -45,6 +45,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         previous: None,
         owed: vec![],
         transforms: None,
+        replayed: None,
     }
 }
 
@@ -162,7 +163,30 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     under.topic = topic();
     under.partitions =
         vec![Advance { partition: 1, prev: Some(0), set: Some(5), to: 3, ..Advance::default() }];
-    vec![start, epoch, repair, cleanup, gap, transforms, under]
+    let mut replay = empty(RecordKind::Replay, 7);
+    replay.previous = Some(3);
+    replay.supersedes = vec![file(FIRST, 1, upload("u-3"))];
+    replay.files = vec![file(SECOND, 1, upload("u-4"))];
+    replay.owed = vec![Owed { table: "activity".into(), hours: vec![490_185] }];
+    replay.replayed = Some(Replayed {
+        reason: "user_id is null".into(),
+        set: Some(5),
+        rows: 3,
+        kept: 1,
+        undecoded: 1,
+        again: 2,
+        transforms: vec![Work {
+            name: "clean".into(),
+            version: "1.0.0".into(),
+            digest: "ef".repeat(32),
+            tables: vec!["user_events".into()],
+            input: 2,
+            emitted: 1,
+            rejected: 1,
+            ..Work::default()
+        }],
+    });
+    vec![start, epoch, repair, cleanup, gap, transforms, under, replay]
 }
 
 #[test]
@@ -283,6 +307,15 @@ fn some_deployed() -> impl Strategy<Value = Deployed> {
         .prop_map(|(file, name, version, digest, sidecar)| Deployed { file, name, version, digest, sidecar })
 }
 
+fn some_replayed() -> impl Strategy<Value = Replayed> {
+    let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    let set = any::<Option<u64>>();
+    (any::<String>(), set, counts, vec(some_work(), 0..3)).prop_map(|(reason, set, counts, transforms)| {
+        let (rows, kept, undecoded, again) = counts;
+        Replayed { reason, set, rows, kept, undecoded, again, transforms }
+    })
+}
+
 prop_compose! {
     fn some_record()(
         kind in prop_oneof![
@@ -292,6 +325,7 @@ prop_compose! {
             Just(RecordKind::Repair),
             Just(RecordKind::Cleanup),
             Just(RecordKind::Transforms),
+            Just(RecordKind::Replay),
         ],
         (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
         // The years 1 to 9999: others have no date of four digits.
@@ -303,6 +337,7 @@ prop_compose! {
         (previous, repairs) in (any::<Option<u64>>(), any::<Option<u64>>()),
         owed in vec((any::<String>(), vec(any::<i64>(), 0..4)), 0..3),
         transforms in proptest::option::of((any::<Option<u64>>(), vec(some_deployed(), 0..3))),
+        replayed in proptest::option::of(some_replayed()),
     ) -> Record {
         Record {
             format: FORMAT,
@@ -321,6 +356,7 @@ prop_compose! {
             previous,
             owed: owed.into_iter().map(|(table, hours)| Owed { table, hours }).collect(),
             transforms: transforms.map(|(previous, components)| TransformSet { previous, components }),
+            replayed,
         }
     }
 }

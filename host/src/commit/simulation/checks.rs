@@ -137,6 +137,8 @@ impl Truth {
         }
         if let Some(cleanup) = &record.cleanup {
             self.fenced.extend(cleanup.epochs.iter().cloned());
+        }
+        if record.kind.is_maintenance() {
             self.maintenance = Some(record.seq);
         }
         self.records.push(record);

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 
 use super::super::log::Log;
 use super::super::publish::{Remade, Remake};
-use super::super::record::{Advance, DataFile, Record, StateRef, Topic, Work};
+use super::super::record::{Advance, DataFile, Record, Replayed, StateRef, Topic, Work};
 use super::super::registrar::Registrar;
 use super::super::rules::Rule;
 use super::super::store::{Store, again};
-use super::super::{Base, Ends, LanePart, Memory, PartitionKey, Policy};
+use super::super::{Base, Ends, LanePart, Memory, PartitionKey, Policy, Portion};
 use super::checks::{Category, absorbed, emitted, read_state, write_state};
 use super::process::Process;
 use super::world::{Request, Row, What};
@@ -94,6 +94,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
     loop {
         let what = host.process.world.state().random.below(100);
         let done = match what {
+            what if what < variant.replays => host.replay().await,
             0..75 => host.stream(false).await,
             75..85 if variant.clean_up < u64::MAX => host.clean_up().await,
             85..90 => host.look_around().await,
@@ -361,11 +362,48 @@ impl Host {
         self.log.clean_up(staged).await.map(drop)
     }
 
+    /// Takes a file away and brings its rows in others, as a replay does of which nothing comes.
+    async fn replay(&mut self) -> Result<()> {
+        self.log.refresh().await?;
+        self.log.roll_forward(None).await?;
+        let mut files = Vec::new();
+        for date in self.log.dates(TABLES[1]) {
+            files.extend(self.log.live(TABLES[1], &date).await?.into_values());
+        }
+        self.process.turn().await;
+        let old = {
+            let mut state = self.process.world.state();
+            files.retain(|file| state.visible.contains_key(&file.file.key));
+            if files.is_empty() {
+                return Ok(());
+            }
+            let at = state.random.below(files.len());
+            files.swap_remove(at)
+        };
+        let rows = self.process.world.state().rows[&old.file.key].clone();
+        let hour = HOURS.iter().position(|one| *one == old.file.hour).expect("one of them");
+        let (epoch, mut made) = (self.env.fresh_id(), Vec::new());
+        for rows in rows.chunks(2) {
+            let name = self.keys.file_name(&epoch, 9, u32::try_from(made.len()).expect("few"));
+            made.push(stage(&self.process, &epoch, 1, hour, &name, rows).await?);
+        }
+        let portion = Portion { supersedes: vec![old], files: made, replayed: Replayed::default() };
+        match self.log.replay(portion, None).await? {
+            // Whoever comes next tells the catalog.
+            Some(_) => {}
+            None => self.process.world.state().fire("replay lost its race"),
+        }
+        Ok(())
+    }
+
     async fn look_around(&mut self) -> Result<()> {
         self.log.refresh().await?;
         if self.process.world.state().rules.on(Rule::PublishOnTake) {
             let mine: Vec<PartitionKey> = self.positions.keys().map(|p| (self.topic.clone(), *p)).collect();
             self.log.roll_forward(Some(&mine)).await?;
+        }
+        if let Some(record) = self.log.view().maintenance() {
+            self.registrar.inherit(record);
         }
         let _ = self.registrar.register(&[]).await;
         Ok(())
@@ -381,10 +419,11 @@ impl Host {
                 break;
             }
         }
+        self.look_around().await?;
         while self.registrar.waiting() > 0 {
             let _ = self.registrar.register(&[]).await;
         }
-        self.look_around().await
+        Ok(())
     }
 }
 

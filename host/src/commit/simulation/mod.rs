@@ -37,7 +37,7 @@ use executor::{Report, run};
 use variants::{NEEDED, VARIANTS};
 
 /// What must have happened at least once in all seeds together.
-const FAULTS: [&str; 20] = [
+const FAULTS: [&str; 22] = [
     "request lost",
     "reply lost",
     "request late",
@@ -58,6 +58,8 @@ const FAULTS: [&str; 20] = [
     "gap",
     "repair",
     "cleanup",
+    "replay",
+    "replay lost its race",
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -29,6 +29,8 @@ pub(super) struct Variant {
     pub(super) second: bool,
     /// Kafka forgets events that nobody has read.
     pub(super) retention: bool,
+    /// How often a host takes a file away and brings its rows in others, in a hundred.
+    pub(super) replays: usize,
 }
 
 const PLAIN: Variant = Variant {
@@ -46,10 +48,11 @@ const PLAIN: Variant = Variant {
     greedy: 0,
     second: false,
     retention: false,
+    replays: 0,
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 11] = [
+pub(super) static VARIANTS: [Variant; 12] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -87,6 +90,16 @@ pub(super) static VARIANTS: [Variant; 11] = [
     Variant { name: "eager-clean-up", clean_up: 3, greedy: 200, flush: true, life_cycle: 3, ..PLAIN },
     Variant { name: "early-200", early: true, greedy: 200, life_cycle: 6, ..PLAIN },
     Variant { name: "two-pipelines", second: true, clean_up: 10, greedy: 200, ..PLAIN },
+    Variant {
+        name: "replays",
+        replays: 20,
+        early: true,
+        clean_up: 8,
+        greedy: 200,
+        grows: 4,
+        flush: true,
+        ..PLAIN
+    },
     Variant { name: "retention", retention: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
 ];
 
@@ -100,6 +113,7 @@ static LATEST: Variant = Variant { name: "latest-only", latest: true, ..PLAIN };
 static EARLY: Variant = Variant { name: "early-only", early: true, ..PLAIN };
 static CYCLE: Variant = Variant { name: "life-cycle-only", life_cycle: 20, greedy: 200, ..PLAIN };
 static CLEAN: Variant = Variant { name: "clean-up-only", clean_up: 8, greedy: 200, ..PLAIN };
+static REPLAY: Variant = Variant { name: "replays-only", replays: 25, greedy: 200, events: 12, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
 /// A rule, the world in which it is missed, and what is seen then.
@@ -114,7 +128,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 22] = [
+pub(super) static NEEDED: [Needed; 24] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -136,6 +150,8 @@ pub(super) static NEEDED: [Needed; 22] = [
     needed(Rule::VictimsEachSlot, &CLEAN, &[Category::Removed]),
     needed(Rule::MaintenanceChain, &CLEAN, &[Category::Left]),
     needed(Rule::SupersedeLive, &CYCLE, &[Category::Twice]),
+    needed(Rule::SupersedeLive, &REPLAY, &[Category::Twice]),
+    needed(Rule::RememberTaken, &REPLAY, &[Category::Twice, Category::Needless]),
     needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
     needed(Rule::LaneFiles, &GREEDY, &[Category::Twice]),
 ];

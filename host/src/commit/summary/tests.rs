@@ -18,11 +18,13 @@ fn view(samples: Vec<Record>) -> View {
 
 #[test]
 fn golden_summaries_are_read_and_written_as_ever() {
-    for (format, records) in [(1, 5), (2, samples().len())] {
+    for (name, format, records) in
+        [("1-summary", 1, 5), ("2-summary", 2, 7), ("2-summary-with-a-replay", 2, 8)]
+    {
         let expected = view(samples().into_iter().take(records).collect());
         let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
         bytes.push(b'\n');
-        let bytes = golden(&format!("format-{format}-summary.json"), &bytes);
+        let bytes = golden(&format!("format-{name}.json"), &bytes);
         let found = View::of("key", serde_json::from_slice(&bytes).unwrap()).unwrap();
         assert_eq!((found.next, &found.topic), (records as u64, &expected.topic));
         assert_eq!((&found.last, &found.maintenance), (&expected.last, &expected.maintenance));
