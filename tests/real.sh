@@ -84,7 +84,8 @@ TIDEMILL_FAILPOINT_BIN=$(realpath "$TIDEMILL_FAILPOINT_BIN")
 # look like those of the product: they are kept from it.
 if [ -z "${TIDEMILL_TEST_TRANSFORMS:-}" ]; then
   began=$SECONDS
-  (cd "$root" && env -u TIDEMILL_BIN -u TIDEMILL_FAILPOINT_BIN -u TIDEMILL_TEST_CACHE -u TIDEMILL_TEST_KILLS -u TIDEMILL_TEST_SEED -u TIDEMILL_TEST_SILENCE "$TIDEMILL_BIN" build)
+  # shellcheck disable=SC2046
+  (cd "$root" && env $(compgen -e | sed -n 's/^TIDEMILL_/-u &/p') "$TIDEMILL_BIN" build)
   TIDEMILL_TEST_TRANSFORMS="$root/transforms"
   echo "built the transforms in $((SECONDS - began)) s"
 fi

@@ -135,4 +135,4 @@ impl Draft for CleanupDraft {
 
 #[cfg(test)]
 #[path = "cleanup_tests.rs"]
-mod tests;
+pub(super) mod tests;

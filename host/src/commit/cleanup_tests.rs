@@ -12,7 +12,7 @@ use crate::table::Hour;
 
 /// Objects by key, and what was cleared. Everything that is published is there.
 #[derive(Default)]
-struct Memory(Mutex<BTreeMap<String, Vec<u8>>>, Mutex<Vec<Remains>>);
+pub(in crate::commit) struct Memory(Mutex<BTreeMap<String, Vec<u8>>>, Mutex<Vec<Remains>>);
 
 #[async_trait]
 impl Store for Memory {
@@ -85,7 +85,7 @@ fn listed(file: &DataFile) -> Remains {
 }
 
 /// A log in which partition 0 was begun.
-async fn log(store: &Arc<Memory>) -> (Log, Topic) {
+pub(in crate::commit) async fn log(store: &Arc<Memory>) -> (Log, Topic) {
     let mut log = Log::new(store.clone(), machine(), &keys(), "h", Arc::new(CannotRemake));
     let topic = Topic { name: "t".into(), id: String::new() };
     log.open().await.unwrap();

@@ -74,3 +74,54 @@ impl Draft for SetDraft {
         Ok((last == previous).then(|| self.0.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::cleanup::tests::{Memory, log};
+    use super::super::record::Deployed;
+    use super::*;
+
+    fn set(previous: Option<u64>, digest: &str) -> TransformSet {
+        let deployed = Deployed { file: "clean".into(), digest: digest.into(), ..Deployed::default() };
+        TransformSet { previous, components: vec![deployed] }
+    }
+
+    #[tokio::test]
+    async fn a_set_is_named_only_on_top_of_the_last_one() {
+        let store = Arc::new(Memory::default());
+        let (mut one, _) = log(&store).await;
+        let (mut other, _) = log(&store).await;
+        let first = one.desire(set(None, "a")).await.unwrap();
+        assert!(first.is_some());
+        // Both have seen it and change it; whoever is slower looks again.
+        let second = one.desire(set(first, "b")).await.unwrap();
+        assert!(second > first);
+        assert_eq!(other.desire(set(None, "c")).await.unwrap(), None);
+        assert_eq!(other.desire(set(first, "c")).await.unwrap(), None);
+        assert_eq!(other.view().transforms(), Some((second.unwrap(), &set(first, "b"))));
+        let third = other.desire(set(second, "c")).await.unwrap();
+        one.refresh().await.unwrap();
+        assert_eq!(one.view().transforms().map(|(seq, _)| seq), third);
+        // Each is there for ever.
+        assert_eq!(one.set(first.unwrap()).await.unwrap(), set(None, "a"));
+        assert!(one.set(first.unwrap() - 1).await.is_err(), "a start names none");
+    }
+
+    #[tokio::test]
+    async fn components_are_proved_when_they_are_read() {
+        let store = Arc::new(Memory::default());
+        let (log, _) = log(&store).await;
+        let good = digest(b"component");
+        log.store_component(&good, b"component").await.unwrap();
+        log.store_component(&good, b"component").await.unwrap();
+        assert_eq!(log.component(&good).await.unwrap(), b"component");
+        let lie = digest(b"another");
+        log.store_component(&lie, b"component").await.unwrap();
+        let error = log.component(&lie).await.unwrap_err().to_string();
+        assert!(error.contains("is not what its name says"), "{error}");
+        let error = log.component(&digest(b"missing")).await.unwrap_err().to_string();
+        assert!(error.contains("is missing"), "{error}");
+    }
+}

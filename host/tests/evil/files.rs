@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use tidemill::transform::Component;
+use tidemill::transform::run::Runner;
 use tidemill::{Kind, Result};
 
 use super::graft::{with_import, with_module, with_nested};
-use super::support::{Call, SHORT, SOON, engine, evil, innocent_goes_on, limited, live, package, readable};
+use super::support::{
+    Call, SHORT, SOON, engine, evil, innocent_goes_on, limited, live, package, plan, readable,
+};
 
 fn load(wasm: Vec<u8>) -> Result<Component> {
     let begun = Instant::now();
@@ -35,6 +38,17 @@ fn module(module: &str) -> Vec<u8> {
 #[test]
 fn nothing() {
     refused(vec![], "not WebAssembly");
+}
+
+/// No guest can do it by itself: clocks and chance are the same in every instance. So what was said the first time is
+/// changed here.
+#[test]
+fn an_open_that_answers_differently_the_second_time() {
+    let mut component = load(evil()).unwrap();
+    component.spec.version = "another".into();
+    let graph = plan(vec![component]).unwrap();
+    let Err(error) = Runner::open(&graph, 0, &[]) else { panic!("it was opened") };
+    readable(&error, Kind::Abandon, "it describes itself differently from the first time");
 }
 
 #[test]
