@@ -142,11 +142,12 @@ def test_a_file_that_is_not_published_is_found_and_put_right(on_disk, kafka):
 def test_the_log_can_be_read(job, kafka):
     records, slots = job.log(), job.slots()
     assert [r["seq"] for r in records] == sorted(slots) == list(range(len(slots)))
-    assert records[0]["kind"] == "start" and {r["kind"] for r in records} == {"start", "epoch"}
+    assert [r["kind"] for r in records[:2]] == ["transforms", "start"]
+    assert {r["kind"] for r in records[2:]} == {"epoch"}
     assert len({r["id"] for r in records}) == len(records)
     at, last = {}, {}
     for r in records:
-        for a in r["partitions"]:
+        for a in r.get("partitions", []):
             assert a["from"] == at.get(a["partition"], 0) and a.get("prev") == last.get(a["partition"]), a
             at[a["partition"]], last[a["partition"]] = a["to"], r["seq"]
     assert at == kafka.ends(job.topic)
@@ -307,7 +308,7 @@ def test_a_topic_made_anew_stops_a_host_until_a_person_says_so(pipelines, tidemi
                                      group by all having count(*) = 2)""").fetchall()[0]
     assert job.lake.count(job.raw) == COUNT + sum(ends.values()) and again == min(COUNT, then), "not from its beginning"
     assert job.lake.count("user_events") + job.lake.count("rejected_events") == COUNT + sum(ends.values())
-    assert len({r["topic"]["id"] for r in job.log()}) == 2, "the log was to tell the topics apart"
+    assert len({r["topic"]["id"] for r in job.log() if "topic" in r}) == 2, "the log was to tell the topics apart"
     job.proven()
     job.until_end()
 

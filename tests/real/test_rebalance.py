@@ -21,7 +21,8 @@ def rows(pipeline):
 
 def commits(pipeline, partition):
     """When a partition went ahead, as seconds."""
-    times = [(a["partition"], r["time"]) for r in pipeline.log() for a in r["partitions"] if a["to"] > a["from"]]
+    times = [(a["partition"], r["time"]) for r in pipeline.log() for a in r.get("partitions", [])
+             if a["to"] > a["from"]]
     return [datetime.fromisoformat(time).timestamp() for p, time in times if p == partition]
 
 

@@ -36,6 +36,8 @@ pub enum Request {
     Tables(Vec<TableSpec>),
     /// Commit now: something waits for the end of the epoch.
     Commit,
+    /// A person is needed.
+    Fail(Error),
     /// Commit and end.
     Stop,
 }
@@ -158,6 +160,7 @@ impl Committer {
                     }
                     Some(Request::Tables(tables)) => self.registrar.know(tables),
                     Some(Request::Commit) => self.full = true,
+                    Some(Request::Fail(error)) => return Err(error),
                     Some(Request::Stop) | None => {
                         self.commit(&[], HURRY).await?;
                         return self.end().await;

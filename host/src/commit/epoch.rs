@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Advance, DataFile, Owed, Record, RecordKind, Topic};
+use super::record::{Advance, DataFile, Owed, Record, RecordKind, Topic, Work};
 use super::rules::Rule;
 use crate::Result;
 use crate::failpoint::failpoint;
@@ -98,7 +98,9 @@ impl Draft for EpochDraft {
         for advance in &mut record.partitions {
             let Some((_, before)) = view.partition(&self.topic, advance.partition) else { continue };
             for work in advance.transforms.iter_mut().filter(|work| work.state.is_none()) {
-                let same = before.transforms.iter().find(|old| old.name == work.name);
+                // Another version says itself what it remembers, or has no state any more.
+                let same = |old: &&Work| old.name == work.name && old.digest == work.digest;
+                let same = before.transforms.iter().find(same);
                 work.state = same.and_then(|old| old.state.clone());
             }
         }

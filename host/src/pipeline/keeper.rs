@@ -240,6 +240,10 @@ impl Keeper {
                 "there is no set of transforms to fall back to: put a mended component into {}; {reason}",
                 self.loader.config.transforms.display()
             );
+            if self.loader.config.until_end {
+                // Nobody waits for a mended one.
+                let _ = self.requests.send(Request::Fail(Error::stop(reason))).await;
+            }
             return;
         };
         match self.loader.of_record(&self.log, &self.stores, before, &[]).await {

@@ -142,7 +142,11 @@ pub async fn run(
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     // What changed in the directory since this host last ran is taken in before the first event.
     let directory = Watch::new(&config.transforms);
-    keeper.look().await;
+    tokio::select! {
+        () = keeper.look() => {}
+        // Below it is ended in good order.
+        () = stopped(&mut stop) => {}
+    }
     listing::remember(config, &keeper.listing);
     let keeper = tokio::spawn(keeper.run(directory, told, broken));
     let leave = Arc::new(AtomicBool::new(false));

@@ -56,13 +56,15 @@ struct State {
     sealed: Kept,
     /// As of the last snapshot.
     last: Kept,
-    /// Whether a snapshot since the end of the last epoch gave another one.
+    /// Whether the next record must name it: a snapshot since the end of the last epoch gave another one, or it was
+    /// taken over from a record, perhaps one of another version of the transform.
     changed: bool,
 }
 
 impl State {
     fn rewind(&mut self) {
-        (self.sealed, self.last, self.changed) = (self.committed.clone(), self.committed.clone(), false);
+        (self.sealed, self.last) = (self.committed.clone(), self.committed.clone());
+        self.changed = self.committed.is_some();
     }
 }
 
@@ -112,8 +114,8 @@ impl Runner {
         for (node, state) in graph.nodes.iter().zip(&mut next.states) {
             let mut ours = self.graph.nodes.iter().zip(&self.states);
             let same = ours.find(|(old, _)| old.component.spec.name == node.component.spec.name);
-            if let Some((_, old)) = same {
-                *state = old.clone();
+            if let (Some((_, old)), Some(_)) = (same, node.component.spec.state_version) {
+                *state = State { changed: old.last.is_some(), ..old.clone() };
             }
         }
         next.reopen()?;
@@ -153,7 +155,8 @@ impl Runner {
     /// From now on these are the states of the last commit; they take effect with [`abandon`](Runner::abandon).
     pub fn remember(&mut self, states: &[Remembered]) {
         for (node, state) in self.graph.nodes.iter().zip(&mut self.states) {
-            let found = states.iter().find(|(name, _, _)| *name == node.component.spec.name);
+            let stateful = node.component.spec.state_version.is_some();
+            let found = states.iter().find(|(name, _, _)| stateful && *name == node.component.spec.name);
             state.committed = found.map(|(_, version, bytes)| (*version, Arc::new(bytes.clone())));
             state.rewind();
         }

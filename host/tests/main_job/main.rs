@@ -200,6 +200,20 @@ fn a_row_on_which_a_transform_traps_is_rejected_and_the_rest_goes_through() {
 }
 
 #[test]
+fn a_transform_that_fails_on_everything_ends_a_run_that_ends_by_itself() {
+    let house = House::new("booms");
+    house.send(&[Some(r#"{"event_type":"boom"}"#); 600]);
+    let host = house.begin(support::chatty(), &[("lanes", "1"), ("until-end", "true")]);
+    let error = host.ended(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), tidemill::Kind::Stop);
+    let text = error.to_string();
+    assert!(text.contains("chatty") && text.contains("fails on more than 100 rows"), "{text}");
+    // Nothing of it is visible: all of it will be read again.
+    let visible = house.lake().join("raw/user_events_raw");
+    assert!(!visible.exists() || offsets(&house, "user_events_raw").is_empty());
+}
+
+#[test]
 fn starting_at_the_latest_has_nothing_to_do() {
     let house = House::new("latest");
     house.send(&[Some(GOOD); 9]);

@@ -56,7 +56,11 @@ impl Lane {
                 self.board.fell_back(partition, broken, to);
                 tracing::warn!(partition, set = program.set, "the partition goes on with the set before")
             }
-            Err(e) => tracing::error!(partition, "the set before does not run either: {e}"),
+            Err(e) => {
+                let (set, reason) = (program.set, e.to_string());
+                tracing::error!(partition, "the set before does not run either: {reason}");
+                self.report(Broken { partition, set, reason, paused: true });
+            }
         }
         Ok(())
     }
