@@ -25,6 +25,9 @@ pub struct Board(Mutex<Notes>);
 
 #[derive(Default)]
 struct Notes {
+    /// Times that a lane went over to other transforms, and changes that were refused, since the start.
+    swaps: u64,
+    refusals: u64,
     /// Without what follows from the rest.
     status: Status,
     /// The sets that partitions run, and the one that they are to run.
@@ -72,6 +75,7 @@ impl Board {
             if all.iter().any(|known| known.file == refused.file && known.reason == refused.reason) {
                 return;
             }
+            notes.refusals += 1;
             all.retain(|known| known.file != refused.file);
             if all.len() < REFUSED {
                 all.push(refused);
@@ -156,7 +160,15 @@ impl Board {
     /// Lanes stood still for so long to go over to other transforms.
     pub fn swapped(&self, stalled: Duration) {
         let stalled = u64::try_from(stalled.as_micros()).unwrap_or(u64::MAX);
-        self.change(|notes| notes.status.stalled_us = Some(stalled));
+        self.change(|notes| {
+            notes.swaps += 1;
+            notes.status.stalled_us = Some(stalled);
+        });
+    }
+
+    /// How often lanes went over to other transforms, and how many changes were refused, since the start.
+    pub(super) fn changes(&self) -> (u64, u64) {
+        self.0.lock().map(|notes| (notes.swaps, notes.refusals)).unwrap_or_default()
     }
 
     /// A commit.

@@ -34,6 +34,10 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Epochs that were abandoned, a lane each.
     pub abandoned: u64,
+    /// Times that a lane went over to other transforms.
+    pub swaps: u64,
+    /// Changes of transforms that were refused.
+    pub refusals: u64,
     /// At the last commit: microseconds from the oldest event in it to its being visible.
     pub freshness: Option<Micros>,
 }
@@ -128,6 +132,8 @@ impl Stats {
 
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
-        self.now.lock().map(|s| s.clone()).unwrap_or_default()
+        let mut now = self.now.lock().map(|s| s.clone()).unwrap_or_default();
+        (now.swaps, now.refusals) = self.board.changes();
+        now
     }
 }

@@ -81,7 +81,8 @@ fn transforms_come_change_and_go() {
     let last = host.until("it is retired", |now| live(now, &["clean"]));
     house.send(&[Some(GOOD); 30]);
     events(&host, 93);
-    host.stop(Duration::from_secs(20)).unwrap();
+    let done = host.stop(Duration::from_secs(20)).unwrap();
+    assert!(done.swaps >= 4 && done.refusals >= 2, "{done:?}");
     assert_eq!(support::events_per_minute(&house), 30, "neither the 3 that were refused nor what came later");
     assert_eq!((clean_rows(&house).len(), offsets(&house, "user_events_raw").len()), (90, 93));
     let records = log(&house, "swaps");
