@@ -18,6 +18,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod decode;
+mod digest;
 pub mod env;
 pub mod error;
 mod failpoint;
@@ -28,5 +29,6 @@ pub mod sink;
 pub mod source;
 pub mod table;
 pub mod transform;
+mod wait;
 
 pub use error::{Error, Kind, Result};

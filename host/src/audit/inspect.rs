@@ -19,6 +19,7 @@ use crate::commit::record::{DataFile, RecordKind};
 use crate::pipeline::offline::Lake;
 use crate::sink::Publish;
 use crate::table::{self, Zone};
+use crate::wait::blocking;
 
 /// Files that are read side by side: each is held whole.
 const ABREAST: usize = 4;
@@ -206,12 +207,10 @@ impl<'a> Inspection<'a> {
             async move {
                 let store = stores.of(file.file.zone);
                 let bytes = patiently(&env, || store.read(&file.file.key)).await?;
-                let read = tokio::task::spawn_blocking(move || {
+                let read = blocking("reading a file", move || {
                     bytes.map(|bytes| (bytes.len() as u64, rows::read(bytes, shape)))
                 });
-                let read =
-                    read.await.map_err(|e| crate::Error::stop(format!("reading a file failed: {e}")))?;
-                Ok::<_, crate::Error>((file, shape, read))
+                Ok::<_, crate::Error>((file, shape, read.await?))
             }
         });
         let reads: Vec<_> = reads.collect();

@@ -32,14 +32,13 @@ mod repair;
 mod rows;
 mod states;
 
-use std::time::Duration;
-
 pub use findings::{Finding, Findings};
 pub use leftovers::{Leftover, What, leftovers};
 pub use repair::repair;
 
 use crate::env::Env;
 use crate::pipeline::offline::Lake;
+use crate::wait::tries;
 use crate::{Error, Kind, Result};
 
 /// What an audit saw and found.
@@ -77,17 +76,9 @@ pub async fn verify(lake: &mut Lake, topic: &str, progress: Progress<'_>) -> Res
 const TRIES: u32 = 6;
 
 /// Does something again until the store answers, but not for ever: somebody is waiting.
-async fn patiently<T, F: Future<Output = Result<T>>>(env: &Env, mut attempt: impl FnMut() -> F) -> Result<T> {
-    let mut pause = Duration::from_millis(100);
-    for _ in 1..TRIES {
-        match attempt().await {
-            Err(e) if e.kind() == Kind::Retry => env.sleep(pause).await,
-            other => return other,
-        }
-        pause *= 2;
-    }
+async fn patiently<T, F: Future<Output = Result<T>>>(env: &Env, attempt: impl FnMut() -> F) -> Result<T> {
     // Nobody will try again: it is an end like any other.
-    attempt()
+    tries(env, TRIES, attempt)
         .await
         .map_err(|e| Error::new(if e.kind() == Kind::Retry { Kind::Stop } else { e.kind() }, e.to_string()))
 }

@@ -1,13 +1,12 @@
 //! What transforms remember: each state of a last record is there and is what the record says.
 
-use sha2::{Digest, Sha256};
-
 use super::inspect::Inspection;
 use super::patiently;
 use super::records::Slot;
 use crate::Result;
 use crate::commit::PartitionKey;
 use crate::commit::record::StateRef;
+use crate::digest::sha256;
 
 impl Inspection<'_> {
     pub(super) async fn states(&mut self) -> Result<()> {
@@ -36,7 +35,7 @@ impl Inspection<'_> {
         let Some(bytes) = patiently(env, || store.read(&state.key)).await? else {
             return Ok(Some("is missing".into()));
         };
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = sha256(&bytes);
         Ok((found != state.sha256).then(|| format!("has SHA-256 {found} instead of {}", state.sha256)))
     }
 }

@@ -17,6 +17,7 @@ use crate::env::Env;
 use crate::failpoint::failpoint;
 use crate::observe::Stats;
 use crate::sink::Stores;
+use crate::wait::blocking;
 use crate::{Error, Kind, Result};
 
 /// What the rest of the host asks of the committer.
@@ -191,7 +192,9 @@ impl Committer {
         let keeper = self.setup.offsets.clone();
         // The log before the ends: others go on committing what arrives meanwhile.
         self.setup.log.refresh().await?;
-        let (ends, id) = blocking(move || Ok((keeper.ends()?, keeper.topic_id()?))).await?;
+        let (ends, id) =
+            blocking("asking the brokers", move || Ok::<_, Error>((keeper.ends()?, keeper.topic_id()?)))
+                .await??;
         let Setup { log, topic, policy, .. } = &mut self.setup;
         // It may have been created anew while we ran.
         let asked = Topic { name: topic.name.clone(), id };
@@ -419,11 +422,4 @@ impl Committer {
 
 fn partitions_of(part: &Part) -> Vec<i32> {
     part.partitions.iter().map(|progress| progress.span.partition).collect()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(e) => Err(Error::stop(format!("a background task failed: {e}"))),
-    }
 }

@@ -65,6 +65,7 @@ pub use log::Log;
 pub use position::{PartitionKey, View};
 pub use publish::{CannotRemake, Remade, Remake};
 pub use record::{Record, Topic};
+pub(crate) use registrar::Registrar;
 pub use replay::Portion;
 pub use store::{Published, Store};
 pub use summary::EVERY;

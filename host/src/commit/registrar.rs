@@ -13,14 +13,14 @@ const OWED: usize = 20_000;
 
 /// Registers partitions, and remembers those that the catalog did not take yet: an outage of the
 /// catalog delays discovery, never data (rule F5).
-pub(super) struct Registrar {
+pub(crate) struct Registrar {
     catalog: Arc<dyn Catalog>,
     tables: HashMap<String, TableSpec>,
     waiting: BTreeMap<String, BTreeSet<Hour>>,
 }
 
 impl Registrar {
-    pub(super) fn new(catalog: Arc<dyn Catalog>, tables: Vec<TableSpec>) -> Self {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, tables: Vec<TableSpec>) -> Self {
         let tables = tables.into_iter().map(|t| (t.table.name.clone(), t)).collect();
         Registrar { catalog, tables, waiting: BTreeMap::new() }
     }
@@ -31,7 +31,7 @@ impl Registrar {
     }
 
     /// Registers the partitions of these files and all that wait. An error leaves them waiting.
-    pub(super) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
+    pub(crate) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
         for DataFile { file, .. } in files {
             self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
         }
@@ -60,7 +60,7 @@ impl Registrar {
     }
 
     /// Takes over what a record left to be registered: its own files, and what waited when it was written.
-    pub(super) fn inherit(&mut self, record: &Record) {
+    pub(crate) fn inherit(&mut self, record: &Record) {
         for owed in &record.owed {
             let hours = owed.hours.iter().map(|hour| Hour(*hour));
             self.waiting.entry(owed.table.clone()).or_default().extend(hours);

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sha2::{Digest, Sha256};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
 use super::record::{Advance, Owed, Record, RecordKind, StateRef, Topic};
 use super::rules::Rule;
 use super::store::again;
+use crate::digest::sha256;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
 
@@ -306,12 +306,12 @@ impl Log {
     async fn read_state(&self, state: &StateRef) -> Result<Option<Vec<u8>>> {
         let bytes = again(&self.env, "read a state", || self.store.read(&state.key)).await?;
         let Some(bytes) = bytes else { return Ok(None) };
-        if digest(&bytes) != state.sha256 {
+        if sha256(&bytes) != state.sha256 {
             return Err(Error::stop(format!(
                 "{} is not what its record says: expected SHA-256 {}, found {}",
                 state.key,
                 state.sha256,
-                digest(&bytes)
+                sha256(&bytes)
             )));
         }
         Ok(Some(bytes))
@@ -324,16 +324,11 @@ impl Log {
             key,
             version: memory.version,
             bytes: memory.bytes.len() as u64,
-            sha256: digest(&memory.bytes),
+            sha256: sha256(&memory.bytes),
         };
         self.write_once(&state.key, &memory.bytes).await?;
         Ok(state)
     }
-}
-
-/// SHA-256 in hexadecimal.
-pub(super) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A start or a gap. What another host has written meanwhile is left out.

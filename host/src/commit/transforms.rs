@@ -11,7 +11,7 @@ use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
 use super::record::{RecordKind, TransformSet};
 use super::store::again;
-use super::take::digest;
+use crate::digest::sha256;
 use crate::{Error, Result};
 
 /// The largest component that is read.
@@ -51,7 +51,7 @@ impl Log {
         let bytes = found.ok_or_else(|| {
             Error::stop(format!("{key} is missing, though the commit log names it: put the component back"))
         })?;
-        let found = digest(&bytes);
+        let found = sha256(&bytes);
         if found != wanted || bytes.len() as u64 > LARGEST {
             return Err(Error::stop(format!("{key} is not what its name says: its SHA-256 is {found}")));
         }
@@ -113,15 +113,15 @@ mod tests {
     async fn components_are_proved_when_they_are_read() {
         let store = Arc::new(Memory::default());
         let (log, _) = log(&store).await;
-        let good = digest(b"component");
+        let good = sha256(b"component");
         log.store_component(&good, b"component").await.unwrap();
         log.store_component(&good, b"component").await.unwrap();
         assert_eq!(log.component(&good).await.unwrap(), b"component");
-        let lie = digest(b"another");
+        let lie = sha256(b"another");
         log.store_component(&lie, b"component").await.unwrap();
         let error = log.component(&lie).await.unwrap_err().to_string();
         assert!(error.contains("is not what its name says"), "{error}");
-        let error = log.component(&digest(b"missing")).await.unwrap_err().to_string();
+        let error = log.component(&sha256(b"missing")).await.unwrap_err().to_string();
         assert!(error.contains("is missing"), "{error}");
     }
 }

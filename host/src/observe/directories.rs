@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use crate::digest::sha256;
 
 /// Bytes that a socket's path may have: 108 in Linux and 104 elsewhere, with a zero at the end.
 const LONGEST: usize = 103;
@@ -73,8 +73,7 @@ pub(super) fn is_of(stem: &str, segment: &str) -> bool {
 
 /// A name, and the one in its place where it is too long.
 fn stems(segment: &str) -> [String; 2] {
-    let digest = Sha256::digest(segment.as_bytes());
-    [segment.into(), digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()]
+    [segment.into(), sha256(segment.as_bytes())[..16].into()]
 }
 
 fn me() -> u32 {

@@ -7,11 +7,11 @@ use super::keeper::{read, rehearse};
 use super::loader::Loader;
 use super::program::Program;
 use crate::catalog::Catalog;
+use crate::commit::record::TransformSet;
 use crate::commit::{Log, Topic, owner};
 use crate::sink::Stores;
 use crate::source::{Ends, Group};
-use crate::table::Zone;
-use crate::transform::Package;
+use crate::wait::blocking;
 use crate::{Error, Kind, Result};
 
 /// After so much waiting it is said what is wrong already.
@@ -35,7 +35,7 @@ pub(super) async fn ready(
 ) -> Result<Ready> {
     let config = &loader.config;
     // What is wrong with them is said at once, whoever else has to be waited for.
-    let directory = Directory::load(loader, stores).await;
+    let directory = of_directory(loader, stores).await;
     let lake = async {
         until_there(|| stores.check()).await?;
         log.open().await
@@ -66,13 +66,12 @@ pub(super) async fn ready(
     owner::whole(&log, &topic, &told, config.skip_lost)?;
     let mut first = directory;
     loop {
-        let program = match (log.view().transforms().map(|(seq, _)| seq), first.take()) {
-            (None, Some(Directory { program, .. })) => program,
-            (Some(seq), directory) => of_log(loader, &log, stores, seq, directory).await?,
+        let program = match (log.view().transforms(), first.take()) {
+            (None, Some(directory)) => directory,
+            (Some(named), directory) => of_log(loader, &log, stores, named, directory).await?,
             (None, None) => return Err(Error::stop("the commit log names no transforms; this is a bug")),
         };
-        let names: Vec<(Zone, String)> =
-            program.tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
+        let names = program.names();
         until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
         if log.view().next() == 0 {
             let group = told.values().any(Option::is_some).then_some(config.group.as_str());
@@ -80,35 +79,23 @@ pub(super) async fn ready(
         }
         until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
         until_there(|| catalog.ensure(&program.tables)).await?;
-        if program.set.is_some() {
-            return Ok(Ready { topic, ends, log, program });
-        }
-        let packages = &program.packages;
-        for package in packages.iter() {
-            log.store_component(&package.digest(), &package.wasm).await?;
-        }
-        // None: another host was faster, and what it wrote is to be followed.
-        if let Some(set) = log.desire(program.desired.clone()).await? {
-            let program = Program { set: Some(set), ..program };
+        let program = match program.set {
+            Some(_) => Some(program),
+            None => program.named(&mut log).await?,
+        };
+        if let Some(program) = program {
             return Ok(Ready { topic, ends, log, program });
         }
     }
 }
 
-/// The transforms of the directory.
-struct Directory {
-    packages: Arc<Vec<Package>>,
-    program: Program,
-}
-
-impl Directory {
-    async fn load(loader: &Loader, stores: &Stores) -> Result<Directory> {
-        let packages = Arc::new(read(&loader.config.transforms).await?);
-        let program = loader.program(stores, &packages, None).await?;
-        loader.known_tables(&program.graph)?;
-        rehearse(&program, vec![]).await?;
-        Ok(Directory { packages, program })
-    }
+/// The program of the directory's transforms.
+async fn of_directory(loader: &Loader, stores: &Stores) -> Result<Program> {
+    let packages = Arc::new(read(&loader.config.transforms).await?);
+    let program = loader.program(stores, &packages, None).await?;
+    loader.known_tables(&program.graph)?;
+    rehearse(&program, vec![]).await?;
+    Ok(program)
 }
 
 /// The program of the set that the log names. If it does not run any more, the directory may have a better one.
@@ -116,17 +103,24 @@ async fn of_log(
     loader: &Loader,
     log: &Log,
     stores: &Stores,
-    seq: u64,
-    directory: Option<Directory>,
+    (seq, set): (u64, &TransformSet),
+    directory: Option<Program>,
 ) -> Result<Program> {
-    let near = directory.as_ref().map(|d| d.packages.clone()).unwrap_or_default();
-    match (loader.of_record(log, stores, seq, &near).await, directory) {
-        (Ok(program), _) => Ok(program),
-        (Err(e), Some(Directory { packages, .. })) if e.kind() == Kind::Usage => {
-            tracing::warn!("the transforms of record {seq} do not run any more: {e}; taking the directory's");
-            loader.program(stores, &packages, Some(seq)).await
+    match directory {
+        // It is the same: nothing is to be loaded again.
+        Some(program) if program.desired.components == set.components => {
+            Ok(Program { set: Some(seq), desired: set.clone(), ..program })
         }
-        (Err(e), _) => Err(e),
+        None => loader.of_record(log, stores, seq, &[]).await,
+        Some(Program { packages, .. }) => match loader.of_record(log, stores, seq, &packages).await {
+            Err(e) if e.kind() == Kind::Usage => {
+                tracing::warn!(
+                    "the transforms of record {seq} do not run any more: {e}; taking the directory's"
+                );
+                loader.program(stores, &packages, Some(seq)).await
+            }
+            loaded => loaded,
+        },
     }
 }
 
@@ -138,10 +132,7 @@ async fn asked<T: Send + 'static>(
     let question = Arc::new(question);
     until_there(|| {
         let (group, question) = (group.clone(), question.clone());
-        async move {
-            let answer = tokio::task::spawn_blocking(move || question(&group)).await;
-            answer.unwrap_or_else(|e| Err(Error::stop(e.to_string())))
-        }
+        async move { blocking("asking the brokers", move || question(&group)).await? }
     })
     .await
 }

@@ -14,7 +14,7 @@
 //! * What does not load, fit, restore or get its tables changes nothing: the lanes go on, and the reason is told.
 //! * A directory without any transform proposes nothing: nobody means a disk that is not mounted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,12 +29,13 @@ use super::program::{Broken, Program};
 use crate::catalog::Catalog;
 use crate::commit::record::Deployed;
 use crate::commit::{Base, Log, Policy, Request, Topic, owner};
+use crate::env::Env;
 use crate::observe::Board;
 use crate::sink::Stores;
-use crate::table::Zone;
 use crate::transform::run::Runner;
 use crate::transform::watch::Watch;
 use crate::transform::{Package, registry};
+use crate::wait::{blocking, tries};
 use crate::{Error, Kind, Result};
 
 /// How often something is tried that a store or catalog does not answer.
@@ -44,6 +45,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// Everything that keeping needs.
 pub(super) struct Keeper {
+    pub(super) env: Env,
     pub(super) loader: Loader,
     pub(super) log: Log,
     pub(super) topic: Topic,
@@ -57,7 +59,7 @@ pub(super) struct Keeper {
     /// What the lanes run.
     pub(super) program: Arc<Program>,
     /// Partitions that were sent back to an older set since then.
-    pub(super) fell_back: BTreeMap<i32, u64>,
+    pub(super) fell_back: BTreeSet<i32>,
 }
 
 impl Keeper {
@@ -138,14 +140,11 @@ impl Keeper {
             }
             let program = self.loader.program(&self.stores, &Arc::new(wanted), previous).await?;
             self.prepare(&program).await?;
-            for package in program.packages.iter() {
-                self.log.store_component(&package.digest(), &package.wasm).await?;
-            }
-            // None: another host was faster, and its set must be looked at first.
-            if let Some(set) = self.log.desire(program.desired.clone()).await? {
+            if let Some(program) = program.named(&mut self.log).await? {
                 let names: Vec<String> = program.desired.components.iter().map(shown).collect();
-                tracing::info!(set, transforms = names.join(", "), "the commit log names new transforms");
-                self.adopt(Program { set: Some(set), ..program }).await;
+                let transforms = names.join(", ");
+                tracing::info!(set = program.set, transforms, "the commit log names new transforms");
+                self.adopt(program).await;
                 return Ok(());
             }
         }
@@ -191,12 +190,11 @@ impl Keeper {
     /// Everything that can fail before a program is the lanes': its states, its tables.
     async fn prepare(&mut self, program: &Program) -> Result<()> {
         self.rehearse(program).await?;
-        let names: Vec<(Zone, String)> =
-            program.tables.iter().map(|t| (t.table.zone, t.table.name.clone())).collect();
+        let (names, env) = (program.names(), &self.env);
         let (stores, pipeline) = (&self.stores, &self.loader.config.pipeline);
-        tries(|| owner::own(stores, pipeline, &names, false)).await?;
-        tries(|| owner::own(stores, pipeline, &names, true)).await?;
-        tries(|| self.catalog.ensure(&program.tables)).await
+        tries(env, TRIES, || owner::own(stores, pipeline, &names, false)).await?;
+        tries(env, TRIES, || owner::own(stores, pipeline, &names, true)).await?;
+        tries(env, TRIES, || self.catalog.ensure(&program.tables)).await
     }
 
     /// Restores the states of this host's partitions as of their last commits, to see that they can be.
@@ -229,7 +227,7 @@ impl Keeper {
         if !paused {
             return;
         }
-        if set < self.program.set && !self.fell_back.contains_key(&partition) {
+        if set < self.program.set && !self.fell_back.contains(&partition) {
             // A newer one is on its way to the lane.
             return;
         }
@@ -250,7 +248,7 @@ impl Keeper {
             Ok(program) => {
                 let _ = self.requests.send(Request::Tables(program.tables.clone())).await;
                 let lane = self.doors.of(partition);
-                self.fell_back.insert(partition, before);
+                self.fell_back.insert(partition);
                 self.doors.send(lane, Command::FallBack(partition, Arc::new(program)));
             }
             Err(e) => tracing::error!(partition, "cannot fall back to the set of record {before}: {e}"),
@@ -265,14 +263,12 @@ fn shown(deployed: &Deployed) -> String {
 /// Has a program do once all that a commit asks of it: with nothing to remember, and from the states of partitions.
 pub(super) async fn rehearse(program: &Program, bases: Vec<Base>) -> Result<()> {
     let graph = program.graph.clone();
-    let rehearsed = tokio::task::spawn_blocking(move || {
+    let rehearsed = blocking("the rehearsal", move || {
         Runner::rehearse(&graph, 0, &[])?;
         bases.iter().try_for_each(|base| Runner::rehearse(&graph, base.partition, &remembered(base)))
     });
-    let rehearsed =
-        rehearsed.await.unwrap_or_else(|e| Err(Error::stop(format!("the rehearsal failed: {e}"))));
     // Nothing was begun that could be abandoned.
-    rehearsed.map_err(|e| match e.kind() {
+    rehearsed.await?.map_err(|e| match e.kind() {
         Kind::Abandon => Error::usage(e.to_string()),
         _ => e,
     })
@@ -281,19 +277,5 @@ pub(super) async fn rehearse(program: &Program, bases: Vec<Base>) -> Result<()> 
 /// Reads a directory of transforms without holding up the runtime.
 pub(super) async fn read(directory: &std::path::Path) -> Result<Vec<Package>> {
     let directory = directory.to_owned();
-    let read = tokio::task::spawn_blocking(move || registry::read(&directory)).await;
-    read.unwrap_or_else(|e| Err(Error::stop(format!("reading the transforms failed: {e}"))))
-}
-
-/// Does something again until it is answered, a few times: the next change of the directory tries again.
-async fn tries<T, F: Future<Output = Result<T>>>(mut attempt: impl FnMut() -> F) -> Result<T> {
-    let mut pause = Duration::from_millis(100);
-    for _ in 1..TRIES {
-        match attempt().await {
-            Err(e) if e.kind() == Kind::Retry => tokio::time::sleep(pause).await,
-            other => return other,
-        }
-        pause *= 2;
-    }
-    attempt().await
+    blocking("reading the transforms", move || registry::read(&directory)).await?
 }

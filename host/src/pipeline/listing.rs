@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
-
 use crate::commit::record::Deployed;
 use crate::config::Config;
+use crate::digest::sha256;
 use crate::transform::Package;
 
 /// Per file name the digest of the component and the sidecar's text.
@@ -53,14 +52,11 @@ pub(super) fn remember(config: &Config, listing: &Listing) {
 
 fn place(config: &Config) -> Option<PathBuf> {
     let directory = std::fs::canonicalize(&config.transforms).unwrap_or_else(|_| config.transforms.clone());
-    let mut hash = Sha256::new();
     let instance = config.instance.as_deref().unwrap_or_default();
     let processed = config.processed.to_string();
-    for part in [&processed, &config.pipeline, instance, &directory.display().to_string()] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let name: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let parts = [&processed, &config.pipeline, instance, &directory.display().to_string()];
+    let whole: String = parts.iter().flat_map(|part| [*part, "\0"]).collect();
+    let name = &sha256(whole.as_bytes())[..32];
     Some(config.cache.as_ref()?.join("listings").join(format!("{name}.json")))
 }
 

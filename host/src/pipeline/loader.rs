@@ -12,6 +12,7 @@ use crate::sink::Stores;
 use crate::table::{self, Table};
 use crate::transform::graph::{Graph, Surroundings};
 use crate::transform::{Compiling, Component, Engine, Package};
+use crate::wait::blocking;
 use crate::{Error, Result};
 
 /// Loads transforms. Whoever asks waits; a component is loaded on a thread that may block.
@@ -58,9 +59,7 @@ impl Loader {
     ) -> Result<Program> {
         let (this, given) = (self.clone(), packages.clone());
         // A guest that prints goes through the runtime.
-        let planned = tokio::task::spawn_blocking(move || this.plan(&given)).await;
-        let graph =
-            planned.unwrap_or_else(|e| Err(Error::stop(format!("loading transforms failed: {e}"))))?;
+        let graph = blocking("loading transforms", move || this.plan(&given)).await??;
         let identity = |package: &Package| {
             let found = graph.components().find(|component| component.file() == package.file);
             found.map(|component| component.identity.clone())

@@ -24,7 +24,7 @@ pub mod replay;
 mod stages;
 mod status;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,6 +112,7 @@ pub async fn run(
     let (requests, asked) = mpsc::channel(16);
     let (tell, told) = watch::channel(program.set);
     let mut keeper = Keeper {
+        env: env.clone(),
         listing: listing::recall(config).unwrap_or_else(|| listing::of_set(&program.desired.components)),
         loader,
         log: log.clone(),
@@ -122,7 +123,7 @@ pub async fn run(
         requests: requests.clone(),
         board,
         program: program.clone(),
-        fell_back: BTreeMap::new(),
+        fell_back: BTreeSet::new(),
     };
     let setup = Setup {
         stores: stores.clone(),

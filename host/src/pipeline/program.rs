@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::Result;
 use crate::catalog::TableSpec;
+use crate::commit::Log;
 use crate::commit::record::TransformSet;
+use crate::table::Zone;
 use crate::transform::Package;
 use crate::transform::graph::Graph;
 
@@ -19,6 +22,26 @@ pub(super) struct Program {
     pub(super) graph: Arc<Graph>,
     /// The tables of the host and of the transforms.
     pub(super) tables: Vec<TableSpec>,
+}
+
+impl Program {
+    /// Its tables with the zones that they are in.
+    pub(super) fn names(&self) -> Vec<(Zone, String)> {
+        self.tables.iter().map(|spec| (spec.table.zone, spec.table.name.clone())).collect()
+    }
+
+    /// Stores its components and has the log name it. None: another host was faster, and what it wrote must be
+    /// looked at first.
+    pub(super) async fn named(self, log: &mut Log) -> Result<Option<Program>> {
+        for package in self.packages.iter() {
+            let deployed = self.desired.components.iter().find(|deployed| deployed.file == package.name);
+            if let Some(deployed) = deployed {
+                log.store_component(&deployed.digest, &package.wasm).await?;
+            }
+        }
+        let set = log.desire(self.desired.clone()).await?;
+        Ok(set.map(|set| Program { set: Some(set), ..self }))
+    }
 }
 
 /// What a lane has to say about a program.

@@ -19,6 +19,7 @@ use crate::source;
 use crate::table::{Hour, Table};
 use crate::transform::graph::Graph;
 use crate::transform::run::Runner;
+use crate::wait::blocking;
 use crate::{Error, Result};
 
 /// What it takes to do again what a lane has done.
@@ -71,13 +72,11 @@ impl Again {
             this.env = Arc::new(At(record.time));
             let fresh = id.clone();
             let runtime = tokio::runtime::Handle::current();
-            let pending = tokio::task::spawn_blocking(move || {
+            let pending = blocking("making files again", move || {
                 let _within = runtime.enter();
                 this.replay(&fresh, &work)
             });
-            let pending =
-                pending.await.map_err(|e| Error::stop(format!("making files again failed: {e}")))??;
-            for file in pending {
+            for file in pending.await?? {
                 let file = DataFile { epoch: id.clone(), generation: 1, file: file.staged().await? };
                 let of_old = (epoch.to_owned(), file.file.table.clone(), file.file.hour);
                 if wanted.contains(&of_old) {

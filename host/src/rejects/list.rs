@@ -8,6 +8,7 @@ use crate::commit::record::DataFile;
 use crate::env::Micros;
 use crate::pipeline::offline::Lake;
 use crate::sink::Parts;
+use crate::wait::blocking;
 use crate::{Error, Result};
 use arrow::array::Array;
 
@@ -108,9 +109,8 @@ async fn all(
         }
         let parts = Parts::new(&store, &lake.env, &file.key, file.bytes)?;
         let (wanted, mut taken) = (wanted.clone(), std::mem::take(&mut counting));
-        let read = tokio::task::spawn_blocking(move || taken.file(parts, &wanted).map(|()| taken));
-        let read = read.await.map_err(|e| Error::stop(format!("reading a file failed: {e}")))?;
-        match read {
+        let read = blocking("reading a file", move || taken.file(parts, &wanted).map(|()| taken));
+        match read.await? {
             Ok(read) => counting = read,
             Err(_) if store.size(&file.key).await?.is_none() => return Ok(None),
             Err(why) => return Err(Error::stop(format!("{} cannot be read: {why}", file.key))),

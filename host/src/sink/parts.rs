@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parquet::errors::ParquetError;
@@ -12,7 +11,8 @@ use tokio::runtime::Handle;
 
 use super::zone::ZoneStore;
 use crate::env::Env;
-use crate::{Error, Kind, Result};
+use crate::wait::tries;
+use crate::{Error, Result};
 
 /// Bytes that are asked for at a time.
 const BLOCK: u64 = 256 << 10;
@@ -44,16 +44,8 @@ impl Parts {
 
     /// Asks the store, patiently.
     fn ask(&self, from: u64, to: u64) -> Result<Bytes> {
-        let (mut pause, mut tries) = (Duration::from_millis(100), 1);
-        let found = loop {
-            match self.runtime.block_on(self.store.part(&self.key, from..to)) {
-                Err(e) if e.kind() == Kind::Retry && tries < TRIES => {
-                    self.runtime.block_on(self.env.sleep(pause));
-                }
-                other => break other?,
-            }
-            (pause, tries) = (pause * 2, tries + 1);
-        };
+        let asked = tries(&self.env, TRIES, || self.store.part(&self.key, from..to));
+        let found = self.runtime.block_on(asked)?;
         let bytes = found.ok_or_else(|| Error::retry(format!("{} is gone", self.key)))?;
         match bytes.len() as u64 == to - from {
             true => Ok(bytes),

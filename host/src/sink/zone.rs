@@ -17,6 +17,7 @@ use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::table::{Hour, Table, Zone};
+use crate::wait;
 
 /// The bytes that may be on their way to one zone, in KiB: four parts.
 const UNDER_WAY: usize = 32 << 10;
@@ -315,8 +316,7 @@ impl ZoneStore {
 
 /// Runs something short that waits for a disk.
 async fn blocking<T: Send + 'static>(doing: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(doing).await;
-    done.map_err(|error| Error::stop(format!("a task that works on the disk broke: {error}")))?
+    wait::blocking("a task that works on the disk", doing).await?
 }
 
 /// The zones of a lake.

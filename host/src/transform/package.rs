@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest::sha256;
 use crate::{Error, Result};
 
 /// A component and its sidecar.
@@ -37,10 +36,6 @@ impl Package {
 
     /// SHA-256 of the component, in hexadecimal.
     pub fn digest(&self) -> String {
-        hex(&Sha256::digest(&self.wasm))
+        sha256(&self.wasm)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

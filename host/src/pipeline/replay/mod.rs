@@ -27,10 +27,10 @@ use super::program::Program;
 use super::stages::stored;
 use crate::audit::Progress;
 use crate::commit::record::{DataFile, Replayed, Work};
-use crate::commit::{Portion, Record};
+use crate::commit::{Portion, Record, Registrar};
 use crate::config::Config;
 use crate::rejects::{Filter, Reason};
-use crate::table::Hour;
+use crate::wait::blocking;
 use crate::{Error, Kind, Result};
 use pick::Picked;
 use portion::{Made, Task};
@@ -220,13 +220,12 @@ impl Run<'_> {
         let epoch = lake.env.fresh_id();
         let task = Task::new(lake, self.config, &self.order.wanted, program, &epoch, self.order.dry)?;
         let (picked, runtime) = (files.to_vec(), tokio::runtime::Handle::current());
-        let made = tokio::task::spawn_blocking(move || {
+        let made = blocking("replaying rows", move || {
             // Guests print through the runtime.
             let _within = runtime.enter();
             task.run(&picked)
         });
-        let made = made.await.map_err(|e| Error::stop(format!("replaying rows failed: {e}")))?;
-        let mut made = match made {
+        let mut made = match made.await? {
             Ok(made) => made,
             Err(e) => {
                 for Picked { file, .. } in files {
@@ -268,24 +267,11 @@ impl Run<'_> {
 
     /// Tells the catalog. What it does not take is said, and stands in the log for hosts to go on with.
     async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Result<Option<String>> {
-        let mut hours: BTreeMap<&str, BTreeSet<Hour>> = BTreeMap::new();
-        for owed in &record.owed {
-            let all = owed.hours.iter().map(|hour| Hour(*hour));
-            hours.entry(&owed.table).or_default().extend(all);
-        }
-        for DataFile { file, .. } in &record.files {
-            hours.entry(&file.table).or_default().insert(file.hour);
-        }
+        let mut registrar = Registrar::new(lake.catalog.clone(), program.tables.clone());
+        registrar.inherit(record);
         let told = async {
             lake.catalog.ensure(&program.tables).await?;
-            for (table, hours) in &hours {
-                let spec = program.tables.iter().find(|spec| spec.table.name == **table);
-                let hours: Vec<Hour> = hours.iter().copied().collect();
-                if let Some(spec) = spec {
-                    lake.catalog.register(spec, &hours).await?;
-                }
-            }
-            Ok::<_, Error>(())
+            registrar.register(&[]).await
         };
         match told.await {
             Ok(()) => self.told = Some(record.seq),

@@ -8,6 +8,7 @@ use crate::pipeline::offline::Lake;
 use crate::rejects::{Columns, Filter, Shaped, batches, shaped};
 use crate::sink::Parts;
 use crate::transform::graph::Graph;
+use crate::wait::blocking;
 use crate::{Error, Result};
 
 /// An event, and the transform that refused it.
@@ -72,9 +73,7 @@ pub(super) async fn pick(
     let store = lake.stores.of(file.file.zone).clone();
     let parts = Parts::new(&store, &lake.env, &file.file.key, file.file.bytes)?;
     let (wanted, graph) = (wanted.clone(), graph.clone());
-    let read = tokio::task::spawn_blocking(move || through(parts, &wanted, &graph)).await;
-    let read = read.map_err(|e| Error::stop(format!("reading a file failed: {e}")))?;
-    match read {
+    match blocking("reading a file", move || through(parts, &wanted, &graph)).await? {
         Ok((rows, several)) => Ok(Some(Picked { file, rows, several: Arc::new(several) })),
         Err(_) if store.size(&file.file.key).await?.is_none() => Ok(None),
         Err(why) => Err(Error::stop(format!("{} cannot be read: {why}", file.file.key))),
