@@ -5,6 +5,7 @@
 //! assigned explicitly and committed only by who has made them true; librdkafka neither stores nor
 //! resets any.
 
+mod admin;
 mod client;
 mod collect;
 pub mod embedded;

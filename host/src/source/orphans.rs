@@ -21,6 +21,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
+use super::admin::{Question, ask};
 use crate::{Error, Result};
 
 /// The topic's partitions that no member has; none while the group is about to share them out anyway. Each of its
@@ -50,32 +51,18 @@ fn owned<C: ConsumerContext>(
     wait: Duration,
 ) -> Result<Option<BTreeSet<i32>>, String> {
     let group = CString::new(group).map_err(|e| e.to_string())?;
-    let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-    let client = consumer.client().native_ptr();
-    // SAFETY: `client` outlives this function, as `consumer` is borrowed. What is made here is destroyed here, once,
-    // after its last use: librdkafka copies the name and the options, and what an event points to lives as long as
-    // the event. What is made here is never null for these arguments. The queue is ours alone, so the only event that
-    // can arrive is the answer to this call or none.
-    unsafe {
-        let mut names = [group.as_ptr()];
-        let options = sys::rd_kafka_AdminOptions_new(
-            client,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
-        );
-        let queue = sys::rd_kafka_queue_new(client);
-        let mut text = [0; 256];
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, text.as_mut_ptr(), text.len());
-        sys::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options, queue);
-        sys::rd_kafka_AdminOptions_destroy(options);
-        // Bounded beyond the request's own bound: nothing here waits for ever.
-        let event = sys::rd_kafka_queue_poll(queue, millis.saturating_add(1000));
-        let found = if event.is_null() { Err("no answer".into()) } else { of_event(event, topic) };
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_queue_destroy(queue);
-        found
-    }
+    let mut names = [group.as_ptr()];
+    ask(
+        consumer,
+        Question::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS,
+        wait,
+        // SAFETY: all of it is alive during the call, and librdkafka copies the name.
+        |client, options, queue| unsafe {
+            sys::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options, queue);
+        },
+        // SAFETY: the answer is alive and nobody else has it.
+        |event| unsafe { of_event(event, topic) },
+    )
 }
 
 fn said(error: sys::rd_kafka_resp_err_t) -> String {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka_sys as sys;
 
+use super::admin::{Question, ask};
 use crate::{Error, Result};
 
 /// The id that the brokers gave a topic; none: they give none (Kafka before 2.8), or not to us.
@@ -36,32 +37,21 @@ pub(super) fn id<C: ConsumerContext>(
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    // SAFETY: `client` outlives this function, as `consumer` is borrowed. Everything that is made here is destroyed
-    // here, once, after its last use: the collection and the options are not needed after the call (librdkafka copies
-    // them), what `event` and its results point to lives as long as `event`. Every result that may be null is looked
-    // at first; what is made here is never null for these arguments. The queue is ours alone, so the only event that can arrive is the answer to this call or none.
-    unsafe {
-        let mut names = [name.as_ptr()];
-        let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
-        let options = sys::rd_kafka_AdminOptions_new(
-            client,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
-        );
-        let queue = sys::rd_kafka_queue_new(client);
-        let mut text = [0; 256];
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, millis, text.as_mut_ptr(), text.len());
-        sys::rd_kafka_DescribeTopics(client, topics, options, queue);
-        sys::rd_kafka_AdminOptions_destroy(options);
-        sys::rd_kafka_TopicCollection_destroy(topics);
-        // Bounded beyond the request's own bound: nothing here waits for ever.
-        let event = sys::rd_kafka_queue_poll(queue, millis.saturating_add(1000));
-        let found = if event.is_null() { Err("no answer".into()) } else { of_event(event) };
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_queue_destroy(queue);
-        found.map_err(|why| Error::retry(format!("cannot ask for the id of topic {topic}: {why}")))
-    }
+    let mut names = [name.as_ptr()];
+    // SAFETY: librdkafka copies the name.
+    let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1) };
+    let found = ask(
+        consumer,
+        Question::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        wait,
+        // SAFETY: all of it is alive during the call, and librdkafka copies the collection.
+        |client, options, queue| unsafe { sys::rd_kafka_DescribeTopics(client, topics, options, queue) },
+        // SAFETY: the answer is alive and nobody else has it.
+        |event| unsafe { of_event(event) },
+    );
+    // SAFETY: it was made above, is never null for one name, and is not needed any more.
+    unsafe { sys::rd_kafka_TopicCollection_destroy(topics) };
+    found.map_err(|why| Error::retry(format!("cannot ask for the id of topic {topic}: {why}")))
 }
 
 /// The id in an answer; `Err`: it is none, ask again.
