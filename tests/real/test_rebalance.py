@@ -26,6 +26,16 @@ def commits(pipeline, partition):
     return [datetime.fromisoformat(time).timestamp() for p, time in times if p == partition]
 
 
+def ended(kafka, pipeline, produce, *hosts):
+    """The topic's ends, when the stream has ended, all of it is in the raw zone and the hosts have stopped."""
+    assert produce.stop(30) == 0
+    ends = kafka.ends(pipeline.topic)
+    until(lambda: pipeline.lake.count(pipeline.raw) >= sum(ends.values()), 30, "all events are in the raw zone",
+          alive=hosts)
+    assert [host.stop(15) for host in hosts] == [0] * len(hosts)
+    return ends
+
+
 def asks(name, partitions):
     """What a host says that sees partitions without a member."""
     return re.compile(re.escape(f"partitions {sorted(partitions)} of {name} have no member: asking the group"))
@@ -96,10 +106,7 @@ def test_a_named_host_gets_its_partitions_back(tidemill, kafka, disk, name):
     assert kafka.clients(name) == shared, "each host was to have what it had before"
     assert moved(b) == moves, "the other host was not to notice"
 
-    assert produce.stop(30) == 0
-    ends = kafka.ends(name)
-    until(lambda: disk.count(pipeline.raw) >= sum(ends.values()), 30, "all events are in the raw zone", alive=[again, b])
-    assert [host.stop(15) for host in (again, b)] == [0, 0]
+    ends = ended(kafka, pipeline, produce, again, b)
     longest = max(y - x for p in mine for x, y in pairwise(commits(pipeline, p)))
     print(f"{sorted(mine)} waited {longest:.2f} s for their host to come back")
     print(pipeline.exact(ends))
@@ -130,11 +137,7 @@ def test_a_named_host_that_dies_between_the_rounds_of_a_rebalance(tidemill, kafk
     assert owned() == {0, 1, 2} and len(kafka.members(name)) == 2
     assert not asks(name, orphans).search(other.stderr), "a host without a name has no reason to ask"
 
-    assert produce.stop(30) == 0
-    ends = kafka.ends(name)
-    until(lambda: disk.count(pipeline.raw) >= sum(ends.values()), 30, "all events are in the raw zone",
-          alive=[again, other])
-    assert [host.stop(15) for host in (again, other)] == [0, 0]
+    ends = ended(kafka, pipeline, produce, again, other)
     longest = max(y - x for p in orphans for x, y in pairwise(commits(pipeline, p)))
     print(f"{orphans} had no member; waited {longest:.2f} s from the death of their host")
     print(pipeline.exact(ends))

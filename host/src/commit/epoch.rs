@@ -107,3 +107,36 @@ impl Draft for EpochDraft {
         Ok(Some(self.body.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cleanup::tests::{Memory, log};
+    use super::super::record::StateRef;
+    use super::*;
+
+    /// What a record names as the state of a transform that says of itself no other than before.
+    async fn next(log: &mut Log, topic: &Topic, digest: &str, state: Option<StateRef>) -> Option<StateRef> {
+        let at = log.view().position(topic, 0).unwrap();
+        let work = Work { name: "w".into(), digest: digest.into(), state, ..Work::default() };
+        let advance = Advance {
+            prev: log.view().last(topic, 0),
+            from: at,
+            to: at + 1,
+            transforms: vec![work],
+            ..Advance::default()
+        };
+        let part = LanePart { lane: 0, epoch: "e".into(), partitions: vec![advance], files: vec![] };
+        let record = log.commit(topic, vec![part], vec![]).await.unwrap().record.unwrap();
+        record.partitions[0].transforms[0].state.clone()
+    }
+
+    #[tokio::test]
+    async fn a_state_stays_with_the_version_that_wrote_it() {
+        let (mut log, topic) = log(&Arc::new(Memory::default())).await;
+        let state = Some(StateRef { key: "s".into(), ..StateRef::default() });
+        assert_eq!(next(&mut log, &topic, "one", state.clone()).await, state);
+        assert_eq!(next(&mut log, &topic, "one", None).await, state, "it has no other since");
+        assert_eq!(next(&mut log, &topic, "two", None).await, None, "another version has none");
+        assert_eq!(next(&mut log, &topic, "one", None).await, None, "and hands none on");
+    }
+}

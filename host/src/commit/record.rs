@@ -9,6 +9,7 @@ pub(super) mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{Counts, Identity};
 use crate::env::Micros;
 use crate::sink::StagedFile;
 use crate::table::Zone;
@@ -247,6 +248,33 @@ pub struct Work {
     /// Up to where event time is complete; not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Micros>,
+}
+
+impl Work {
+    /// What a transform did with the rows of these counts.
+    pub(crate) fn new(
+        identity: &Identity,
+        reads: Option<String>,
+        tables: Vec<String>,
+        counts: Counts,
+        state: Option<StateRef>,
+    ) -> Work {
+        let Counts { input, emitted, rejected, filtered, absorbed } = counts;
+        Work {
+            name: identity.name.clone(),
+            version: identity.version.clone(),
+            digest: identity.digest.clone(),
+            reads,
+            tables,
+            input,
+            emitted,
+            rejected,
+            filtered,
+            absorbed,
+            state,
+            watermark: None,
+        }
+    }
 }
 
 /// Where a transform's state lies.

@@ -31,7 +31,8 @@ pub struct Portion {
 
 impl Log {
     /// Makes a portion true and visible. None: another host took one of its files away, another set of transforms is
-    /// the one to run, or clean-up took ours for left-overs; what was staged is removed. `told` is the maintenance record whose hours the catalog has.
+    /// the one to run, or clean-up took ours for left-overs; what was staged is removed. `told` is the maintenance
+    /// record whose hours the catalog has.
     pub async fn replay(&mut self, portion: Portion, told: Option<u64>) -> Result<Option<Arc<Record>>> {
         let staged = portion.files.clone();
         let mut body = Body::new(&self.env, RecordKind::Replay);

@@ -66,21 +66,7 @@ async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> 
             Some(memory) => Some(log.store_state(epoch, partition, memory).await?),
             None => None,
         };
-        let (identity, counts) = (work.identity, work.counts);
-        transforms.push(Work {
-            name: identity.name.clone(),
-            version: identity.version.clone(),
-            digest: identity.digest.clone(),
-            reads: work.reads,
-            tables: work.tables,
-            input: counts.input,
-            emitted: counts.emitted,
-            rejected: counts.rejected,
-            filtered: counts.filtered,
-            absorbed: counts.absorbed,
-            state,
-            watermark: None,
-        });
+        transforms.push(Work::new(&work.identity, work.reads, work.tables, work.counts, state));
     }
     Ok(Advance {
         partition,

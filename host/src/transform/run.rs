@@ -14,7 +14,7 @@ use super::given::Given;
 use super::graph::{Feed, Graph, Node};
 use super::instance::Instance;
 use super::pass::Work;
-use crate::batch::{Batch, Counts, Delivered, Outcome};
+use crate::batch::{Batch, Counts, Delivered, Identity, Outcome};
 use crate::{Error, Result};
 
 /// Rows that cross in one call. Larger inputs are cut.
@@ -28,7 +28,7 @@ pub struct Runner {
     pub(super) meters: Vec<Meter>,
     states: Vec<State>,
     pub(super) careful: bool,
-    pub(super) trouble: Option<Trouble>,
+    trouble: Option<(Trouble, Arc<Identity>)>,
 }
 
 /// What is counted of one instance.
@@ -82,7 +82,7 @@ pub enum Trouble {
 /// What one transform did since the last call of [`Runner::take_work`].
 pub struct Done {
     /// The transform.
-    pub identity: Arc<crate::batch::Identity>,
+    pub identity: Arc<Identity>,
     /// The transform whose output it reads; none: the topic.
     pub reads: Option<String>,
     /// The tables that it makes.
@@ -107,9 +107,10 @@ impl Runner {
         Ok(runner)
     }
 
-    /// A runner that takes over from this one, between two batches, with another graph. Transforms of the same name
-    /// go on with what they remember now; what others remember ends with them.
-    pub fn succeed(&self, graph: &Arc<Graph>) -> Result<Runner> {
+    /// A runner that takes over from this one, between two batches, with another graph: [`start`](Runner::start) opens
+    /// its instances. Transforms of the same name go on with what they remember now; what others remember ends with
+    /// them.
+    pub fn succeed(&self, graph: &Arc<Graph>) -> Runner {
         let mut next = Runner::idle(graph, self.partition);
         for (node, state) in graph.nodes.iter().zip(&mut next.states) {
             let mut ours = self.graph.nodes.iter().zip(&self.states);
@@ -118,8 +119,7 @@ impl Runner {
                 *state = State { changed: old.last.is_some(), ..old.clone() };
             }
         }
-        next.reopen()?;
-        Ok(next)
+        next
     }
 
     /// A runner without instances: [`abandon`](Runner::abandon) opens them.
@@ -147,8 +147,8 @@ impl Runner {
         self.meters.iter().any(|meter| meter.poison > 0)
     }
 
-    /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about.
-    pub fn take_trouble(&mut self) -> Option<Trouble> {
+    /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose it was.
+    pub fn take_trouble(&mut self) -> Option<(Trouble, Arc<Identity>)> {
         self.trouble.take()
     }
 
@@ -165,7 +165,7 @@ impl Runner {
     /// Drops what the instances hold and takes them back to the last commit.
     pub fn abandon(&mut self) -> Result<()> {
         self.rest();
-        self.reopen()
+        self.start()
     }
 
     /// Drops what the instances hold, and the instances.
@@ -177,7 +177,8 @@ impl Runner {
         self.instances.clear();
     }
 
-    fn reopen(&mut self) -> Result<()> {
+    /// Opens an instance of each transform, as of its last snapshot.
+    pub fn start(&mut self) -> Result<()> {
         self.instances.clear();
         for at in 0..self.graph.nodes.len() {
             let instance = self.instance(at).map_err(|e| self.failed(at, Trouble::Call, &e))?;
@@ -365,8 +366,8 @@ impl Runner {
 
     /// The error of a fault. It ends the epoch.
     pub(super) fn failed(&mut self, at: usize, trouble: Trouble, fault: &Fault) -> Error {
-        self.trouble = Some(trouble);
         let Node { component, .. } = &self.graph.nodes[at];
+        self.trouble = Some((trouble, component.identity.clone()));
         let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
         Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }

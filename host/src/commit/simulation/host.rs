@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::super::log::Log;
-use super::super::publish::{Remade, Remake};
 use super::super::record::{Advance, DataFile, Record, Replayed, StateRef, Topic, Work};
 use super::super::registrar::Registrar;
 use super::super::rules::Rule;
-use super::super::store::{Store, again};
+use super::super::store::Store;
 use super::super::{Base, Ends, LanePart, Memory, PartitionKey, Policy, Portion};
 use super::checks::{Category, absorbed, emitted, read_state, write_state};
 use super::process::Process;
+use super::remake::Again;
 use super::world::{Request, Row, What};
 use crate::catalog::TableSpec;
 use crate::env::Env;
@@ -432,7 +430,7 @@ fn states(advance: &Advance) -> Vec<StateRef> {
 }
 
 /// Stores rows in a file that nobody can see yet.
-async fn stage(
+pub(super) async fn stage(
     process: &Process,
     epoch: &str,
     table: usize,
@@ -461,49 +459,4 @@ async fn stage(
         how: Publish::Upload { id: upload, parts: vec![] },
     };
     Ok(DataFile { epoch: epoch.into(), generation: 1, file })
-}
-
-/// Makes files again from Kafka: all files of an epoch, a table and an hour together, as it would in truth.
-struct Again(Process);
-
-#[async_trait]
-impl Remake for Again {
-    async fn remake(&self, _: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
-        let place = |file: &DataFile| (file.epoch.clone(), file.file.table.clone(), file.file.hour);
-        let (epoch, replaced) = {
-            let mut state = self.0.world.state();
-            state.fire("file made again");
-            for file in missing {
-                let key = &file.file.key;
-                if state.pipelines[self.0.pipeline].truth.superseded.contains_key(key) {
-                    state.violate(Category::Needless, format!("{key} was replaced already"));
-                }
-            }
-            let replaced: Vec<DataFile> = record
-                .files
-                .iter()
-                .filter(|file| missing.iter().any(|one| place(one) == place(file)))
-                .cloned()
-                .collect();
-            (state.fresh_id(), replaced)
-        };
-        let mut places: BTreeMap<_, Vec<Row>> = BTreeMap::new();
-        for file in &replaced {
-            let rows = self.0.world.state().rows[&file.file.key].clone();
-            places.entry(place(file)).or_default().extend(rows);
-        }
-        let env: Env = Arc::new(self.0.clone());
-        let mut files = Vec::new();
-        for ((_, table, hour), rows) in places {
-            let table = TABLES.iter().position(|name| *name == table).expect("one of them");
-            let hour = HOURS.iter().position(|one| *one == hour).expect("one of them");
-            let name = {
-                let keys = self.0.world.state().pipelines[self.0.pipeline].keys.clone();
-                keys.file_name(&epoch, 0, u32::try_from(files.len()).expect("few"))
-            };
-            let made = again(&env, "stage", || stage(&self.0, &epoch, table, hour, &name, &rows)).await?;
-            files.push(made);
-        }
-        Ok(Remade { replaced, files })
-    }
 }

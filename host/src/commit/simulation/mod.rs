@@ -25,6 +25,7 @@ mod checks;
 mod executor;
 mod host;
 mod process;
+mod remake;
 mod variants;
 mod world;
 

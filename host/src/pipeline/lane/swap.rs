@@ -8,8 +8,15 @@ use std::time::Instant;
 
 use super::owned::Worker;
 use super::{Lane, Program};
+use crate::batch::Identity;
 use crate::pipeline::program::Broken;
 use crate::{Error, Result};
+
+/// Why a partition does not go over to a program, and the transform that it is for, if it is one.
+struct Refusal {
+    transform: Option<Arc<Identity>>,
+    error: Error,
+}
 
 impl Lane {
     /// Goes over to the lane's program where a partition has another one. To be called when no partition has
@@ -33,7 +40,7 @@ impl Lane {
                 Ok(()) => {
                     self.board.runs(*partition, self.number, program.set, &program.desired.components);
                 }
-                Err(e) => self.refused(*partition, &program, &e),
+                Err(refusal) => self.refused(*partition, &program, &refusal),
             }
         }
         let stalled = began.elapsed();
@@ -56,8 +63,8 @@ impl Lane {
                 self.board.fell_back(partition, broken, to);
                 tracing::warn!(partition, set = program.set, "the partition goes on with the set before")
             }
-            Err(e) => {
-                let (set, reason) = (program.set, e.to_string());
+            Err(Refusal { error, .. }) => {
+                let (set, reason) = (program.set, error.to_string());
                 tracing::error!(partition, "the set before does not run either: {reason}");
                 self.report(Broken { partition, set, reason, paused: true });
             }
@@ -65,13 +72,17 @@ impl Lane {
         Ok(())
     }
 
-    fn go_over(&mut self, partition: i32, program: &Arc<Program>) -> Result<()> {
+    fn go_over(&mut self, partition: i32, program: &Arc<Program>) -> Result<(), Refusal> {
         let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
-        let mut runner = owned.worker.runner.succeed(&program.graph)?;
+        let mut runner = owned.worker.runner.succeed(&program.graph);
+        if let Err(error) = runner.start() {
+            return Err(Refusal { transform: runner.take_trouble().map(|(_, transform)| transform), error });
+        }
         if owned.paused {
             // It fell behind while it stood still, and what it had collected was dropped.
             owned.collector.reset(owned.committed);
-            self.group.seek(partition, owned.committed)?;
+            let sought = self.group.seek(partition, owned.committed);
+            sought.map_err(|error| Refusal { transform: None, error })?;
         }
         // Rows that made the old one fail may be around.
         runner.careful(owned.paused);
@@ -81,12 +92,15 @@ impl Lane {
     }
 
     /// The last good program goes on, if there is one.
-    fn refused(&mut self, partition: i32, program: &Arc<Program>, error: &Error) {
+    fn refused(&mut self, partition: i32, program: &Arc<Program>, refusal: &Refusal) {
+        let Refusal { transform, error } = refusal;
         let Some(owned) = self.state.partitions.get_mut(&partition) else { return };
         owned.refused = program.set;
         let (set, paused) = (program.set, owned.paused);
         tracing::error!(partition, set, "the new transforms do not run here, the old ones go on: {error}");
-        self.blame(partition, program, error);
+        if let Some(transform) = transform {
+            self.board.troubled(transform, partition, &error.to_string());
+        }
         self.board.refuses(partition, set, &error.to_string());
         self.report(Broken { partition, set, reason: error.to_string(), paused });
     }

@@ -11,7 +11,6 @@
 use std::time::{Duration, Instant};
 
 use super::Lane;
-use crate::batch::Identity;
 use crate::commit::Up;
 use crate::pipeline::program::{Broken, Program};
 use crate::transform::run::Trouble;
@@ -43,26 +42,21 @@ impl Lane {
         if error.kind() != Kind::Abandon {
             return Err(error);
         }
-        let program = owned.worker.program.clone();
-        let trouble = owned.worker.runner.take_trouble();
-        if trouble.is_some() {
-            self.blame(partition, &program, &error);
-        }
-        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Err(error) };
+        let Some((trouble, transform)) = owned.worker.runner.take_trouble() else { return Err(error) };
+        self.board.troubled(&transform, partition, &error.to_string());
         let broken = match trouble {
-            None => return Err(error),
-            Some(Trouble::Rows) => {
+            Trouble::Rows => {
                 owned.worker.runner.careful(true);
                 owned.calm = 0;
                 let error = Error::retry(format!("{error}; looking for the rows to blame"));
                 self.state.failed.get_or_insert(Failure { error, again: Instant::now() });
                 return Ok(());
             }
-            Some(Trouble::Call) => {
+            Trouble::Call => {
                 owned.faults += 1;
                 owned.faults >= FAULTS
             }
-            Some(Trouble::Poisoned) => true,
+            Trouble::Poisoned => true,
         };
         self.board.failed(partition, &error.to_string());
         if broken {
@@ -84,18 +78,6 @@ impl Lane {
         tracing::error!(partition, set, "the partition stands still: {error}");
         self.board.paused(partition, &error.to_string());
         self.report(Broken { partition, set, reason: error.to_string(), paused: true });
-    }
-
-    /// Notes an error with the transform that it begins with.
-    pub(super) fn blame(&self, partition: i32, program: &Program, error: &Error) {
-        let error = error.to_string();
-        let named = program.graph.components().find(|component| {
-            let Identity { name, version, .. } = &*component.identity;
-            error.starts_with(&format!("transform {name} {version} ("))
-        });
-        if let Some(component) = named {
-            self.board.troubled(&component.identity, partition, &error);
-        }
     }
 
     pub(super) fn report(&self, broken: Broken) {

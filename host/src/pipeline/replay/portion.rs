@@ -97,7 +97,9 @@ impl Task {
         for (_, mut again) in std::mem::take(&mut self.runners) {
             let flushed = again.flush()?;
             self.write(&flushed)?;
-            again.work().iter().for_each(|done| add(&mut self.made.works, &work(done)));
+            for Done { identity, reads, tables, counts, .. } in again.work() {
+                add(&mut self.made.works, &Work::new(&identity, reads, tables, counts, None));
+            }
         }
         if let Some(mut writer) = self.writer.take() {
             self.made.files = writer.finish(&[]).map_err(stored)?;
@@ -216,24 +218,6 @@ fn delivered(rows: &Shaped, partition: i32, at: &[u32]) -> Result<Delivered> {
 
 fn broken(error: arrow::error::ArrowError) -> Error {
     Error::stop(format!("rejected rows: {error}"))
-}
-
-fn work(done: &Done) -> Work {
-    let Done { identity, reads, tables, counts, .. } = done;
-    Work {
-        name: identity.name.clone(),
-        version: identity.version.clone(),
-        digest: identity.digest.clone(),
-        reads: reads.clone(),
-        tables: tables.clone(),
-        input: counts.input,
-        emitted: counts.emitted,
-        rejected: counts.rejected,
-        filtered: counts.filtered,
-        absorbed: counts.absorbed,
-        state: None,
-        watermark: None,
-    }
 }
 
 /// Adds what a transform did to what it did before.
