@@ -61,6 +61,11 @@ impl Fault {
         Fault { kind: FaultKind::Contract, detail }
     }
 
+    /// Whether it took too long.
+    pub(super) fn is_slow(&self) -> bool {
+        self.kind == FaultKind::Slow
+    }
+
     /// The reason that stands with a row in the rejected table.
     pub(super) fn reason(&self) -> String {
         match self.kind {

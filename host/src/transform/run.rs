@@ -5,7 +5,7 @@
 //! one by one and rejected (see `careful.rs`), and the rest goes through.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array};
 
@@ -40,6 +40,8 @@ pub(super) struct Meter {
     pub(super) busy: Duration,
     /// Rows since the last commit that it failed on.
     pub(super) poison: usize,
+    /// Rows since the last commit that used up all that a call may take.
+    pub(super) vain: usize,
     /// Rows and time of all calls that went well: what a row takes.
     pub(super) pace: (u64, Duration),
 }
@@ -245,9 +247,10 @@ impl Runner {
         let component = &graph.nodes[at].component;
         // Bounded: a transform that always has more would hold up the commit for ever.
         let limits = &component.loaded.sidecar.limits;
-        let (begun, mut rows) = (Instant::now(), 0);
+        let (mut took, mut rows) = (Duration::ZERO, 0);
         loop {
             let flushed = self.instances[at].flush(&component.spec, watermark);
+            took += self.instances[at].took();
             self.meters[at].busy += self.instances[at].took();
             let (emissions, more) = flushed.map_err(|e| self.failed(at, Trouble::Call, &e))?;
             for (output, emission) in emissions {
@@ -258,8 +261,8 @@ impl Runner {
             if !more {
                 return Ok(());
             }
-            if rows > FLUSHED || begun.elapsed() > limits.call * 3 {
-                let e = format!("it still has more to flush after {rows} rows and {:?}", begun.elapsed());
+            if rows > FLUSHED || took > limits.call * 3 {
+                let e = format!("it still has more to flush after {rows} rows and {took:?}");
                 return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
             }
         }
@@ -293,7 +296,7 @@ impl Runner {
         let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states));
         let done = nodes.map(|(node, (meter, state))| {
             state.sealed = state.last.clone();
-            meter.poison = 0;
+            (meter.poison, meter.vain) = (0, 0);
             Done {
                 identity: node.component.identity.clone(),
                 reads: match node.feed {

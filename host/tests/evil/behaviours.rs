@@ -79,6 +79,7 @@ behaviours! {
     // What it takes: time, memory, the log, the world outside.
     loop_in_open: Late(Load, SLOW);
     loop_in_process: Late(Process, SLOW);
+    slow_on_value: Goes(all);
     loop_in_flush: Late(Flush, SLOW);
     loop_in_snapshot: Late(Snapshot, SLOW);
     loop_in_restore: Late(Restore, SLOW);

@@ -15,4 +15,5 @@ mod host;
 mod house;
 #[cfg(target_os = "linux")]
 mod memory;
+mod patience;
 mod support;

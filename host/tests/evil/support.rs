@@ -119,9 +119,14 @@ pub(super) fn plan(components: Vec<Component>) -> Result<Arc<Graph>> {
 
 /// The same thousand events in every batch, but for their offsets.
 pub(super) fn delivered(first: i64) -> Arc<Delivered> {
+    events(first, Some(POISON))
+}
+
+/// The same with the poisonous one elsewhere, or nowhere.
+pub(super) fn events(first: i64, poison: Option<usize>) -> Arc<Delivered> {
     let value = |row: usize| {
         let page = match row {
-            POISON => r#""/poison""#,
+            row if Some(row) == poison => r#""/poison""#,
             _ if row % 7 == 3 => "null",
             _ => r#""/grüße""#,
         };

@@ -51,6 +51,7 @@ pub(crate) const BEHAVIOURS: &[(&str, Behaviour)] = &[
     // What it takes: time, memory, the log, the world outside.
     ("loop_in_open", open(|_| taking::spin())),
     ("loop_in_process", process(|_, _| taking::spin())),
+    ("slow_on_value", process(taking::slow_on_value)),
     ("loop_in_flush", flush(|_| taking::spin())),
     ("loop_in_snapshot", snapshot(|_| taking::spin())),
     ("loop_in_restore", restore(|| taking::spin())),

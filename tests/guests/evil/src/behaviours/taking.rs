@@ -16,6 +16,16 @@ pub(crate) fn spin() -> ! {
     }
 }
 
+/// A while for each page that it does not like: more than a host that knows what such rows take would wait, and less
+/// than any limit.
+pub(super) fn slow_on_value(rows: &Rows, outcome: Outcome) -> Result<Outcome> {
+    let slow = rows.pages.iter().filter(|page| page.as_deref() == Some(POISON)).count();
+    for round in 0..slow as u64 * 1_000_000_000 {
+        black_box(round);
+    }
+    Ok(outcome)
+}
+
 /// The next batch cannot be handed over.
 pub(super) fn loop_in_alloc(_: &Rows, outcome: Outcome) -> Result<Outcome> {
     allocator::loop_in_alloc();
