@@ -186,6 +186,15 @@ impl Log {
         Ok(())
     }
 
+    /// Reads on to the tail, from the newest summary if the tail is far away: what a reader does that asks seldom.
+    pub async fn catch_up(&mut self) -> Result<()> {
+        let far = self.keys.record(self.view.next + ABREAST as u64);
+        match again(&self.env, "look into the commit log", || self.store.exists(&far)).await? {
+            true => self.open().await,
+            false => self.refresh().await,
+        }
+    }
+
     fn take_in(&mut self, record: Arc<Record>) {
         // Its files have others in their place now: what we published of it may have to go again.
         if let Some(seq) = record.repairs {

@@ -30,14 +30,19 @@ impl Registrar {
         self.tables.extend(tables.into_iter().map(|t| (t.table.name.clone(), t)));
     }
 
-    /// Registers the partitions of these files and all that wait. An error leaves them waiting.
+    /// Registers the partitions of these files and all that wait. An error leaves them waiting; so do hours of tables
+    /// that are not known here.
     pub(crate) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
         for DataFile { file, .. } in files {
             self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
         }
         let mut failure = None;
         for (name, hours) in std::mem::take(&mut self.waiting) {
-            let Some(table) = self.tables.get(&name) else { continue };
+            let Some(table) = self.tables.get(&name) else {
+                // Of a transform that is not here: records carry them to a host that has it.
+                self.waiting.insert(name, hours);
+                continue;
+            };
             // After the first failure the rest only keeps waiting: an outage is not asked again and again.
             if failure.is_none() {
                 let list: Vec<Hour> = hours.iter().copied().collect();
@@ -73,6 +78,11 @@ impl Registrar {
     /// How many partitions wait.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(BTreeSet::len).sum()
+    }
+
+    /// Whether any do.
+    pub(crate) fn owes(&self) -> bool {
+        !self.waiting.is_empty()
     }
 }
 
@@ -116,6 +126,21 @@ mod tests {
             how: Publish::Rename { staging: "s".into() },
         };
         DataFile { epoch: "e".into(), generation: 1, file }
+    }
+
+    #[tokio::test]
+    async fn hours_of_a_table_that_is_not_known_here_are_carried_on() {
+        let catalog = Arc::new(Flaky(Mutex::new((0, vec![]))));
+        let spec = |table: table::Table| TableSpec::new(Arc::new(table), "file:///t");
+        let mut registrar = Registrar::new(catalog.clone(), vec![spec(table::rejected())]);
+        let raw = table::raw("a");
+        registrar.register(&[file(&raw.name), file(&table::rejected().name)]).await.unwrap();
+        assert_eq!(catalog.0.lock().unwrap().1.len(), 1);
+        assert_eq!(registrar.owed().iter().map(|owed| &*owed.table).collect::<Vec<_>>(), [&*raw.name]);
+        assert!(registrar.owes(), "a record must carry them to a host that knows the table");
+        registrar.know(vec![spec(raw)]);
+        registrar.register(&[]).await.unwrap();
+        assert_eq!((registrar.owes(), catalog.0.lock().unwrap().1.len()), (false, 2));
     }
 
     #[tokio::test]

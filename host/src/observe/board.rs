@@ -83,6 +83,11 @@ impl Board {
         });
     }
 
+    /// What was refused under this name was taken in after all.
+    pub fn not_refused(&self, file: &str) {
+        self.change(|notes| notes.status.refused.retain(|refused| refused.file != file));
+    }
+
     /// The directory is looked at anew.
     pub fn clear_refused(&self) {
         self.change(|notes| notes.status.refused.clear());

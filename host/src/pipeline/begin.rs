@@ -94,7 +94,7 @@ async fn of_directory(loader: &Loader, stores: &Stores) -> Result<Program> {
     let packages = Arc::new(read(&loader.config.transforms).await?);
     let program = loader.program(stores, &packages, None).await?;
     loader.known_tables(&program.graph)?;
-    rehearse(&program, vec![]).await?;
+    rehearse(&program, None).await?;
     Ok(program)
 }
 

@@ -28,6 +28,12 @@ impl Loader {
         Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine) })
     }
 
+    /// Whether a transform loads, whatever is beside it. An error names the file.
+    pub(super) async fn loads(&self, package: &Package) -> Result<()> {
+        let (this, package) = (self.clone(), package.clone());
+        blocking("loading a transform", move || Component::load(&this.engine, &package).map(drop)).await?
+    }
+
     /// Plans how transforms work together. An error names the file.
     pub(super) fn plan(&self, packages: &[Package]) -> Result<Graph> {
         let load = |package| Component::load(&self.engine, package);

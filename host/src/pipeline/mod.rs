@@ -24,7 +24,7 @@ pub mod replay;
 mod stages;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,7 +123,7 @@ pub async fn run(
         requests: requests.clone(),
         board,
         program: program.clone(),
-        fell_back: BTreeSet::new(),
+        state: keeper::State::new(program.set),
     };
     let setup = Setup {
         stores: stores.clone(),

@@ -46,7 +46,9 @@ impl Runner {
             self.keep(at)?;
             let call = self.limits(at).call;
             let allowed = allowance(&self.meters[at], rows, call);
-            let Err(mut fault) = self.call(at, given, columns, (start, rows), allowed, work) else { continue };
+            let Err(mut fault) = self.call(at, given, columns, (start, rows), allowed, work) else {
+                continue;
+            };
             self.renew(at)?;
             if rows == 1 && fault.is_slow() && allowed < call && self.meters[at].vain < VAIN {
                 let Err(slow) = self.call(at, given, columns, (start, rows), call, work) else { continue };

@@ -90,3 +90,67 @@ fn transforms_come_change_and_go() {
     assert_eq!(sets.len(), 5, "{sets:#?}");
     assert!(records.last().unwrap().contains(&format!(r#""set":{}"#, last.set.unwrap())));
 }
+
+/// The partitions run this set, and none stands still.
+fn all_on(status: &Status, set: Option<u64>) -> bool {
+    status.partitions.len() == 3 && status.partitions.values().all(|p| p.set == set && !p.paused)
+}
+
+#[test]
+fn two_broken_sets_in_a_row_lead_back_to_the_good_one() {
+    let house = House::new("back");
+    let folder = directory(&["clean"]);
+    fs::write(folder.path().join("clean.toml"), "[limits]\npoison-rows = 3\n").unwrap();
+    let host = house.begin(folder.path(), &[]);
+    let good = host.until("clean is live", |now| live(now, &["clean"]));
+    house.send(&[Some(GOOD); 30]);
+    events(&host, 30);
+    let mut sent = 30;
+    for mark in ["mark:trap", "mark:1pap"] {
+        let before = host.until("it goes on", |now| now.set >= good.set);
+        fs::write(folder.path().join("clean.wasm"), support::marked(mark)).unwrap();
+        let broken = host.until("it is live", |now| now.set > before.set);
+        host.until("all go over", |now| all_on(now, broken.set) || all_on(now, good.set));
+        house.send(&[Some(GOOD); 30]);
+        sent += 30;
+        events(&host, sent);
+        host.until("the good one has taken over", |now| all_on(now, good.set));
+    }
+    host.stop(Duration::from_secs(20)).unwrap();
+    assert_eq!(clean_rows(&house).len() as u64, sent);
+}
+
+#[test]
+fn a_proposal_that_the_catalog_does_not_take_is_made_again() {
+    let house = House::new("again");
+    let folder = directory(&["clean"]);
+    let host = house.begin(folder.path(), &[]);
+    host.until("clean is live", |now| live(now, &["clean"]));
+    let table = house.lake().join("processed/_tidemill/again/catalog/user_activity_per_minute");
+    fs::write(&table, "in the way").unwrap();
+    put(folder.path(), "activity_per_minute");
+    let refused = host.until("it is refused", |now| !now.refused.is_empty());
+    assert!(refused.refused[0].reason.contains("user_activity_per_minute"), "{:?}", refused.refused);
+    fs::remove_file(&table).unwrap();
+    let now = host.until("it is live", |now| live(now, &["activity_per_minute", "clean"]));
+    assert_eq!(now.refused, []);
+    host.stop(Duration::from_secs(20)).unwrap();
+}
+
+#[test]
+fn a_rename_beside_a_broken_file_keeps_the_state() {
+    let house = House::new("rename");
+    let folder = directory(&["clean", "activity_per_minute"]);
+    let host = house.begin(folder.path(), &[]);
+    let first = host.until("both are live", |now| live(now, &["activity_per_minute", "clean"]));
+    // The watcher sees all three at once, since they come within its rest.
+    fs::write(folder.path().join("broken.wasm"), "no WebAssembly").unwrap();
+    fs::rename(folder.path().join("activity_per_minute.wasm"), folder.path().join("per_minute.wasm"))
+        .unwrap();
+    let renamed = host.until("it has its new name", |now| live(now, &["clean", "per_minute"]));
+    assert!(renamed.refused.iter().any(|refused| refused.file == "broken"), "{:?}", renamed.refused);
+    host.stop(Duration::from_secs(20)).unwrap();
+    let records = log(&house, "rename");
+    let sets = records.iter().filter(|r| r.contains(r#""kind":"transforms""#)).count();
+    assert_eq!((sets, first.set < renamed.set), (2, true), "it was never retired in between");
+}

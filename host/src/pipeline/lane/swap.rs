@@ -78,16 +78,19 @@ impl Lane {
         if let Err(error) = runner.start() {
             return Err(Refusal { transform: runner.take_trouble().map(|(_, transform)| transform), error });
         }
-        if owned.paused {
-            // It fell behind while it stood still, and what it had collected was dropped.
-            owned.collector.reset(owned.committed);
-            let sought = self.group.seek(partition, owned.committed);
-            sought.map_err(|error| Refusal { transform: None, error })?;
-        }
         // Rows that made the old one fail may be around.
         runner.careful(owned.paused);
         owned.worker = Worker::new(program, runner, self.largest);
-        (owned.paused, owned.faults, owned.calm) = (false, 0, 0);
+        let stood = std::mem::replace(&mut owned.paused, false);
+        (owned.faults, owned.calm) = (0, 0);
+        if stood {
+            // It fell behind while it stood still, and what it had collected was dropped.
+            owned.collector.reset(owned.committed);
+            // Not the program's fault: the lane seeks again when it recovers.
+            if let Err(e) = self.group.seek(partition, owned.committed) {
+                self.fail(e);
+            }
+        }
         Ok(())
     }
 
