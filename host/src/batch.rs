@@ -1,5 +1,6 @@
 //! The types that stages hand to each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, ListArray, RecordBatch, TimestampMicrosecondArray};
@@ -151,6 +152,15 @@ pub struct Outcome {
     pub rows: Vec<Rows>,
     /// Events that a transform refused.
     pub rejects: Vec<Reject>,
+}
+
+/// How far event time has come in one partition, as records say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventTime {
+    /// The newest Kafka timestamp.
+    pub newest: Option<Micros>,
+    /// By transform: the event time that its input has reached.
+    pub reached: BTreeMap<String, Micros>,
 }
 
 /// The offsets of one partition that an epoch accounts for: `from..to`.

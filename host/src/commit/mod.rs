@@ -56,6 +56,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::batch::{Counts, Identity, Span};
+use crate::env::Micros;
 use crate::error::Error;
 use crate::sink::PendingFile;
 
@@ -100,6 +101,8 @@ pub struct Progress {
     pub set: Option<u64>,
     /// Events that could not be decoded.
     pub undecoded: u64,
+    /// The newest Kafka timestamp up to its end.
+    pub newest: Option<Micros>,
     /// What became of the rows, by transform.
     pub works: Vec<TransformWork>,
 }
@@ -118,6 +121,10 @@ pub struct TransformWork {
     pub busy: Duration,
     /// Its state, if it is another than at the last commit.
     pub state: Option<Memory>,
+    /// The event time that its input has reached.
+    pub reached: Option<Micros>,
+    /// What its flush was told.
+    pub watermark: Option<Micros>,
 }
 
 /// What lanes say to the committer.

@@ -9,7 +9,7 @@ pub(super) mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Counts, Identity};
+use crate::batch::{Counts, EventTime, Identity};
 use crate::env::Micros;
 use crate::sink::StagedFile;
 use crate::table::Zone;
@@ -213,9 +213,20 @@ pub struct Advance {
     /// Those of them that could not be decoded.
     #[serde(default)]
     pub undecoded: u64,
+    /// The newest Kafka timestamp up to here: no event time counts beyond it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Micros>,
     /// What became of the rows, by transform.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Work>,
+}
+
+impl Advance {
+    /// How far event time has come with it.
+    pub(crate) fn event_time(&self) -> EventTime {
+        let reached = self.transforms.iter().filter_map(|work| Some((work.name.clone(), work.reached?)));
+        EventTime { newest: self.newest, reached: reached.collect() }
+    }
 }
 
 /// What one transform did in one partition.
@@ -245,7 +256,10 @@ pub struct Work {
     /// Its state after exactly the offsets before `to` (rule F7).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateRef>,
-    /// Up to where event time is complete; not known yet.
+    /// The event time that its input has reached: what a watermark is made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Micros>,
+    /// Up to where event time is complete, as its last flush was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Micros>,
 }
@@ -272,6 +286,7 @@ impl Work {
             filtered,
             absorbed,
             state,
+            reached: None,
             watermark: None,
         }
     }

@@ -66,7 +66,8 @@ async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> 
             Some(memory) => Some(log.store_state(epoch, partition, memory).await?),
             None => None,
         };
-        transforms.push(Work::new(&work.identity, work.reads, work.tables, work.counts, state));
+        let TransformWork { identity, reads, tables, counts, reached, watermark, .. } = work;
+        transforms.push(Work { reached, watermark, ..Work::new(&identity, reads, tables, counts, state) });
     }
     Ok(Advance {
         partition,
@@ -77,6 +78,7 @@ async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> 
         to,
         events,
         undecoded: progress.undecoded,
+        newest: progress.newest,
         transforms,
     })
 }

@@ -11,6 +11,7 @@ use super::position::PartitionKey;
 use super::record::{Advance, Owed, Record, RecordKind, StateRef, Topic};
 use super::rules::Rule;
 use super::store::again;
+use crate::batch::EventTime;
 use crate::digest::sha256;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Base {
     pub at: i64,
     /// What its transforms remember.
     pub states: Vec<Memory>,
+    /// How far event time has come.
+    pub time: EventTime,
 }
 
 /// What a transform remembers.
@@ -191,6 +194,7 @@ impl Log {
                 prev: Some(record.seq),
                 from: last.to,
                 to,
+                newest: last.newest,
                 transforms: carried.collect(),
                 ..Advance::default()
             });
@@ -257,9 +261,9 @@ impl Log {
                     let at = if policy.latest { high } else { low };
                     break Base { partition: *partition, at, ..Base::default() };
                 };
-                let (seq, at) = (record.seq, advance.to);
+                let (seq, at, time) = (record.seq, advance.to, advance.event_time());
                 if let Ok(states) = self.memories(advance).await? {
-                    break Base { partition: *partition, prev: Some(seq), at, states };
+                    break Base { partition: *partition, prev: Some(seq), at, states, time };
                 }
                 // States are dropped when two later records are there: then this view is old.
                 self.refresh().await?;
@@ -284,11 +288,12 @@ impl Log {
             |what: &str| Error::stop(format!("record {} needs {what}, which does not exist", record.seq));
         let before = self.read(prev).await?.ok_or_else(|| lacks(&self.keys.record(prev)))?;
         let before = before.partitions.into_iter().find(|a| a.partition == advance.partition);
+        let time = before.as_ref().map(Advance::event_time).unwrap_or_default();
         let states = match before {
             Some(before) => self.memories(&before).await?.map_err(|key| lacks(&key))?,
             None => vec![],
         };
-        Ok(Base { partition: advance.partition, prev: Some(prev), at: advance.from, states })
+        Ok(Base { partition: advance.partition, prev: Some(prev), at: advance.from, states, time })
     }
 
     /// What the transforms of a partition remembered after a record; or the key of a state that does not exist.

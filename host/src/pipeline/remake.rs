@@ -17,6 +17,7 @@ use crate::env::{Env, Micros, World, machine};
 use crate::sink::{EpochWriter, Keys, PendingFile, Stores};
 use crate::source;
 use crate::table::{Hour, Table};
+use crate::transform::event_time::Due;
 use crate::transform::graph::Graph;
 use crate::transform::run::Runner;
 use crate::wait::blocking;
@@ -175,6 +176,7 @@ impl Again {
             let mut runner = Runner::open(graph, advance.partition, &remembered(base))?;
             // Rows that were rejected then are rejected again.
             runner.careful(true);
+            runner.stand(&base.time);
             let range = (advance.partition, advance.from, advance.to);
             let events = source::replay(&config.source(), &self.env, range, |delivered| {
                 stages.flow(delivered, &mut decoder, &mut runner, &mut rejects).map(drop)
@@ -186,7 +188,9 @@ impl Again {
                     advance.partition, advance.from, advance.to, advance.events
                 )));
             }
-            stages.flush(&mut runner)?;
+            let told =
+                advance.transforms.iter().filter_map(|work| Some((work.name.clone(), work.watermark?)));
+            stages.flush(&mut runner, Due::Recorded(&told.collect()))?;
         }
         stages.writer.finish(&[])
     }

@@ -8,6 +8,7 @@ use crate::batch::{Delivered, Reject, Rows};
 use crate::decode::Decoder;
 use crate::sink::EpochWriter;
 use crate::table::Table;
+use crate::transform::event_time::Due;
 use crate::transform::run::Runner;
 use crate::{Error, Kind, Result};
 
@@ -45,11 +46,11 @@ impl Stages {
         Ok(batch.rejects.len() as u64)
     }
 
-    /// What the transforms hand out before a commit.
-    pub(super) fn flush(&mut self, runner: &mut Runner) -> Result<()> {
-        // Watermarks come with windows; until then nothing is known.
-        let flushed = runner.flush(None)?;
-        self.write(&flushed.rows)
+    /// What the transforms hand out before a commit; how many rows of tables that is.
+    pub(super) fn flush(&mut self, runner: &mut Runner, due: Due<'_>) -> Result<usize> {
+        let flushed = runner.flush(due)?;
+        self.write(&flushed.rows)?;
+        Ok(flushed.rows.iter().map(|rows| rows.batch.num_rows()).sum())
     }
 
     fn write(&mut self, rows: &[Rows]) -> Result<()> {

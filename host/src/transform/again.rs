@@ -15,10 +15,12 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 
+use super::event_time::Due;
+use super::flush::nothing;
 use super::given::{Edge, Given};
 use super::graph::{Feed, Graph};
 use super::pass::Work;
-use super::run::{Done, Runner, nothing};
+use super::run::{Done, Runner};
 use crate::batch::{Batch, Outcome};
 use crate::{Error, Result};
 
@@ -117,7 +119,7 @@ impl Again {
             }
             let before = work.outcome.rows.len();
             self.runner.drain(at, &mut work)?;
-            self.runner.flush_one(at, None, &mut work)?;
+            self.runner.flush_one(at, Due::Unknown, &mut work)?;
             self.count(at, &work, before);
             let absorbed = self.runner.meters[at].counts.absorbed;
             if absorbed > 0 && self.made[at] == 0 {

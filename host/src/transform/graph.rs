@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::component::Component;
+use super::event_time::Timing;
 use super::spec::{Input, Merge, Metadata, Origin, Output, Spec, type_name};
 use crate::batch::FieldSpec;
 use crate::table::{PROVENANCE, Table, Zone};
@@ -25,6 +26,8 @@ pub(super) struct Node {
     /// Where the columns that it reads come from.
     pub(super) reads: Vec<Source>,
     pub(super) outputs: Vec<Plan>,
+    /// How it takes event time; none: it has no use for it.
+    pub(super) timing: Option<Timing>,
 }
 
 /// What feeds a transform.
@@ -43,6 +46,8 @@ pub(super) enum Source {
     Header(String, DataType),
     /// A column of the output that feeds the transform.
     Column(usize),
+    /// Up to where event time is complete.
+    Watermark,
 }
 
 /// An output as the host makes it.
@@ -166,12 +171,22 @@ impl Graph {
             }
             outputs.push(plan(output, spec, copied, around));
         }
-        Ok(Node { feed, reads, outputs, component })
+        let timed = spec.state_version.is_some() || reads.contains(&Source::Watermark);
+        let timing = timed.then(|| Timing {
+            column: match feed {
+                Feed::Topic => None,
+                Feed::Output { node, output } => self.nodes[node].component.spec.outputs[output].event_time,
+            },
+            lateness: component.loaded.sidecar.lateness.or(spec.lateness).unwrap_or(0),
+            idle: component.loaded.sidecar.idle,
+        });
+        Ok(Node { feed, reads, outputs, timing, component })
     }
 
     fn source(&mut self, feed: Feed, origin: &Origin, data_type: &DataType) -> Result<Source, String> {
         let name = match (feed, origin) {
             (_, Origin::Metadata(metadata)) => return Ok(Source::Metadata(*metadata)),
+            (_, Origin::Watermark) => return Ok(Source::Watermark),
             (_, Origin::Header(name)) => return Ok(Source::Header(name.clone(), data_type.clone())),
             (_, Origin::Field(name)) => name,
         };
@@ -328,6 +343,7 @@ mod tests {
             reads: vec![],
             outputs: vec![Output { name: output.into(), columns, event_time: None }],
             state_version: None,
+            lateness: None,
         }
     }
 

@@ -76,6 +76,7 @@ fn spec(dice: &mut Dice) -> Spec {
         input: Input::Topic(None),
         reads: vec![],
         outputs: outputs.collect(),
+        lateness: None,
         state_version: dice.one_in(2).then_some(1),
     }
 }

@@ -12,6 +12,7 @@ use super::given::{Edge, Given, pick};
 use super::graph::{Graph, Plan, Source};
 use super::outcome::{Checked, Emission, Picked};
 use crate::batch::{Counts, Delivered, Outcome, Reject, Rows, Stage};
+use crate::env::Micros;
 
 /// One pass over the graph.
 pub(super) struct Work<'a> {
@@ -20,6 +21,8 @@ pub(super) struct Work<'a> {
     /// What waits for the readers of an output, by node and output.
     edges: Vec<Vec<Vec<Rc<Edge>>>>,
     pub(super) outcome: Outcome,
+    /// For each event the newest Kafka timestamp so far; empty where nobody asks.
+    pub(super) newest: Vec<Micros>,
 }
 
 /// New rows of an output: for its table, and for those who read it.
@@ -32,7 +35,7 @@ struct Made {
 impl<'a> Work<'a> {
     pub(super) fn new(graph: &'a Graph, delivered: &'a Delivered) -> Self {
         let edges = graph.nodes.iter().map(|n| n.outputs.iter().map(|_| Vec::new()).collect()).collect();
-        Work { graph, delivered, edges, outcome: Outcome::default() }
+        Work { graph, delivered, edges, outcome: Outcome::default(), newest: Vec::new() }
     }
 
     /// Takes what a call made of the rows from `start` on: all of it, or nothing.

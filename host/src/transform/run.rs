@@ -7,14 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array};
+use arrow::array::ArrayRef;
 
+use super::event_time::Clocks;
 use super::fault::Fault;
 use super::given::Given;
-use super::graph::{Feed, Graph, Node};
+use super::graph::{Feed, Graph, Node, Source};
 use super::instance::Instance;
 use super::pass::Work;
-use crate::batch::{Batch, Counts, Delivered, Identity, Outcome};
+use super::state::State;
+use crate::batch::{Batch, Counts, EventTime, Identity, Outcome};
+use crate::env::Micros;
 use crate::{Error, Result};
 
 /// Rows that cross in one call. Larger inputs are cut.
@@ -27,6 +30,8 @@ pub struct Runner {
     pub(super) instances: Vec<Instance>,
     pub(super) meters: Vec<Meter>,
     states: Vec<State>,
+    /// As of the last commit, of the end of the last epoch, and of now.
+    pub(super) clocks: [Clocks; 3],
     pub(super) careful: bool,
     trouble: Option<(Trouble, Arc<Identity>)>,
 }
@@ -42,32 +47,10 @@ pub(super) struct Meter {
     pub(super) poison: usize,
     /// Rows since the last commit that used up all that a call may take.
     pub(super) vain: usize,
+    /// What its last flush was told.
+    pub(super) watermark: Option<Micros>,
     /// Rows and time of all calls that went well: what a row takes.
     pub(super) pace: (u64, Duration),
-}
-
-/// A state with the version of its format; none: there is none.
-type Kept = Option<(u32, Arc<Vec<u8>>)>;
-
-/// The states of one instance. A careful run takes snapshots at any time, so there are three.
-#[derive(Clone, Default)]
-struct State {
-    /// As of the last commit.
-    committed: Kept,
-    /// As of the end of the last epoch, which may be on its way to being committed.
-    sealed: Kept,
-    /// As of the last snapshot.
-    last: Kept,
-    /// Whether the next record must name it: a snapshot since the end of the last epoch gave another one, or it was
-    /// taken over from a record, perhaps one of another version of the transform.
-    changed: bool,
-}
-
-impl State {
-    fn rewind(&mut self) {
-        (self.sealed, self.last) = (self.committed.clone(), self.committed.clone());
-        self.changed = self.committed.is_some();
-    }
 }
 
 /// What kind of fault ended an epoch.
@@ -95,6 +78,10 @@ pub struct Done {
     pub busy: Duration,
     /// Its state with the version of its format, if a snapshot gave another one.
     pub state: Option<(u32, Vec<u8>)>,
+    /// The event time that its input has reached.
+    pub reached: Option<Micros>,
+    /// What its flush was told: up to where event time is complete.
+    pub watermark: Option<Micros>,
 }
 
 /// What a transform remembered: its name, the version of the state's format, the state.
@@ -121,6 +108,7 @@ impl Runner {
                 *state = State { changed: old.last.is_some(), ..old.clone() };
             }
         }
+        next.clocks = self.clocks.each_ref().map(|clocks| Clocks::of(graph, &clocks.event_time(&self.graph)));
         next
     }
 
@@ -133,6 +121,7 @@ impl Runner {
             instances: Vec::new(),
             meters: vec![Meter::default(); nodes],
             states: vec![State::default(); nodes],
+            clocks: [(); 3].map(|()| Clocks::new(nodes)),
             careful: false,
             trouble: None,
         }
@@ -142,6 +131,17 @@ impl Runner {
     /// with state.
     pub fn careful(&mut self, careful: bool) {
         self.careful = careful;
+    }
+
+    /// Whether it remembers anything else than at the last commit.
+    pub fn changed(&self) -> bool {
+        self.states.iter().any(|state| state.last != state.committed)
+    }
+
+    /// Whether the clock may make anything due, without events.
+    pub fn timed(&self) -> bool {
+        let mut timings = self.graph.nodes.iter().filter_map(|node| node.timing);
+        timings.any(|timing| timing.idle.is_some())
     }
 
     /// Whether rows were rejected since the end of the last epoch because a transform failed on them.
@@ -164,6 +164,16 @@ impl Runner {
         }
     }
 
+    /// From now on this is how far event time had come at the last commit.
+    pub fn stand(&mut self, time: &EventTime) {
+        self.clocks = [(); 3].map(|()| Clocks::of(&self.graph, time));
+    }
+
+    /// The newest Kafka timestamp up to the end of the last epoch.
+    pub fn newest(&self) -> Option<Micros> {
+        self.clocks[1].event_time(&self.graph).newest
+    }
+
     /// Drops what the instances hold and takes them back to the last commit.
     pub fn abandon(&mut self) -> Result<()> {
         self.rest();
@@ -176,6 +186,7 @@ impl Runner {
             *meter = Meter { pace: meter.pace, ..Meter::default() };
         }
         self.states.iter_mut().for_each(State::rewind);
+        self.clocks = [(); 3].map(|()| self.clocks[0].clone());
         self.instances.clear();
     }
 
@@ -210,6 +221,9 @@ impl Runner {
     pub fn batch(&mut self, batch: &Batch) -> Result<Outcome> {
         let graph = self.graph.clone();
         let mut work = Work::new(&graph, &batch.delivered);
+        if graph.nodes.iter().any(|node| node.timing.is_some()) {
+            work.newest = self.clocks[2].arrive(&batch.delivered.timestamp);
+        }
         for (at, node) in graph.nodes.iter().enumerate() {
             match node.feed {
                 Feed::Topic => {
@@ -220,52 +234,6 @@ impl Runner {
             }
         }
         Ok(work.outcome)
-    }
-
-    /// Asks all transforms for what is due before a commit.
-    pub fn flush(&mut self, watermark: Option<i64>) -> Result<Outcome> {
-        let graph = self.graph.clone();
-        let nobody = nothing();
-        let mut work = Work::new(&graph, &nobody);
-        for at in 0..graph.nodes.len() {
-            self.drain(at, &mut work)?;
-            self.flush_one(at, watermark, &mut work)?;
-        }
-        Ok(work.outcome)
-    }
-
-    /// Everything that a commit asks of the instances, to see that it can be had. Its results are dropped.
-    pub fn rehearse(graph: &Arc<Graph>, partition: i32, states: &[Remembered]) -> Result<()> {
-        let mut runner = Runner::open(graph, partition, states)?;
-        runner.flush(None)?;
-        runner.snapshot()
-    }
-
-    /// Asks one transform for what is due.
-    pub(super) fn flush_one(&mut self, at: usize, watermark: Option<i64>, work: &mut Work<'_>) -> Result<()> {
-        let graph = self.graph.clone();
-        let component = &graph.nodes[at].component;
-        // Bounded: a transform that always has more would hold up the commit for ever.
-        let limits = &component.loaded.sidecar.limits;
-        let (mut took, mut rows) = (Duration::ZERO, 0);
-        loop {
-            let flushed = self.instances[at].flush(&component.spec, watermark);
-            took += self.instances[at].took();
-            self.meters[at].busy += self.instances[at].took();
-            let (emissions, more) = flushed.map_err(|e| self.failed(at, Trouble::Call, &e))?;
-            for (output, emission) in emissions {
-                rows += emission.count;
-                let emitted = work.fresh(at, output, emission).map_err(Fault::contract);
-                emitted.map_err(|e| self.failed(at, Trouble::Call, &e))?;
-            }
-            if !more {
-                return Ok(());
-            }
-            if rows > FLUSHED || took > limits.call * 3 {
-                let e = format!("it still has more to flush after {rows} rows and {took:?}");
-                return Err(self.failed(at, Trouble::Call, &Fault::contract(e)));
-            }
-        }
     }
 
     /// Takes the state of all instances, for the commit that begins now.
@@ -279,22 +247,41 @@ impl Runner {
         let state = self.instances[at].snapshot();
         self.meters[at].busy += self.instances[at].took();
         if let Some(state) = state.map_err(|e| self.failed(at, Trouble::Call, &e))? {
+            self.measure(at, state.len());
             (self.states[at].last, self.states[at].changed) = (Some((version, Arc::new(state))), true);
         }
         Ok(())
     }
 
+    /// Warns, once until it is smaller again, of a state that comes near to its limit: beyond it the transform fails.
+    fn measure(&mut self, at: usize, bytes: usize) {
+        let most = self.limits(at).state;
+        let full = bytes > most / 4 * 3;
+        if full && !self.states[at].full {
+            tracing::warn!(
+                transform = self.graph.nodes[at].component.spec.name,
+                partition = self.partition,
+                "its state has {bytes} bytes, more than three quarters of what it may have (limits.state-mib): beyond \
+                 {most} it fails"
+            );
+        }
+        self.states[at].full = full;
+    }
+
     /// What the last [`take_work`](Runner::take_work) gave is true.
     pub fn committed(&mut self) {
         self.states.iter_mut().for_each(|s| s.committed = s.sealed.clone());
+        self.clocks[0] = self.clocks[1].clone();
     }
 
     /// Ends the epoch: what was done since the last call, by transform. To be called after
     /// [`snapshot`](Runner::snapshot).
     pub fn take_work(&mut self) -> Vec<Done> {
         let graph = self.graph.clone();
-        let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states));
-        let done = nodes.map(|(node, (meter, state))| {
+        self.clocks[1] = self.clocks[2].clone();
+        let clocks = &self.clocks[1];
+        let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states)).enumerate();
+        let done = nodes.map(|(at, (node, (meter, state)))| {
             state.sealed = state.last.clone();
             (meter.poison, meter.vain) = (0, 0);
             Done {
@@ -310,6 +297,8 @@ impl Runner {
                     .then(|| state.last.clone())
                     .flatten()
                     .map(|(v, b)| (v, b.to_vec())),
+                reached: clocks.reached(at),
+                watermark: meter.watermark.take(),
             }
         });
         done.collect()
@@ -327,7 +316,14 @@ impl Runner {
 
     /// Runs one transform over its input, cut into calls.
     pub(super) fn process(&mut self, at: usize, given: &Given<'_>, work: &mut Work<'_>) -> Result<()> {
-        let columns: Vec<ArrayRef> = self.graph.nodes[at].reads.iter().map(|s| given.column(s)).collect();
+        let graph = self.graph.clone();
+        let timing = graph.nodes[at].timing.as_ref();
+        let marks = timing.map(|timing| self.clocks[2].pass(at, timing, given, &work.newest));
+        let column = |source: &Source| match (source, &marks) {
+            (Source::Watermark, Some(marks)) => marks.clone(),
+            (source, _) => given.column(source),
+        };
+        let columns: Vec<ArrayRef> = graph.nodes[at].reads.iter().map(column).collect();
         for start in (0..given.len()).step_by(CHUNK) {
             let rows = CHUNK.min(given.len() - start);
             if self.careful {
@@ -374,22 +370,4 @@ impl Runner {
         let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
         Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }
-}
-
-/// Rows that a transform may flush at one commit.
-const FLUSHED: usize = 1_000_000;
-
-/// No events: what is flushed stems from none.
-pub(super) fn nothing() -> Arc<Delivered> {
-    Arc::new(Delivered {
-        topic: "".into(),
-        partition: 0,
-        from: 0,
-        to: 0,
-        offset: Int64Array::from(Vec::<i64>::new()),
-        timestamp: Vec::<i64>::new().into(),
-        key: BinaryArray::from_vec(vec![]),
-        value: BinaryArray::from_vec(vec![]),
-        headers: crate::table::no_headers(0),
-    })
 }

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use super::limits::Limits;
 use super::package::Package;
 use super::spec::Input;
+use crate::config::units::duration;
 use crate::{Error, Result};
 
 /// What stands in a sidecar. A component without one has the defaults.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sidecar {
     /// The `[config]` table, flattened: `a.b`, `list.0`.
     pub config: Vec<(String, String)>,
@@ -18,6 +19,20 @@ pub struct Sidecar {
     pub limits: Limits,
     /// Replaces the input that the component names.
     pub input: Option<Input>,
+    /// How late rows may be, in microseconds; none: what the component says.
+    pub lateness: Option<i64>,
+    /// After so long without events a partition's event time goes on by the clock; none: never.
+    pub idle: Option<Duration>,
+}
+
+/// After so long without events the clock goes on.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Default for Sidecar {
+    fn default() -> Self {
+        let (config, limits) = (vec![], Limits::default());
+        Sidecar { config, limits, input: None, lateness: None, idle: Some(IDLE) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -28,6 +43,23 @@ struct File {
     #[serde(default)]
     limits: LimitsFile,
     input: Option<InputFile>,
+    #[serde(default)]
+    event_time: EventTimeFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct EventTimeFile {
+    lateness: Option<String>,
+    idle: Option<String>,
+}
+
+/// A duration of at most a year.
+fn span(key: &str, text: &str) -> Result<Duration, String> {
+    const YEAR: Duration = Duration::from_secs(366 * 86_400);
+    duration(text).filter(|span| *span <= YEAR).ok_or_else(|| {
+        format!("event-time.{key} is {text:?}; expected a duration like `90s` or `1h`, a year at most")
+    })
 }
 
 #[derive(Default, Deserialize)]
@@ -109,7 +141,15 @@ impl Sidecar {
             InputFile::Topic(name) => Input::Topic(Some(name)),
             InputFile::Output(name) => Input::Output(name),
         });
-        Ok(Sidecar { config, limits, input })
+        let EventTimeFile { lateness, idle } = &file.event_time;
+        let lateness = lateness.as_deref().map(|text| span("lateness", text)).transpose()?;
+        let lateness = lateness.map(|span| i64::try_from(span.as_micros()).unwrap_or(i64::MAX));
+        let idle = match idle.as_deref() {
+            None => Some(IDLE),
+            Some("never") => None,
+            Some(text) => Some(span("idle", text)?),
+        };
+        Ok(Sidecar { config, limits, input, lateness, idle })
     }
 }
 
@@ -155,6 +195,17 @@ mod tests {
         );
         assert_eq!(sidecar.limits.call, Duration::from_millis(250));
         assert_eq!(sidecar.input, Some(Input::Output("x".into())));
+    }
+
+    #[test]
+    fn event_time_is_set_here_or_by_the_component() {
+        let default = Sidecar::parse("").unwrap();
+        assert_eq!((default.lateness, default.idle), (None, Some(IDLE)));
+        let set = Sidecar::parse("[event-time]\nlateness = '1h30m'\nidle = '5s'").unwrap();
+        assert_eq!((set.lateness, set.idle), (Some(5_400_000_000), Some(Duration::from_secs(5))));
+        assert_eq!(Sidecar::parse("[event-time]\nidle = 'never'").unwrap().idle, None);
+        let error = Sidecar::parse("[event-time]\nlateness = '1 hour'").unwrap_err();
+        assert!(error.contains("event-time.lateness is \"1 hour\"; expected a duration"), "{error}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Spec {
     pub outputs: Vec<Output>,
     /// The version of its state; none: it holds no row back.
     pub state_version: Option<u32>,
+    /// How late rows may be, in microseconds; none: it does not say.
+    pub lateness: Option<i64>,
 }
 
 /// What a transform reads.
@@ -54,6 +56,8 @@ pub enum Origin {
     Metadata(Metadata),
     /// The last header of this name.
     Header(String),
+    /// Up to where event time is complete, as of the row.
+    Watermark,
 }
 
 /// A part of the Kafka record.
@@ -136,7 +140,7 @@ impl Spec {
         if descriptor.version.is_empty() || descriptor.version.len() > 64 || !printable(&descriptor.version) {
             return Err(bad("its version must be 1 to 64 printable characters".into()));
         }
-        properties(&descriptor.properties).map_err(bad)?;
+        let lateness = lateness(&descriptor.properties).map_err(bad)?;
         let topic = matches!(descriptor.input, wit::Source::Topic(_));
         let input = match descriptor.input {
             wit::Source::Topic(Some(t)) if t.is_empty() || t.len() > 249 => {
@@ -167,15 +171,38 @@ impl Spec {
             reads,
             outputs,
             state_version: descriptor.state_version,
+            lateness,
         })
+    }
+}
+
+/// Years of lateness are a mistake, or unbounded state.
+const LATEST: i64 = 366 * 86_400_000_000;
+
+/// The one property that a descriptor may have: `lateness-us`.
+fn lateness(given: &[(String, String)]) -> Result<Option<i64>, String> {
+    let (ours, others): (Vec<_>, Vec<_>) =
+        given.iter().cloned().partition(|(key, _): &(String, String)| key == "lateness-us");
+    properties(&others)?;
+    let Some((_, value)) = ours.first() else { return Ok(None) };
+    match value.parse() {
+        Ok(lateness) if (0..=LATEST).contains(&lateness) && ours.len() == 1 => Ok(Some(lateness)),
+        _ => Err(format!("its lateness-us must be there once, a number of microseconds from 0 to {LATEST}")),
     }
 }
 
 fn read(read: wit::InputColumn, topic: bool) -> Result<Read, String> {
     name(&read.name, "a column it reads")?;
-    properties(&read.properties)?;
-    let data_type = data_type(read.data_type).map_err(|e| format!("column {}: {e}", read.name))?;
-    let origin = origin(read.origin, &data_type, topic).map_err(|e| format!("column {}: {e}", read.name))?;
+    let at = |e: String| format!("column {}: {e}", read.name);
+    let data_type = data_type(read.data_type).map_err(at)?;
+    let origin = match read.properties.as_slice() {
+        [(key, _)] if key == "watermark" && data_type == timestamp_type() => Origin::Watermark,
+        [(key, _)] if key == "watermark" => return Err(at("a watermark is a timestamp".into())),
+        others => {
+            properties(others)?;
+            origin(read.origin, &data_type, topic).map_err(at)?
+        }
+    };
     if read.dictionary && !matches!(data_type, DataType::Utf8 | DataType::Binary) {
         return Err(format!("column {}: only utf8 and binary have a dictionary layout", read.name));
     }
@@ -381,6 +408,25 @@ mod tests {
             state_version: None,
             properties: vec![],
         }
+    }
+
+    #[test]
+    fn event_time_is_asked_for_by_properties() {
+        let property = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let mut d = descriptor();
+        d.properties = vec![property("x-any", ""), property("lateness-us", "3600000000")];
+        d.reads[0].data_type = wit::DataType::Timestamp;
+        d.reads[0].properties = vec![property("watermark", "")];
+        let spec = Spec::check(d, "t.wasm").unwrap();
+        assert_eq!((spec.lateness, &spec.reads[0].origin), (Some(3_600_000_000), &Origin::Watermark));
+        for bad in ["", "-1", "1h", "99999999999999999"] {
+            let error = refused(|d| d.properties = vec![property("lateness-us", bad)]);
+            assert!(error.contains("lateness-us must be"), "{error}");
+        }
+        let error = refused(|d| d.reads[0].properties = vec![property("watermark", "")]);
+        assert!(error.contains("column page: a watermark is a timestamp"), "{error}");
+        let error = refused(|d| d.reads[0].properties = vec![property("trusted", "")]);
+        assert!(error.contains("does not know the property"), "{error}");
     }
 
     fn refused(change: impl FnOnce(&mut wit::Descriptor)) -> String {

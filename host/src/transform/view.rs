@@ -81,5 +81,6 @@ fn origin(origin: &Origin) -> String {
         Origin::Field(name) => name.clone(),
         Origin::Metadata(metadata) => format!("kafka {}", format!("{metadata:?}").to_lowercase()),
         Origin::Header(name) => format!("header {name}"),
+        Origin::Watermark => "the watermark".into(),
     }
 }

@@ -132,6 +132,7 @@ impl House {
             ..Work::default()
         };
         let advance = |partition: i32| Advance {
+            newest: None,
             set: None,
             partition,
             epoch: id.clone(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{BinaryArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use tidemill::batch::{Counts, Delivered, Outcome, Reject};
 use tidemill::decode::Decoder;
+use tidemill::transform::event_time::Due;
 use tidemill::transform::graph::{Graph, Surroundings};
 use tidemill::transform::run::Runner;
 use tidemill::transform::{Caps, Compiling, Component, Engine, Package};
@@ -190,7 +191,7 @@ fn through(
         let batch = decoder.decode(delivered(first));
         take(life, runner.batch(&batch).map_err(at(Call::Process))?);
     }
-    take(life, runner.flush(Some(0)).map_err(at(Call::Flush))?);
+    take(life, runner.flush(Due::Rows(Duration::ZERO)).map_err(at(Call::Flush))?);
     runner.snapshot().map_err(at(Call::Snapshot))?;
     let mut states = Vec::new();
     for done in runner.take_work() {

@@ -101,6 +101,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             bytes: 17,
             sha256: "cd".repeat(32),
         }),
+        reached: None,
         watermark: None,
     };
     let advance = Advance {
@@ -112,6 +113,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         to: 50,
         events: 10,
         undecoded: 1,
+        newest: None,
         transforms: vec![work.clone()],
     };
     let mut epoch = empty(RecordKind::Epoch, 1);
@@ -261,8 +263,8 @@ fn some_work() -> impl Strategy<Value = Work> {
     let names = (any::<String>(), any::<String>(), any::<String>(), any::<Option<String>>());
     let state = proptest::option::of((any::<String>(), any::<u32>(), any::<u64>(), any::<String>()));
     let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    (names, vec(any::<String>(), 0..3), counts, state, any::<Option<i64>>()).prop_map(
-        |((name, version, digest, reads), tables, counts, state, watermark)| {
+    (names, vec(any::<String>(), 0..3), counts, state, any::<[Option<i64>; 2]>()).prop_map(
+        |((name, version, digest, reads), tables, counts, state, [reached, watermark])| {
             let (input, emitted, rejected, filtered, absorbed) = counts;
             let state = state.map(|(key, version, bytes, sha256)| StateRef { key, version, bytes, sha256 });
             Work {
@@ -277,6 +279,7 @@ fn some_work() -> impl Strategy<Value = Work> {
                 filtered,
                 absorbed,
                 state,
+                reached,
                 watermark,
             }
         },
@@ -286,11 +289,13 @@ fn some_work() -> impl Strategy<Value = Work> {
 fn some_advance() -> impl Strategy<Value = Advance> {
     let numbers =
         (any::<i32>(), any::<Option<u64>>(), any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>());
-    let set = any::<Option<u64>>();
-    (any::<String>(), numbers, vec(some_work(), 0..3), set).prop_map(|(epoch, numbers, transforms, set)| {
-        let (partition, prev, from, to, events, undecoded) = numbers;
-        Advance { partition, epoch, prev, set, from, to, events, undecoded, transforms }
-    })
+    let sets = (any::<Option<u64>>(), any::<Option<i64>>());
+    (any::<String>(), numbers, vec(some_work(), 0..3), sets).prop_map(
+        |(epoch, numbers, transforms, (set, newest))| {
+            let (partition, prev, from, to, events, undecoded) = numbers;
+            Advance { partition, epoch, prev, set, from, to, events, undecoded, newest, transforms }
+        },
+    )
 }
 
 fn some_remains() -> impl Strategy<Value = Remains> {
@@ -309,11 +314,12 @@ fn some_deployed() -> impl Strategy<Value = Deployed> {
 
 fn some_replayed() -> impl Strategy<Value = Replayed> {
     let counts = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
-    let set = any::<Option<u64>>();
-    (any::<String>(), set, counts, vec(some_work(), 0..3)).prop_map(|(reason, set, counts, transforms)| {
-        let (rows, kept, undecoded, again) = counts;
-        Replayed { reason, set, rows, kept, undecoded, again, transforms }
-    })
+    (any::<String>(), any::<Option<u64>>(), counts, vec(some_work(), 0..3)).prop_map(
+        |(reason, set, counts, transforms)| {
+            let (rows, kept, undecoded, again) = counts;
+            Replayed { reason, set, rows, kept, undecoded, again, transforms }
+        },
+    )
 }
 
 prop_compose! {

@@ -322,6 +322,7 @@ impl Host {
             to,
             events: work.input,
             undecoded: 0,
+            newest: None,
             transforms: vec![work],
         }))
     }

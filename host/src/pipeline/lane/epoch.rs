@@ -7,6 +7,7 @@ use super::{Lane, Owned};
 use crate::batch::Span;
 use crate::commit::{Base, Memory, Part, Progress, TransformWork, Up, Verdict};
 use crate::pipeline::stages::stored;
+use crate::transform::event_time::Due;
 use crate::transform::run::Done;
 use crate::{Error, Kind, Result};
 
@@ -19,10 +20,9 @@ impl Lane {
         let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
         let Some(delivered) = owned.collector.take() else { return Ok(()) };
         if self.state.epoch.is_none() {
-            let id = self.env.fresh_id();
-            self.stages.writer.begin(&id, vec![]);
-            self.state.epoch = Some(id);
+            self.begin();
         }
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
         let mut span = owned.span;
         let events = extend(&mut span, &delivered);
         let worker = &mut owned.worker;
@@ -35,6 +35,12 @@ impl Lane {
         owned.span = span;
         self.state.events += events;
         Ok(())
+    }
+
+    fn begin(&mut self) {
+        let id = self.env.fresh_id();
+        self.stages.writer.begin(&id, vec![]);
+        self.state.epoch = Some(id);
     }
 
     /// Finishes the epoch and sends it up, whatever happens: the committer waits for it.
@@ -71,29 +77,15 @@ impl Lane {
         for partition in &partitions {
             self.flow(*partition)?;
         }
-        if self.state.epoch.is_none() || self.state.failed.is_some() {
-            return Ok(());
-        }
-        let mut progress = Vec::new();
-        let mut footer = Footer::default();
+        let (mut progress, mut footer) = (Vec::new(), Footer::default());
         for partition in partitions {
-            let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
-            let Some(span) = owned.span else { continue };
-            let runner = &mut owned.worker.runner;
-            if let Err(e) = self.stages.flush(runner).and_then(|()| runner.snapshot()) {
-                return self.fault(partition, e);
+            if self.state.failed.is_some() {
+                return Ok(());
             }
-            calm_down(owned);
-            footer.add(&span, owned);
-            let works = owned.worker.runner.take_work().into_iter().map(work).collect();
-            let undecoded = std::mem::take(&mut owned.undecoded);
-            progress.push(Progress {
-                span,
-                prev: owned.prev,
-                set: owned.worker.program.set,
-                undecoded,
-                works,
-            });
+            progress.extend(self.close(partition, &mut footer)?);
+        }
+        if progress.is_empty() || self.state.failed.is_some() {
+            return Ok(());
         }
         self.state.partitions.values_mut().for_each(|owned| owned.span = None);
         let footer = footer.of(&self.topic);
@@ -103,6 +95,31 @@ impl Lane {
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);
         Ok(())
+    }
+
+    /// Has a partition's transforms hand out what is due, and takes their states. None: nothing came of it.
+    fn close(&mut self, partition: i32, footer: &mut Footer) -> Result<Option<Progress>> {
+        let Some(owned) = self.state.partitions.get(&partition) else { return Ok(None) };
+        let Some(span) = owned.accounts(partition) else { return Ok(None) };
+        if self.state.epoch.is_none() {
+            self.begin();
+        }
+        let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(None) };
+        let (due, runner) = (Due::Rows(owned.idle()), &mut owned.worker.runner);
+        let flushed = self.stages.flush(runner, due).and_then(|rows| runner.snapshot().map(|()| rows));
+        let rows = match flushed {
+            Ok(rows) => rows,
+            Err(e) => return self.fault(partition, e).map(|()| None),
+        };
+        if owned.span.is_none() && rows == 0 && !runner.changed() {
+            return Ok(None);
+        }
+        calm_down(owned);
+        footer.add(&span, owned);
+        let works = owned.worker.runner.take_work().into_iter().map(work).collect();
+        let undecoded = std::mem::take(&mut owned.undecoded);
+        let (prev, set, newest) = (owned.prev, owned.worker.program.set, owned.worker.runner.newest());
+        Ok(Some(Progress { span, prev, set, undecoded, newest, works }))
     }
 
     pub(super) fn verdict(&mut self, verdict: Verdict) {
@@ -198,8 +215,8 @@ impl Footer {
 }
 
 fn work(done: Done) -> TransformWork {
-    let Done { identity, reads, tables, counts, busy, state } = done;
+    let Done { identity, reads, tables, counts, busy, state, reached, watermark } = done;
     let transform = identity.name.clone();
     let state = state.map(|(version, bytes)| Memory { transform, version, bytes });
-    TransformWork { identity, reads, tables, counts, busy, state }
+    TransformWork { identity, reads, tables, counts, busy, state, reached, watermark }
 }

@@ -13,7 +13,7 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
@@ -122,8 +122,12 @@ impl Lane {
             }
         }
         self.recover()?;
-        let idle = self.state.partitions.is_empty() || self.state.failed.is_some() || self.full();
-        if idle || !self.poll()? {
+        let busy = self.state.failed.is_some() || self.full();
+        if busy {
+            // Who does not ask does not know whether there is anything.
+            self.state.partitions.values_mut().for_each(|owned| owned.quiet = None);
+        }
+        if self.state.partitions.is_empty() || busy || !self.poll()? {
             return match self.commands.recv_timeout(NAP) {
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => Ok(true),
@@ -180,8 +184,11 @@ impl Lane {
             let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
             while !owned.stands_still() && !owned.collector.full() {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
-                    Polled::Message => found = true,
-                    Polled::Nothing => break,
+                    Polled::Message => (found, owned.quiet) = (true, None),
+                    Polled::Nothing => {
+                        owned.quiet.get_or_insert_with(Instant::now);
+                        break;
+                    }
                     Polled::Gone => {
                         owned.gone = true;
                         // The committer is gone only when the host ends.

@@ -1,6 +1,7 @@
 //! A partition of a lane.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::{Lane, Program, remembered};
 use crate::batch::{Delivered, Span};
@@ -23,6 +24,8 @@ pub(super) struct Owned {
     pub(super) undecoded: u64,
     /// The next offset is gone from the topic: nothing is polled until somebody says where to go on.
     pub(super) gone: bool,
+    /// Since when there was nothing to poll; none: there was, or nobody asked.
+    pub(super) quiet: Option<Instant>,
     /// No program that it could run: nothing is polled until there is one.
     pub(super) paused: bool,
     /// The set that it would not go over to.
@@ -53,6 +56,7 @@ impl Owned {
         let Taken { partition, from, queue } = taken;
         let mut runner = Runner::idle(&lane.program.graph, partition);
         runner.remember(&remembered(base));
+        runner.stand(&base.time);
         Owned {
             queue,
             collector: Collector::new(lane.env.clone(), lane.topic.clone(), partition, from),
@@ -62,6 +66,7 @@ impl Owned {
             span: None,
             undecoded: 0,
             gone: false,
+            quiet: None,
             paused: false,
             refused: None,
             faults: 0,
@@ -73,6 +78,19 @@ impl Owned {
     pub(super) fn stand(&mut self, base: &Base) {
         (self.committed, self.prev, self.gone) = (base.at, base.prev, false);
         self.worker.runner.remember(&remembered(base));
+        self.worker.runner.stand(&base.time);
+    }
+
+    /// How long nothing has come, and nothing was there to come.
+    pub(super) fn idle(&self) -> Duration {
+        self.quiet.map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    /// What an epoch accounts for: what was delivered, or, where the clock may make something due, nothing.
+    pub(super) fn accounts(&self, partition: i32) -> Option<Span> {
+        let due = self.quiet.is_some() && !self.stands_still() && self.worker.runner.timed();
+        let (from, to) = (self.committed, self.committed);
+        self.span.or_else(|| due.then_some(Span { partition, from, to, oldest: None, events: 0 }))
     }
 
     pub(super) fn stands_still(&self) -> bool {
