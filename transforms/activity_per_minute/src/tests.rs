@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tidemill_sdk::test::{InputRow, Outcome, Tested, open, row};
+use tidemill_sdk::testing::{InputRow, Outcome, Tested, open, row};
 use tidemill_sdk::timestamp;
 
 use super::*;
