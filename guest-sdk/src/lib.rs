@@ -54,12 +54,14 @@ extern crate self as tidemill_sdk;
 #[doc(hidden)]
 pub use wit_bindgen;
 
+pub mod aggregate;
 #[doc(hidden)]
 pub mod bindings;
 mod config;
 #[doc(hidden)]
 pub mod engine;
 pub mod field;
+mod key;
 pub mod log;
 #[doc(hidden)]
 pub mod output;
@@ -76,6 +78,7 @@ mod transform;
 pub use bindings::tidemill::transform::types as wire;
 pub use config::Config;
 pub use field::{Bytes, Decimal, Field, Read, Text};
+pub use key::Key;
 pub use output::Output;
 pub use reject::Reject;
 pub use row::Row;
