@@ -74,6 +74,7 @@ mod text;
 mod time;
 mod timestamp;
 mod transform;
+pub mod window;
 
 pub use bindings::tidemill::transform::types as wire;
 pub use config::Config;

@@ -196,6 +196,11 @@ impl<T: Transform> Tested<T> {
         Some(state)
     }
 
+    /// The state that a host would restore: of the last snapshot that was not none, or of the last restore.
+    pub fn saved(&self) -> Option<&[u8]> {
+        self.saved.as_ref().map(|(_, state)| &state[..])
+    }
+
     /// Goes on as another host would: takes a snapshot, opens a new instance and restores the latest state.
     pub fn restart(&mut self) {
         self.snapshot();
