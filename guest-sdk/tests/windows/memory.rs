@@ -36,8 +36,8 @@ fn many(count: i64) -> Vec<Row> {
     let row = |i: i64| Row {
         at: i * Timestamp::SECOND / 20,
         mark: i64::MIN,
-        key: u8::try_from(i * 7919 % 3).unwrap(),
-        user: u16::try_from(i * 7919 % 1200).unwrap(),
+        key: u8::try_from(i * 7919 % 3).expect("small"),
+        user: u16::try_from(i * 7919 % 1200).expect("small"),
         amount: i,
     };
     (0..count).map(row).collect()

@@ -131,7 +131,7 @@ fn sums(tables: &[Table]) -> std::collections::BTreeMap<String, (i64, i64)> {
     let mut sums = std::collections::BTreeMap::new();
     for row in tables.iter().flat_map(|table| &table.rows) {
         let columns: Vec<&str> = row.split(", ").collect();
-        let number = |column: usize| columns[column].parse::<i64>().unwrap();
+        let number = |column: usize| columns[column].parse::<i64>().expect("a number");
         let sum = sums.entry(columns[..3].join(", ")).or_insert((0, 0));
         *sum = (sum.0 + number(3), sum.1 + number(5));
     }
