@@ -11,8 +11,10 @@ use crate::{Config, Output, Result, Row, Timestamp, Transform};
 /// The property of a transform that says its default lateness.
 const LATENESS: &str = "lateness-us";
 
+/// In 64 bits: 128 need two kilobytes of code to be written down.
 fn micros(duration: Duration) -> String {
-    duration.as_micros().to_string()
+    let micros = duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_micros());
+    micros.to_string()
 }
 
 /// An open transform.

@@ -2,10 +2,7 @@
 
 use std::fmt::Debug;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use crate::{Date, Timestamp};
+use crate::{Date, Stored, Timestamp};
 
 /// What rows are grouped by: `String`, integers, [`Timestamp`], [`Date`], `bool`, `Option`s of them, tuples of up to
 /// four, or `()` if all rows of a window are one group.
@@ -13,7 +10,7 @@ use crate::{Date, Timestamp};
     message = "`{Self}` is no key",
     note = "a key is a String, i64, i32, u64, u32, bool, Timestamp or Date, an Option of one, a tuple of up to four, or ()"
 )]
-pub trait Key: Clone + Debug + Ord + Serialize + DeserializeOwned + 'static {
+pub trait Key: Clone + Debug + Ord + Stored + 'static {
     /// The borrowed form: `&str` of `String`, a tuple of borrowed forms of a tuple, else the type itself.
     type Ref<'a>: Copy + Debug;
 

@@ -69,6 +69,7 @@ mod reject;
 mod row;
 #[doc(hidden)]
 pub mod spec;
+pub mod stored;
 pub mod testing;
 mod text;
 mod time;
@@ -83,6 +84,7 @@ pub use key::Key;
 pub use output::Output;
 pub use reject::Reject;
 pub use row::Row;
+pub use stored::Stored;
 pub use text::{lower, lower_into};
 pub use time::{Date, Timestamp};
 pub use timestamp::timestamp;

@@ -1,8 +1,7 @@
 //! The first and the last value by event time.
 
-use serde::{Deserialize, Serialize};
-
 use super::Aggregate;
+use crate::stored::{Input, Stored};
 use crate::{Key, Timestamp};
 
 macro_rules! edge {
@@ -11,8 +10,7 @@ macro_rules! edge {
         #[doc = $ties]
         ///
         /// What is kept is a [`Key`]; it is looked at in its borrowed form, and only a value that is kept is copied.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(bound = "")]
+        #[derive(Clone, Debug, PartialEq)]
         pub struct $name<K: Key>(Option<(Timestamp, K)>);
 
         impl<K: Key> Default for $name<K> {
@@ -33,6 +31,16 @@ macro_rules! edge {
             /// It, if anything was added.
             pub fn get(&self) -> Option<K::Ref<'_>> {
                 self.0.as_ref().map(|(_, value)| value.view())
+            }
+        }
+
+        impl<K: Key> Stored for $name<K> {
+            fn write(&self, bytes: &mut Vec<u8>) {
+                self.0.write(bytes);
+            }
+
+            fn read(input: &mut Input<'_>) -> Option<Self> {
+                Stored::read(input).map($name)
             }
         }
 

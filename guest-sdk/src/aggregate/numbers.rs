@@ -2,11 +2,9 @@
 
 use std::fmt::Debug;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-
 use super::{Aggregate, Incremental};
 use crate::Decimal;
+use crate::stored::{Input, Stored};
 
 /// How many rows there were.
 ///
@@ -15,7 +13,7 @@ use crate::Decimal;
 /// events.add();
 /// assert_eq!(events.get(), 1);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count(i64);
 
 impl Count {
@@ -48,7 +46,7 @@ impl Incremental for Count {
 }
 
 /// What can be summed up: `i64` and `Decimal` (which stop at the ends of their range), `f64`.
-pub trait Number: Copy + Debug + Default + PartialEq + Serialize + DeserializeOwned + 'static {
+pub trait Number: Copy + Debug + Default + PartialEq + Stored + 'static {
     /// The sum.
     fn plus(self, other: Self) -> Self;
 }
@@ -72,8 +70,7 @@ impl<const P: u8, const S: u8> Number for Decimal<P, S> {
 }
 
 /// The sum of a column. Of floats, the last digits depend on the order of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sum<T: Number>(T);
 
 impl<T: Number> Sum<T> {
@@ -105,13 +102,35 @@ impl<T: Number> Incremental for Sum<T> {
     }
 }
 
+macro_rules! stored {
+    ([$($generics:tt)*] $type:ty, |$value:ident| $fields:expr, |$read:pat_param| $made:expr) => {
+        impl<$($generics)*> Stored for $type {
+            fn write(&self, bytes: &mut Vec<u8>) {
+                let $value = self;
+                $fields.write(bytes);
+            }
+
+            fn read(input: &mut Input<'_>) -> Option<Self> {
+                let $read = Stored::read(input)?;
+                Some($made)
+            }
+        }
+    };
+}
+
+stored!([] Count, |count| count.0, |count| Count(count));
+stored!([T: Number] Sum<T>, |sum| sum.0, |sum| Sum(sum));
+stored!([T: Stored] Min<T>, |min| min.0, |min| Min(min));
+stored!([T: Stored] Max<T>, |max| max.0, |max| Max(max));
+stored!([] Mean, |mean| (mean.sum, mean.count), |(sum, count)| Mean { sum, count });
+
 macro_rules! extreme {
     ($name:ident, $text:literal, $beats:tt) => {
         #[doc = $text]
         ///
         /// None, if nothing was added; as increments it is none if nothing was added since the last one, so the column
         /// is an `Option`, unless every row adds a value. A float that is no number is left out.
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq)]
         pub struct $name<T>(Option<T>);
 
         impl<T> Default for $name<T> {
@@ -137,7 +156,7 @@ macro_rules! extreme {
             }
         }
 
-        impl<T: Copy + Debug + PartialOrd + Serialize + DeserializeOwned + 'static> Aggregate for $name<T> {
+        impl<T: Copy + Debug + PartialOrd + Stored + 'static> Aggregate for $name<T> {
             fn merge(&mut self, later: Self) {
                 if let Some(value) = later.0 {
                     self.add(value);
@@ -145,7 +164,7 @@ macro_rules! extreme {
             }
         }
 
-        impl<T: Copy + Debug + PartialOrd + Serialize + DeserializeOwned + 'static> Incremental for $name<T> {
+        impl<T: Copy + Debug + PartialOrd + Stored + 'static> Incremental for $name<T> {
             type Change = Option<T>;
 
             const ADDITIVE: bool = true;
@@ -163,7 +182,7 @@ extreme!(Max, "The greatest value of a column.", >);
 /// The mean of a column. Its last digits depend on the order of rows.
 ///
 /// Not for increments, for means do not add up: hand out [`Sum`] and [`Count`], and let the reader divide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean {
     sum: f64,
     count: u64,

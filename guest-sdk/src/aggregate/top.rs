@@ -3,11 +3,10 @@
 use std::cmp::Reverse;
 
 use hashbrown::HashTable;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Aggregate;
 use crate::Key;
+use crate::stored::{Input, Stored};
 
 /// The most frequent values, kept with `N` counters.
 ///
@@ -34,8 +33,7 @@ pub struct TopK<K: Key, const N: usize> {
     heap: usize,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "")]
+#[derive(Clone, Debug)]
 struct Counter<K: Key> {
     value: K,
     count: i64,
@@ -140,25 +138,35 @@ impl<K: Key, const N: usize> Aggregate for TopK<K, N> {
     }
 }
 
-impl<K: Key, const N: usize> Serialize for TopK<K, N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.counters.serialize(serializer)
+impl<K: Key> Stored for Counter<K> {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.value.write(bytes);
+        (self.count, self.error).write(bytes);
+    }
+
+    fn read(input: &mut Input<'_>) -> Option<Self> {
+        let (value, count, error) = Stored::read(input)?;
+        Some(Counter { value, count, error })
     }
 }
 
-impl<'de, K: Key, const N: usize> Deserialize<'de> for TopK<K, N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl<K: Key, const N: usize> Stored for TopK<K, N> {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.counters.write(bytes);
+    }
+
+    fn read(input: &mut Input<'_>) -> Option<Self> {
         let mut top = TopK::default();
-        for counter in Vec::<Counter<K>>::deserialize(deserializer)? {
+        for counter in Vec::<Counter<K>>::read(input)? {
             let hash = K::hash(counter.value.view(), SEED);
             let twice =
                 top.index.find(hash, |&at| top.counters[at as usize].value == counter.value).is_some();
             if twice || top.counters.len() == N {
-                return Err(D::Error::custom("counters of the most frequent values that are none"));
+                return None;
             }
             top.push(counter);
         }
-        Ok(top)
+        Some(top)
     }
 }
 

@@ -3,8 +3,6 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
-
 use super::{Bits, BitsBuilder, Field, Read, unexpected, validity};
 use crate::time::{Date, Timestamp};
 use crate::wire::{Column, DataType, DecimalType, Values};
@@ -13,7 +11,7 @@ use crate::{Float, Int, Result};
 /// A number with `S` digits after the point and at most `P` digits in all (`P` at most 18): its unscaled value.
 ///
 /// `Decimal::<9, 2>(1999)` is 19.99.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Decimal<const P: u8, const S: u8>(pub i64);
 
 /// A type that the contract carries as `ints`.

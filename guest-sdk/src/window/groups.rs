@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashTable;
 
 use super::Window;
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, sort};
 use crate::{Key, Timestamp};
 
 /// A group.
@@ -111,17 +111,15 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             let group = self.slots[slot as usize].group.as_ref().filter(|group| group.key.is(key))?;
             let Window { start, end } = group.window;
             let near = time.0.saturating_add(gap) > start.0 && end.0.saturating_add(gap) > time.0;
-            near.then_some((start, slot))
+            near.then_some(slot)
         };
-        let mut found = self.index.iter_hash(hash).filter_map(near);
-        let first = found.next();
-        let mut others: Vec<_> = found.collect();
-        let slot = if others.is_empty() {
-            first.map(|(_, slot)| slot)
-        } else {
-            others.extend(first);
-            others.sort_unstable();
-            Some(self.unite(&others))
+        let mut found = self.index.iter_hash(hash).copied().filter_map(|slot| near(&slot));
+        let slot = match (found.next(), found.next()) {
+            (one, None) => one,
+            (first, second) => {
+                let slots = first.into_iter().chain(second).chain(found).collect();
+                Some(self.unite(slots))
+            }
         };
         if slot.is_none() && !new {
             return None;
@@ -157,11 +155,10 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         cost
     }
 
-    /// Makes one session of several of one key, which are in order. Where it is.
+    /// Makes one session of several of one key. Where it is.
     #[cold]
-    fn unite(&mut self, sessions: &[(Timestamp, u32)]) -> u32 {
-        let mut groups =
-            sessions.iter().filter_map(|&(_, slot)| self.remove(slot)).collect::<Vec<_>>().into_iter();
+    fn unite(&mut self, slots: Vec<u32>) -> u32 {
+        let mut groups = self.ordered(slots).into_iter().filter_map(|slot| self.remove(slot));
         let mut whole = groups.next().expect("sessions are united if there are several");
         for later in groups {
             whole.window.end = whole.window.end.max(later.window.end);
@@ -246,30 +243,26 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
 
     /// The groups that a watermark closes, by window and key.
     pub(super) fn close(&mut self, watermark: Timestamp) -> Vec<Group<K, V>> {
-        let mut closed = Vec::new();
+        let mut due = Vec::new();
         while self.first_due().is_some_and(|due| due <= watermark) {
-            if let Some(Reverse(deadline)) = self.deadlines.pop() {
-                closed.extend(self.remove(deadline.slot));
-            }
+            due.extend(self.deadlines.pop().map(|Reverse(deadline)| deadline.slot));
         }
-        sort(&mut closed);
-        closed
+        self.ordered(due).into_iter().filter_map(|slot| self.remove(slot)).collect()
     }
 
     /// All groups, by window and key; none are left.
     pub(super) fn take(&mut self) -> Vec<Group<K, V>> {
-        let mut groups: Vec<_> = self.slots.drain(..).filter_map(|slot| slot.group).collect();
-        *self = Groups::new(self.gap);
-        sort(&mut groups);
-        groups
+        let order = self.ordered(self.all());
+        let mut slots = std::mem::replace(self, Groups::new(self.gap)).slots;
+        order.into_iter().filter_map(|slot| slots[slot as usize].group.take()).collect()
     }
 
     /// Hands over the groups that changed, by window and key.
     pub(super) fn changed(&mut self, mut each: impl FnMut(&mut Group<K, V>)) {
-        let mut changed: Vec<_> = self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()).collect();
-        changed.retain(|group| group.changed);
-        changed.sort_unstable_by(|a, b| (a.window, &a.key).cmp(&(b.window, &b.key)));
-        for group in changed {
+        let mut slots = self.all();
+        slots.retain(|&slot| self.slots[slot as usize].group.as_ref().is_some_and(|group| group.changed));
+        for slot in self.ordered(slots) {
+            let Some(group) = self.slots[slot as usize].group.as_mut() else { continue };
             let before = group.value.heap();
             each(group);
             group.changed = false;
@@ -279,9 +272,23 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
 
     /// All groups, by window and key.
     pub(super) fn sorted(&self) -> Vec<&Group<K, V>> {
-        let mut groups: Vec<_> = self.slots.iter().filter_map(|slot| slot.group.as_ref()).collect();
-        groups.sort_unstable_by(|a, b| (a.window, &a.key).cmp(&(b.window, &b.key)));
-        groups
+        let order = self.ordered(self.all()).into_iter();
+        order.filter_map(|slot| self.slots[slot as usize].group.as_ref()).collect()
+    }
+
+    fn all(&self) -> Vec<u32> {
+        self.index.iter().copied().collect()
+    }
+
+    /// The places of groups, by window and key.
+    fn ordered(&self, slots: Vec<u32>) -> Vec<u32> {
+        let place = |slot: u32| {
+            let group = self.slots[slot as usize].group.as_ref()?;
+            Some((group.window, &group.key, slot))
+        };
+        let mut places: Vec<(Window, &K, u32)> = slots.into_iter().filter_map(place).collect();
+        sort(&mut places);
+        places.into_iter().map(|(_, _, slot)| slot).collect()
     }
 
     /// Memory is short: sets of at least so many values may become estimates.
@@ -296,8 +303,4 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
 
 fn hash_at<K, V>(slots: &[Slot<K, V>], slot: u32) -> u64 {
     slots[slot as usize].group.as_ref().map_or(0, |group| group.hash)
-}
-
-fn sort<K: Ord, V>(groups: &mut [Group<K, V>]) {
-    groups.sort_unstable_by(|a, b| (a.window, &a.key).cmp(&(b.window, &b.key)));
 }

@@ -3,12 +3,11 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::Timestamp;
+use crate::stored::{Input, Stored};
 
 /// A span of event time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     /// Where it begins; of a session, the time of its first event.
     pub start: Timestamp,
@@ -36,7 +35,7 @@ pub trait Fixed: Windows {}
 
 /// The lengths of windows, in microseconds.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// So long, one begins every `slide`.
     Fixed { size: i64, slide: i64 },
@@ -164,11 +163,45 @@ impl Shape {
 
     /// In words.
     pub(super) fn words(self) -> String {
-        let seconds = |micros: i64| format!("{:?}", Duration::from_micros(micros.unsigned_abs()));
         match self {
-            Shape::Fixed { size, slide } if size == slide => format!("windows of {}", seconds(size)),
-            Shape::Fixed { size, slide } => format!("windows of {} every {}", seconds(size), seconds(slide)),
-            Shape::Sessions { gap } => format!("sessions with a gap of {}", seconds(gap)),
+            Shape::Fixed { size, slide } if size == slide => format!("windows of {}", span(size)),
+            Shape::Fixed { size, slide } => format!("windows of {} every {}", span(size), span(slide)),
+            Shape::Sessions { gap } => format!("sessions with a gap of {}", span(gap)),
+        }
+    }
+}
+
+fn span(micros: i64) -> String {
+    match micros % Timestamp::SECOND {
+        0 => format!("{} s", micros / Timestamp::SECOND),
+        _ => format!("{micros} µs"),
+    }
+}
+
+impl Stored for Window {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        (self.start, self.end).write(bytes);
+    }
+
+    fn read(input: &mut Input<'_>) -> Option<Self> {
+        let (start, end) = Stored::read(input)?;
+        Some(Window { start, end })
+    }
+}
+
+impl Stored for Shape {
+    /// Sessions have no slide.
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Shape::Fixed { size, slide } => (*size, *slide).write(bytes),
+            Shape::Sessions { gap } => (*gap, 0_i64).write(bytes),
+        }
+    }
+
+    fn read(input: &mut Input<'_>) -> Option<Self> {
+        match Stored::read(input)? {
+            (gap, 0) => Some(Shape::Sessions { gap }),
+            (size, slide) => Some(Shape::Fixed { size, slide }),
         }
     }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt::Debug;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use super::{Fixed, Windows};
+use crate::Stored;
 use crate::aggregate::{Aggregate, Incremental};
 
 /// When windows are handed out: as [`Increments`] or [`Final`].
 pub trait Mode<V: Aggregate, W: Windows>: sealed::Sealed + 'static {
     /// What `emit` is given.
-    type Emitted: Clone + Debug + Serialize + DeserializeOwned + 'static;
+    type Emitted: Clone + Debug + Stored + 'static;
 
     /// Whether groups are kept until their window closes. If not, nothing is ever late.
     #[doc(hidden)]

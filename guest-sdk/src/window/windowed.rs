@@ -10,8 +10,8 @@ use super::aggregation::{Aggregation, Emitted, KeyRef, Late};
 use super::groups::{Group, Groups};
 use super::kinds::{Shape, Window, Windows};
 use super::mode::Mode;
-use super::state::{Open, Ready, State, encode};
-use crate::{Config, Key, Reject, Result, Timestamp, Transform};
+use super::state::{Open, Ready, State, begin, write_open};
+use crate::{Config, Key, Reject, Result, Stored, Timestamp, Transform};
 
 /// Rows that one call hands out, so that no call is long.
 const ROWS: usize = 8192;
@@ -117,27 +117,15 @@ impl<A: Aggregation> Transform for Windowed<A> {
             return Ok(None);
         }
         self.saved = any;
-        let open = |group: &'_ Group<A::Key, A::Value>| group.changed;
+        let mut bytes = begin(self.shape, self.watermark);
         let groups = self.groups.sorted();
-        let state = State {
-            shape: Some(self.shape),
-            watermark: self.watermark,
-            open: groups
-                .into_iter()
-                .map(|group| Open {
-                    window: group.window,
-                    key: &group.key,
-                    value: &group.value,
-                    changed: open(group),
-                })
-                .collect(),
-            ready: self
-                .queue
-                .iter()
-                .map(|ready| Ready { window: ready.window, key: &ready.key, value: &ready.value })
-                .collect(),
-        };
-        encode(&state).map(Some)
+        (groups.len() as u64).write(&mut bytes);
+        for Group { window, key, value, changed, .. } in groups {
+            write_open(*window, key, value, *changed, &mut bytes);
+        }
+        (self.queue.len() as u64).write(&mut bytes);
+        self.queue.iter().for_each(|ready| ready.write(&mut bytes));
+        Ok(Some(bytes))
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {

@@ -166,10 +166,10 @@ fn states_of_others_are_refused() {
     let refused = |result: Result<(), String>| result.expect_err("refused");
     assert_eq!(
         refused(open::<Slide>(&[]).try_restore(1, &state)),
-        "the state has windows of 600s, this version has windows of 600s every 240s: what is open cannot be carried over"
+        "the state has windows of 600 s, this version has windows of 600 s every 240 s: what is open cannot be carried over"
     );
     assert!(
-        refused(open::<Session>(&[]).try_restore(1, &state)).starts_with("the state has windows of 600s")
+        refused(open::<Session>(&[]).try_restore(1, &state)).starts_with("the state has windows of 600 s")
     );
     assert_eq!(
         refused(open::<Tumble>(&[]).try_restore(7, &state)),
