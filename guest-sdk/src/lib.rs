@@ -1,7 +1,7 @@
 //! What a Tidemill transform depends on: typed rows in, typed rows out, one WebAssembly component.
 //!
 //! A transform declares what it reads ([`input!`]), what it hands out ([`output!`]), implements [`Transform`] and is
-//! exported by [`transform!`]. Nothing here needs WebAssembly to run: unit tests are `cargo test` with [`test`].
+//! exported by [`transform!`]. Nothing here needs WebAssembly to run: unit tests are `cargo test` with [`testing`].
 //!
 //! ```
 //! use tidemill_sdk::{lower, timestamp, Config, Reject, Result, Text, Timestamp, Transform};
@@ -39,10 +39,10 @@
 //! tidemill_sdk::transform!(Clean);
 //!
 //! // In a unit test:
-//! use tidemill_sdk::test;
+//! use tidemill_sdk::testing::{open, row};
 //!
-//! let event = test::row().set("user_id", "u1").set("event_type", " Click").set("timestamp", "2025-12-02T10:00:00+01:00");
-//! let outcome = test::open::<Clean>(&[]).process([event.clone(), event.null("user_id")]);
+//! let event = row().set("user_id", "u1").set("event_type", " Click").set("timestamp", "2025-12-02T10:00:00+01:00");
+//! let outcome = open::<Clean>(&[]).process([event.clone(), event.null("user_id")]);
 //! assert_eq!(outcome.rows("user_events").lines(), ["click, 2025-12-02T09:00:00Z, other"]);
 //! assert_eq!(outcome.rejected(), [("user_id is null", vec![1])]);
 //! ```
@@ -54,12 +54,14 @@ extern crate self as tidemill_sdk;
 #[doc(hidden)]
 pub use wit_bindgen;
 
+pub mod aggregate;
 #[doc(hidden)]
 pub mod bindings;
 mod config;
 #[doc(hidden)]
 pub mod engine;
 pub mod field;
+mod key;
 pub mod log;
 #[doc(hidden)]
 pub mod output;
@@ -67,18 +69,22 @@ mod reject;
 mod row;
 #[doc(hidden)]
 pub mod spec;
-pub mod test;
+pub mod stored;
+pub mod testing;
 mod text;
 mod time;
 mod timestamp;
 mod transform;
+pub mod window;
 
 pub use bindings::tidemill::transform::types as wire;
 pub use config::Config;
 pub use field::{Bytes, Decimal, Field, Read, Text};
+pub use key::Key;
 pub use output::Output;
 pub use reject::Reject;
 pub use row::Row;
+pub use stored::Stored;
 pub use text::{lower, lower_into};
 pub use time::{Date, Timestamp};
 pub use timestamp::timestamp;

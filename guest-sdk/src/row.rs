@@ -46,16 +46,23 @@ impl Row<'_> for () {
 ///         kafka_time: Option<Timestamp> = metadata(timestamp), // also topic, partition, offset, key, value
 ///         trace: Option<Bytes> = header("trace-id"),          // the last header of this name
 ///         country: Text [dictionary],                         // few distinct values: sent once each
+///         watermark: Timestamp = watermark,                   // no earlier row is expected any more; see below
 ///     }
 /// }
 /// ```
 ///
 /// `struct Event from topic "orders" { … }` reads a topic by name, and `struct Event from output "user_events" { … }`
-/// what another transform hands out. The struct is `Clone`, `Copy`, `Debug` and `PartialEq`; its lifetime is the batch's.
+/// what another transform hands out.
+///
+/// `= watermark` is the watermark as of the row: the latest event time of the rows up to it, less the allowed lateness.
+/// It is never null and never goes back; before anything is known it is [`Timestamp::MIN`](crate::Timestamp::MIN). What
+/// depends on it, and not on when a batch ends or `flush` is called, is the same however rows are cut into batches.
+///
+/// The struct is `Clone`, `Copy`, `Debug` and `PartialEq`; its lifetime is the batch's.
 #[macro_export]
 macro_rules! input {
     ($(#[$meta:meta])* $vis:vis struct $row:ident $(from $kind:ident $source:literal)? {
-        $($(#[$field_meta:meta])* $field:ident : $type:ty $(= $origin:ident ($($argument:tt)*))? $([$layout:ident])?),+ $(,)?
+        $($(#[$field_meta:meta])* $field:ident : $type:ty $(= $origin:ident $(($($argument:tt)*))?)? $([$layout:ident])?),+ $(,)?
     }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +75,7 @@ macro_rules! input {
                 source: $crate::__source!($($kind $source)?),
                 columns: &[$($crate::spec::InputColumnSpec {
                     name: $crate::spec::plain(stringify!($field)),
-                    origin: $crate::__origin!($field $($origin ($($argument)*))?),
+                    origin: $crate::__origin!($field $($origin $(($($argument)*))?)?),
                     data_type: <$type as $crate::Field>::DATA_TYPE,
                     dictionary: $crate::__dictionary!($($layout)?),
                 }),+],

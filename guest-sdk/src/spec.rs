@@ -12,6 +12,9 @@
 //! tidemill_sdk::input! { struct OutputsHaveNone from output "x" { at: tidemill_sdk::Timestamp = metadata(timestamp) } }
 //! ```
 //! ```compile_fail
+//! tidemill_sdk::input! { struct NotItsType { watermark: tidemill_sdk::Int = watermark } }
+//! ```
+//! ```compile_fail
 //! tidemill_sdk::output! { table NoTime ("x", by at) of struct NoTimeRow { at: Option<tidemill_sdk::Timestamp> } }
 //! ```
 //! ```compile_fail
@@ -26,6 +29,9 @@
 
 use crate::wire;
 pub use crate::wire::{DataType, Merge, Metadata};
+
+/// The property that makes an input column the watermark as of the row.
+const WATERMARK: &str = "watermark";
 
 /// What a transform reads.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +75,8 @@ pub enum OriginSpec {
     Metadata(Metadata),
     /// The last header of this name.
     Header(&'static str),
+    /// The watermark as of the row.
+    Watermark,
 }
 
 /// An output.
@@ -108,7 +116,7 @@ impl InputSpec {
             assert!(!column.dictionary || text, "[dictionary] is for Text and Bytes");
             let from_output = matches!(self.source, SourceSpec::Output(_));
             assert!(
-                !from_output || matches!(column.origin, OriginSpec::Field(_)),
+                !from_output || matches!(column.origin, OriginSpec::Field(_) | OriginSpec::Watermark),
                 "metadata and headers can be read from a topic only"
             );
             column.origin.check(column.data_type);
@@ -131,7 +139,7 @@ impl InputSpec {
             origin: column.origin.to_wire(),
             data_type: column.data_type,
             dictionary: column.dictionary,
-            properties: vec![],
+            properties: column.origin.properties(),
         };
         self.columns.iter().map(read).collect()
     }
@@ -143,6 +151,9 @@ impl OriginSpec {
             OriginSpec::Field(_) => {}
             OriginSpec::Header(_) => {
                 assert!(matches!(data_type, DataType::Utf8 | DataType::Binary), "a header is Text or Bytes");
+            }
+            OriginSpec::Watermark => {
+                assert!(matches!(data_type, DataType::Timestamp), "the watermark is a Timestamp");
             }
             OriginSpec::Metadata(metadata) => assert!(
                 matches!(
@@ -162,6 +173,15 @@ impl OriginSpec {
             OriginSpec::Field(name) => wire::Origin::Field(name.into()),
             OriginSpec::Metadata(metadata) => wire::Origin::Metadata(metadata),
             OriginSpec::Header(name) => wire::Origin::Header(name.into()),
+            // A property says what it is: an origin of its own would be another contract.
+            OriginSpec::Watermark => wire::Origin::Field(WATERMARK.into()),
+        }
+    }
+
+    fn properties(self) -> Vec<(String, String)> {
+        match self {
+            OriginSpec::Watermark => vec![(WATERMARK.into(), String::new())],
+            _ => vec![],
         }
     }
 }
@@ -177,6 +197,7 @@ impl OutputSpec {
             let column = self.columns[i];
             assert!(is_name(column.name), "a column's name must match [a-z][a-z0-9_]{{0,63}}");
             if let Some(origin) = column.copied {
+                assert!(!matches!(origin, OriginSpec::Watermark), "the watermark can be read, not copied");
                 origin.check(column.data_type);
             }
             match column.merge {
@@ -291,6 +312,9 @@ macro_rules! __origin {
     ($field:ident header($name:literal)) => {
         $crate::spec::OriginSpec::Header($name)
     };
+    ($field:ident watermark) => {
+        $crate::spec::OriginSpec::Watermark
+    };
     ($field:ident metadata(topic)) => {
         $crate::spec::OriginSpec::Metadata($crate::spec::Metadata::Topic)
     };
@@ -311,7 +335,7 @@ macro_rules! __origin {
     };
     ($field:ident $($other:tt)*) => {
         compile_error!(concat!(
-            "`", stringify!($field), "` comes from field(\"name or /json/pointer\"), header(\"name\") or ",
+            "`", stringify!($field), "` comes from field(\"name or /json/pointer\"), header(\"name\"), watermark or ",
             "metadata(topic | partition | offset | timestamp | key | value), not from `", stringify!($($other)*), "`"
         ))
     };

@@ -13,6 +13,8 @@ pub struct Timestamp(pub i64);
 pub struct Date(pub i32);
 
 impl Timestamp {
+    /// Before everything: a watermark that knows nothing yet.
+    pub const MIN: Timestamp = Timestamp(i64::MIN);
     /// One second in microseconds.
     pub const SECOND: i64 = MICROS;
     /// One minute in microseconds.

@@ -1,5 +1,7 @@
 //! The trait that a transform implements, and the macro that makes it the component's.
 
+use std::time::Duration;
+
 use crate::{Config, Output, Reject, Result, Row, Timestamp};
 
 /// A transform: rows in, rows out. One instance serves one partition.
@@ -16,6 +18,9 @@ pub trait Transform: Sized + 'static {
     /// The version of what [`snapshot`](Self::snapshot) writes. None: there is no state, and no row is held back
     /// from one call to the next.
     const STATE_VERSION: Option<u32> = None;
+    /// How far an event may lag behind the latest before it is late: by so much the watermark is behind.
+    /// A default, which a host's configuration goes before. None: the host's own.
+    const LATENESS: Option<Duration> = None;
 
     /// What is read: the struct of an [`input!`](crate::input).
     type Row<'a>: Row<'a>;

@@ -1,6 +1,8 @@
 //! What `input!` and `output!` make: descriptions, rows of every type, several outputs.
 
-use tidemill_sdk::test::{Value, open, row};
+use std::time::Duration;
+
+use tidemill_sdk::testing::{Value, open, row};
 use tidemill_sdk::wire::{Content, DataType, DecimalType, Merge, Metadata, Origin, Source};
 use tidemill_sdk::{
     Bool, Bytes, Config, Date, Decimal, Float, Int, Reject, Result, Text, Timestamp, Transform,
@@ -314,4 +316,64 @@ fn a_transform_may_read_nothing_and_keep_no_state() {
     assert_eq!(keep.snapshot(), None);
     assert_eq!(keep.try_restore(1, &[]), Err("keep 1 cannot read state of version 1".into()));
     assert_eq!(keep.process_columns(1, &[]).expect("no column is wanted").rows("all_events").len(), 1);
+}
+
+/// Reads the watermark.
+mod watermark {
+    use super::*;
+
+    tidemill_sdk::input! { pub(crate) struct In { at: Timestamp, watermark: Timestamp = watermark } }
+
+    tidemill_sdk::output! { pub(crate) feed Marks ("marks") of struct Mark { watermark: Timestamp } }
+
+    pub(crate) struct Marked;
+
+    impl Transform for Marked {
+        const NAME: &str = "marked";
+        const VERSION: &str = "1";
+        const LATENESS: Option<Duration> = Some(Duration::from_hours(1));
+        type Row<'a> = In<'a>;
+        type Out = Marks;
+
+        fn open(_: &mut Config) -> Result<Self> {
+            Ok(Marked)
+        }
+
+        fn row(&mut self, row: In<'_>, out: &mut Marks) -> Result<(), Reject> {
+            out.emit(Mark { watermark: row.watermark });
+            Ok(())
+        }
+    }
+
+    tidemill_sdk::transform!(Marked);
+}
+
+#[test]
+fn the_watermark_is_a_column_and_lateness_a_property() {
+    let descriptor = open::<watermark::Marked>(&[]).descriptor();
+    assert_eq!(descriptor.properties, [("lateness-us".into(), "3600000000".into())]);
+    let read = &descriptor.reads[1];
+    assert_eq!((&read.origin, read.data_type), (&Origin::Field("watermark".into()), DataType::Timestamp));
+    assert_eq!(read.properties, [("watermark".into(), String::new())]);
+    assert_eq!(descriptor.reads[0].properties, []);
+    assert_eq!(open::<nothing_read::Keep>(&[]).descriptor().properties, []);
+}
+
+#[test]
+fn a_test_computes_the_watermark_as_a_host_does() {
+    let at = |second: i64| row().set("at", Timestamp(second * Timestamp::SECOND));
+    let mut marked = open::<watermark::Marked>(&[]).watermark_by("at", Duration::from_secs(10));
+    assert_eq!(marked.watermark(), None);
+    let outcome = marked.process([row(), at(100), at(95)]);
+    let want = |seconds: [i64; 2]| seconds.map(|second| Timestamp(second * Timestamp::SECOND));
+    assert_eq!(outcome.rows("marks").column("watermark"), want([90, 90]));
+    assert_eq!(outcome.rejected(), [("at is null", vec![0])]);
+    // A clock that is ahead counts no more than what has arrived; what a row says, holds.
+    let outcome = marked.process([at(900).arrived(Timestamp(200 * Timestamp::SECOND)), at(0)]);
+    assert_eq!(outcome.rows("marks").column("watermark"), want([190, 190]));
+    let outcome = marked.process([at(901).set("watermark", Timestamp(0)), at(901)]);
+    assert_eq!(outcome.rows("marks").column("watermark"), want([0, 190]));
+    assert_eq!(marked.watermark(), Some(Timestamp(190 * Timestamp::SECOND)));
+    let outcome = open::<watermark::Marked>(&[]).process([at(1)]);
+    assert_eq!(outcome.rows("marks").column("watermark"), [Timestamp::MIN]);
 }

@@ -1,135 +1,110 @@
-//! `activity_per_minute`: how many events of each type came from each kind of device in each minute.
+//! `activity_per_minute`: how many events, users and sessions of each type of event and kind of device in each minute.
 //!
-//! Reads the output `user_events` and makes the additive table `user_activity_per_minute`: each flush emits what was
-//! counted since the last one and forgets it. So the state is empty after a commit, a late event is one more row, and
-//! whoever reads the table sums `events` by `window_start`, `event_type` and `device` (compaction does so too).
-//! Rows of one flush are sorted by their keys.
+//! Reads the output `user_events` and makes the additive table `user_activity_per_minute`: each flush emits what changed
+//! since the last one. Whoever reads the table sums `events`, `users` and `sessions` by `window_start`, `event_type` and
+//! `device` (compaction does so too). Rows of one flush are sorted by their keys.
 //!
-//! What waits for a flush is bounded: at about [`LIMIT`] bytes of state all counters are moved to a queue, in order,
-//! and the queue is emitted after the batches that follow. Which rows come out of that depends on the events only, not
-//! on how they are cut into batches; at worst the table has a few more rows for compaction to merge.
+//! `users` and `sessions` are distinct values of a minute, type and device: exact for up to 4,096 each, and while the
+//! instance has room (6 MiB), then estimated with an error of 1.6 %. A user of two minutes, types, devices or partitions
+//! counts in each. An event without a session counts for none.
+//!
+//! A minute is closed when the watermark has reached its end, by default an hour later. An event that comes after that
+//! still counts, so that `events` adds up to the events of `user_events`; its user and session count once more, for who
+//! was in a closed minute is forgotten. The setting `late = "reject"` refuses such an event instead, with the reason
+//! `late`.
 
-mod counts;
-mod state;
+mod before;
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
-use tidemill_sdk::{Config, Int, Reject, Result, Text, Timestamp, Transform};
-
-use counts::{Count, Counts};
+use tidemill_sdk::aggregate::{Count, Distinct};
+use tidemill_sdk::window::{Aggregation, Increments, Late, StateOf, Tumbling, Window, Windowed};
+use tidemill_sdk::{Config, Int, Result, Text, Timestamp};
 
 tidemill_sdk::input! {
-    struct Event from output "user_events" { event_type: Text, timestamp: Timestamp, device: Text }
+    struct Event from output "user_events" {
+        event_type: Text [dictionary],
+        device: Text [dictionary],
+        timestamp: Timestamp,
+        user_id: Text,
+        session_id: Option<Text>,
+        watermark: Timestamp = watermark,
+    }
 }
 
 tidemill_sdk::output! {
     table UserActivity ("user_activity_per_minute", by window_start)
-    of struct Increment { window_start: Timestamp [key], event_type: Text [key], device: Text [key], events: Int [sum] }
+    of struct Increment {
+        window_start: Timestamp [key], event_type: Text [key], device: Text [key],
+        events: Int [sum], users: Int [sum], sessions: Int [sum],
+    }
 }
 
-/// Bytes of state at which counting starts anew: some 80,000 counters.
-const LIMIT: usize = 8 << 20;
-/// Rows that one call hands out, so that no call is long.
-const ROWS: usize = 8192;
-/// Bytes of rows that one call hands out, well within the megabyte that a host grants to any call.
-const BYTES: usize = 512 << 10;
+struct ActivityPerMinute;
 
-struct ActivityPerMinute {
-    counts: Counts,
-    /// Counters that count no more and wait to be emitted.
-    queue: VecDeque<Count>,
-    limit: usize,
-    /// The rows and bytes that came to `counts` in this batch: as much more may be handed out after it, so that the
-    /// queue cannot grow forever.
-    added: (usize, usize),
-    /// Whether the last snapshot or restore had anything, or there was none.
-    saved: bool,
-}
-
-impl Transform for ActivityPerMinute {
+impl Aggregation for ActivityPerMinute {
     const NAME: &str = "activity_per_minute";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const STATE_VERSION: Option<u32> = Some(1);
+    const STATE_VERSION: u32 = 2;
+    const LATENESS: Option<Duration> = Some(Duration::from_hours(1));
+    const LATE: Late = Late::Correct;
     type Row<'a> = Event<'a>;
     type Out = UserActivity;
+    type Windows = Tumbling;
+    type Mode = Increments;
+    /// Type and device.
+    type Key = (String, String);
+    /// Events, users, sessions.
+    type Value = (Count, Distinct, Distinct);
 
     fn open(_: &mut Config) -> Result<Self> {
-        Ok(ActivityPerMinute::with_limit(LIMIT))
+        Ok(ActivityPerMinute)
     }
 
-    fn row(&mut self, event: Event<'_>, _: &mut UserActivity) -> Result<(), Reject> {
-        let minute = event.timestamp.floor(Timestamp::MINUTE);
-        let bytes = self.counts.add(minute, event.event_type, event.device, 1);
-        if bytes > 0 {
-            self.added = (self.added.0 + 1, self.added.1 + bytes);
-            if self.counts.bytes() > self.limit {
-                self.queue.extend(self.counts.take());
-            }
+    fn windows(&self) -> Tumbling {
+        Tumbling::of(Duration::from_mins(1))
+    }
+
+    fn time(&self, event: &Event<'_>) -> Timestamp {
+        event.timestamp
+    }
+
+    fn watermark(&self, event: &Event<'_>) -> Timestamp {
+        event.watermark
+    }
+
+    fn key<'a>(&self, event: &'a Event<'_>) -> (&'a str, &'a str) {
+        (event.event_type, event.device)
+    }
+
+    fn add(&self, (events, users, sessions): &mut Self::Value, event: &Event<'_>) {
+        events.add();
+        users.add(event.user_id);
+        if let Some(session) = event.session_id {
+            sessions.add(session);
         }
-        Ok(())
     }
 
-    fn after_batch(&mut self, out: &mut UserActivity) -> Result<()> {
-        let (rows, bytes) = std::mem::take(&mut self.added);
-        self.emit(ROWS + rows, BYTES + bytes, out);
-        Ok(())
+    fn emit(
+        &self,
+        minute: Window,
+        (event_type, device): (&str, &str),
+        (events, users, sessions): (i64, i64, i64),
+        out: &mut UserActivity,
+    ) {
+        let (event_type, device) = (event_type.into(), device.into());
+        out.emit(Increment { window_start: minute.start, event_type, device, events, users, sessions });
     }
 
-    fn flush(&mut self, _: Option<Timestamp>, out: &mut UserActivity) -> Result<bool> {
-        self.queue.extend(self.counts.take());
-        self.emit(ROWS, BYTES, out);
-        Ok(!self.queue.is_empty())
-    }
-
-    fn snapshot(&mut self) -> Result<Option<Vec<u8>>> {
-        let is_empty = self.counts.is_empty() && self.queue.is_empty();
-        if is_empty && !self.saved {
-            return Ok(None);
-        }
-        self.saved = !is_empty;
-        Ok(Some(state::write(&self.queue, &self.counts.sorted())))
-    }
-
-    fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
-        if version != 1 {
-            return Err(format!("state of version {version} is not known here"));
-        }
-        let (queue, counts) = state::read(state)?;
-        for count in &counts {
-            self.counts.add(count.minute, &count.event_type, &count.device, count.events);
-        }
-        self.saved = !(queue.is_empty() && counts.is_empty());
-        self.queue = queue.into();
-        Ok(())
-    }
-}
-
-impl ActivityPerMinute {
-    fn with_limit(limit: usize) -> Self {
-        let (counts, queue) = (Counts::default(), VecDeque::new());
-        ActivityPerMinute { counts, queue, limit, added: (0, 0), saved: false }
-    }
-
-    /// Hands out the head of the queue: at least one row, if there is any.
-    fn emit(&mut self, rows: usize, bytes: usize, out: &mut UserActivity) {
-        let mut emitted = 0;
-        for _ in 0..rows {
-            if emitted >= bytes {
-                break;
-            }
-            let Some(count) = self.queue.pop_front() else { break };
-            emitted += count.bytes();
-            out.emit(Increment {
-                window_start: count.minute,
-                event_type: count.event_type.as_ref().into(),
-                device: count.device.as_ref().into(),
-                events: count.events,
-            });
+    fn migrate(&self, version: u32, state: &[u8]) -> Result<StateOf<Self>> {
+        match version {
+            1 => before::migrate(state),
+            _ => Err(format!("state of version {version} is not known here")),
         }
     }
 }
 
-tidemill_sdk::transform!(ActivityPerMinute);
+tidemill_sdk::transform!(Windowed<ActivityPerMinute>);
 
 #[cfg(test)]
 mod tests;

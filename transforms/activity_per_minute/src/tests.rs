@@ -1,45 +1,45 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_sdk::test::{InputRow, Outcome, Tested, open, row};
+use tidemill_sdk::testing::{InputRow, Outcome, Tested, open, row};
 use tidemill_sdk::timestamp;
 
 use super::*;
 
 const TABLE: &str = "user_activity_per_minute";
 
-fn event(at: &str, event_type: &str, device: &str) -> InputRow {
-    row().set("timestamp", timestamp(at)).set("event_type", event_type).set("device", device)
+fn event(at: &str, event_type: &str, device: &str, user: &str) -> InputRow {
+    let row = row().set("timestamp", timestamp(at)).set("event_type", event_type).set("device", device);
+    row.set("user_id", user).set("session_id", format!("session of {user}"))
 }
 
-fn lines(outcomes: &[Outcome]) -> Vec<String> {
-    outcomes.iter().flat_map(|outcome| outcome.rows(TABLE).lines()).collect()
+fn lines<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<String> {
+    outcomes.into_iter().flat_map(|outcome| outcome.rows(TABLE).lines()).collect()
 }
 
-fn new() -> Tested<ActivityPerMinute> {
-    open(&[])
+fn new() -> Tested<Windowed<ActivityPerMinute>> {
+    open(&[]).watermark_by("timestamp", Duration::from_hours(1))
 }
 
 #[test]
-fn events_are_counted_by_minute_type_and_device() {
+fn events_users_and_sessions_are_counted_by_minute_type_and_device() {
     let mut activity = new();
     let outcome = activity.process([
-        event("2025-12-02T10:01:00Z", "click", "mobile"),
-        event("2025-12-02T10:00:00Z", "click", "mobile"),
-        event("2025-12-02T10:00:59.999999Z", "click", "mobile"),
-        event("2025-12-02T10:00:30Z", "click", "desktop"),
-        event("2025-12-02T10:00:30Z", "buy", "mobile"),
-        event("1969-12-31T23:59:59.999999Z", "click", "mobile"),
+        event("2025-12-02T10:01:00Z", "click", "mobile", "u1"),
+        event("2025-12-02T10:00:00Z", "click", "mobile", "u1"),
+        event("2025-12-02T10:00:59.999999Z", "click", "mobile", "u1"),
+        event("2025-12-02T10:00:01Z", "click", "mobile", "u2").null("session_id"),
+        event("2025-12-02T10:00:30Z", "click", "desktop", "u1"),
+        event("2025-12-02T10:00:30Z", "buy", "mobile", "u1").null("session_id"),
     ]);
     assert!(outcome.is_empty());
-    let flushed = activity.flush(None);
+    let flushed = activity.flush_now();
     assert_eq!(
         lines(&flushed),
         [
-            "1969-12-31T23:59:00Z, click, mobile, 1",
-            "2025-12-02T10:00:00Z, buy, mobile, 1",
-            "2025-12-02T10:00:00Z, click, desktop, 1",
-            "2025-12-02T10:00:00Z, click, mobile, 2",
-            "2025-12-02T10:01:00Z, click, mobile, 1",
+            "2025-12-02T10:00:00Z, buy, mobile, 1, 1, 0",
+            "2025-12-02T10:00:00Z, click, desktop, 1, 1, 1",
+            "2025-12-02T10:00:00Z, click, mobile, 3, 2, 1",
+            "2025-12-02T10:01:00Z, click, mobile, 1, 1, 1",
         ]
     );
     assert_eq!(flushed[0].rows(TABLE).origins(), None);
@@ -47,141 +47,121 @@ fn events_are_counted_by_minute_type_and_device() {
 }
 
 #[test]
-fn a_flush_hands_out_the_increments_since_the_last() {
+fn a_flush_hands_out_the_changes_since_the_last() {
     let mut activity = new();
-    assert!(lines(&activity.flush(None)).is_empty());
-    for count in 1..=3 {
-        activity.process((0..count).map(|_| event("2025-12-02T10:00:00Z", "click", "mobile")));
-        assert_eq!(lines(&activity.flush(None)), [format!("2025-12-02T10:00:00Z, click, mobile, {count}")]);
-        assert!(lines(&activity.flush(timestamp("2025-12-02T11:00:00Z"))).is_empty());
+    assert!(lines(&activity.flush_now()).is_empty());
+    let click = |user| event("2025-12-02T10:00:00Z", "click", "mobile", user);
+    for (users, change) in
+        [(vec!["u1", "u2"], "2, 2, 2"), (vec!["u1"], "1, 0, 0"), (vec!["u2", "u3", "u3"], "3, 1, 1")]
+    {
+        activity.process(users.into_iter().map(click));
+        activity.restart();
+        assert_eq!(lines(&activity.flush_now()), [format!("2025-12-02T10:00:00Z, click, mobile, {change}")]);
+        assert!(lines(&activity.flush_now()).is_empty());
     }
 }
 
 #[test]
-fn keys_with_the_same_letters_are_told_apart() {
+fn a_minute_is_forgotten_after_an_hour_and_late_events_count_still() {
     let mut activity = new();
-    let pairs = [("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", ""), ("12345678", "9"), ("123456789", "")];
-    activity.process(pairs.map(|(event_type, device)| event("2025-12-02T10:00:00Z", event_type, device)));
-    assert_eq!(lines(&activity.flush(None)).len(), pairs.len());
+    let first = event("2025-12-02T10:00:10Z", "click", "mobile", "u1");
+    activity.process([first.clone(), event("2025-12-02T11:00:59Z", "click", "mobile", "u1")]);
+    activity.flush_now();
+    activity.process([first.clone()]);
+    assert_eq!(lines(&activity.flush_now()), ["2025-12-02T10:00:00Z, click, mobile, 1, 0, 0"]);
+
+    let closing = event("2025-12-02T11:01:00Z", "click", "mobile", "u1");
+    let outcome = activity.process([closing.clone(), first.clone(), first.clone()]);
+    assert!(outcome.rejected().is_empty());
+    assert_eq!(lines([&outcome]), ["2025-12-02T10:00:00Z, click, mobile, 1, 1, 1"; 2]);
+
+    let strict = open::<Windowed<ActivityPerMinute>>(&[("late", "reject")]);
+    let mut strict = strict.watermark_by("timestamp", Duration::from_hours(1));
+    assert_eq!(strict.process([closing, first]).rejected(), [("late", vec![1])]);
 }
 
 #[test]
 fn nulls_are_refused() {
     let mut activity = new();
-    let whole = event("2025-12-02T10:00:00Z", "click", "mobile");
-    let outcome = activity.process([whole.clone().null("device"), whole.clone().null("timestamp"), whole]);
+    let whole = || event("2025-12-02T10:00:00Z", "click", "mobile", "u1");
+    let outcome = activity.process([whole().null("device"), whole().null("timestamp"), whole()]);
     assert_eq!(outcome.rejected(), [("device is null", vec![0]), ("timestamp is null", vec![1])]);
-    assert_eq!(lines(&activity.flush(None)).len(), 1);
-}
-
-/// `count` events, each with a counter of its own.
-fn distinct(count: i64) -> impl Iterator<Item = InputRow> {
-    (0..count).map(|i| {
-        let at = Timestamp(i % 7 * Timestamp::MINUTE);
-        row().set("timestamp", at).set("event_type", format!("type {i}")).set("device", "mobile")
-    })
+    assert_eq!(lines(&activity.flush_now()).len(), 1);
 }
 
 #[test]
-fn a_large_flush_comes_in_pieces() {
+fn a_day_of_many_users_stays_within_its_bound_and_close_to_the_truth() {
     let mut activity = new();
-    activity.process(distinct(20_000));
-    let flushed = activity.flush(None);
-    assert!(flushed.len() >= 3);
-    assert!(flushed.iter().all(|outcome| outcome.rows(TABLE).len() <= ROWS));
-    let minutes: Vec<_> =
-        flushed.iter().flat_map(|outcome| outcome.rows(TABLE).column("window_start")).collect();
-    assert_eq!(minutes.len(), 20_000);
-    assert!(minutes.is_sorted());
-
-    let long = "x".repeat(100_000);
-    activity.process((0..20).map(|i| event("2025-12-02T10:00:00Z", &format!("{long}{i}"), "mobile")));
-    let flushed = activity.flush(None);
-    assert!(flushed.len() >= 4, "bounded by bytes too");
-    assert_eq!(lines(&flushed).len(), 20);
-}
-
-#[test]
-fn a_snapshot_is_only_taken_of_what_changed() {
-    let mut activity = new();
-    assert_eq!(activity.snapshot(), None, "there is nothing, and there never was");
-    activity.process([event("2025-12-02T10:00:00Z", "click", "mobile")]);
-    activity.flush(None);
-    assert_eq!(activity.snapshot(), None, "all was flushed");
-
-    activity.process([event("2025-12-02T10:00:00Z", "click", "mobile")]);
-    let state = activity.snapshot().expect("a counter waits");
-    let mut restored = new();
-    restored.restore(&state);
-    restored.process([event("2025-12-02T10:00:01Z", "click", "mobile")]);
-    assert_eq!(lines(&restored.flush(None)), ["2025-12-02T10:00:00Z, click, mobile, 2"]);
-    let empty = restored.snapshot().expect("the last state had a counter");
-    assert_eq!(restored.snapshot(), None);
-    let mut restored = new();
-    restored.restore(&empty);
-    assert!(lines(&restored.flush(None)).is_empty());
-    assert_eq!(restored.snapshot(), None);
-}
-
-#[test]
-fn state_that_is_not_its_own_is_refused() {
-    assert!(new().try_restore(2, &[0; 8]).is_err());
-    assert_eq!(new().try_restore(1, &[1]), Err("the state is damaged".into()));
-}
-
-/// The rows of these events with a small bound on state, in batches of `size`: in order, with those of the last flush.
-fn bounded(events: &[(i64, String)], size: usize) -> Vec<(Timestamp, Box<str>, i64)> {
-    let mut activity = ActivityPerMinute::with_limit(2000);
-    let mut out = Vec::new();
-    let mut take = |activity: &mut ActivityPerMinute| {
-        // The queue is what `emit` hands out, in order.
-        out.extend(activity.queue.drain(..).map(|count| (count.minute, count.event_type, count.events)));
-    };
-    for batch in events.chunks(size) {
-        for (minute, event_type) in batch {
-            let mut none = <UserActivity as tidemill_sdk::Output>::with_capacity(0);
-            let timestamp = Timestamp(minute * Timestamp::MINUTE);
-            let event = Event { event_type, timestamp, device: "mobile" };
-            activity.row(event, &mut none).expect("never refused");
-            assert!(activity.counts.bytes() <= 2000 + 200);
+    let (mut users, mut sums) = (BTreeMap::<i64, BTreeSet<i64>>::new(), BTreeMap::<String, i64>::new());
+    let mut largest = 0;
+    for second in 0..24 * 3600_i64 {
+        let rows = (0..4).map(|i| {
+            let (at, user) = (Timestamp(second * Timestamp::SECOND), (second * 4 + i) * 7919 % 9973);
+            users.entry(second / 60).or_default().insert(user);
+            let row = row().set("timestamp", at).set("event_type", "click").set("device", "mobile");
+            row.set("user_id", format!("user {user}")).set("session_id", format!("session {}", user % 5))
+        });
+        activity.process(rows.collect::<Vec<_>>());
+        if second % 300 == 299 {
+            for outcome in activity.flush_now() {
+                let (minutes, changes) =
+                    (outcome.rows(TABLE).column("window_start"), outcome.rows(TABLE).column("users"));
+                for (minute, change) in minutes.iter().zip(changes) {
+                    let tidemill_sdk::testing::Value::Int(change) = change else { panic!("an Int") };
+                    *sums.entry(minute.to_string()).or_insert(0) += change;
+                }
+            }
+            largest = largest.max(activity.snapshot().map_or(0, |state| state.len()));
         }
-        take(&mut activity);
     }
-    activity.queue.extend(activity.counts.take());
-    take(&mut activity);
-    out
+    let exact: Vec<i64> = users.values().map(|users| i64::try_from(users.len()).expect("small")).collect();
+    assert_eq!(sums.into_values().collect::<Vec<i64>>(), exact);
+    assert!((60_000..400_000).contains(&largest), "an hour, not a day: {largest}");
+}
+
+/// State of version 1: two lists of minute, events, type and device.
+fn before(lists: [&[(i64, i64, &str, &str)]; 2]) -> Vec<u8> {
+    let length = |length: usize| u32::try_from(length).expect("small").to_le_bytes();
+    let mut bytes = Vec::new();
+    for list in lists {
+        bytes.extend(length(list.len()));
+        for (minute, events, event_type, device) in list {
+            bytes.extend((minute * Timestamp::MINUTE).to_le_bytes());
+            bytes.extend(events.to_le_bytes());
+            bytes.extend(length(event_type.len()));
+            bytes.extend(length(device.len()));
+            bytes.extend(event_type.bytes().chain(device.bytes()));
+        }
+    }
+    bytes
 }
 
 #[test]
-fn state_is_bounded_and_how_events_are_cut_into_batches_changes_no_row() {
-    let events: Vec<(i64, String)> = (0..1000).map(|i| (i % 3, format!("type {}", i * 7919 % 101))).collect();
-    let rows = bounded(&events, 1000);
-    for size in [1, 7, 64, 999] {
-        assert_eq!(bounded(&events, size), rows, "{size}");
-    }
-    let mut sums = BTreeMap::new();
-    for (minute, event_type, count) in &rows {
-        *sums.entry((*minute, event_type.clone())).or_insert(0) += count;
-    }
-    assert!(sums.len() < rows.len(), "the bound was reached");
-    assert_eq!(sums.values().sum::<i64>(), 1000);
-    assert_eq!(sums.len(), 303);
-}
-
-#[test]
-fn what_exceeds_the_bound_is_emitted_after_the_batch() {
+fn state_of_version_1_is_taken_over() {
+    let bytes = before([&[(0, 3, "ä", "tv")], &[(1, 4, "click", ""), (1, 5, "click", "tv")]]);
     let mut activity = new();
-    let (mut emitted, mut most) = (0, 0);
-    for batch in 0..8 {
-        let rows = distinct((batch + 1) * 20_000).skip(usize::try_from(batch * 20_000).expect("small"));
-        let count = activity.process(rows).rows(TABLE).len();
-        emitted += count;
-        most = most.max(count);
+    assert_eq!(activity.try_restore(1, &bytes), Ok(()));
+    activity.restart();
+    let minute = |rest: &str| format!("1970-01-01T00:0{rest}");
+    assert_eq!(
+        lines(&activity.flush_now()),
+        ["0:00Z, ä, tv, 3, 0, 0", "1:00Z, click, , 4, 0, 0", "1:00Z, click, tv, 5, 0, 0"].map(minute)
+    );
+    assert_eq!(new().try_restore(1, &before([&[], &[]])), Ok(()));
+    for end in 0..bytes.len() {
+        let damaged = Err("the state of version 1 is damaged".into());
+        assert_eq!(new().try_restore(1, &bytes[..end]), damaged, "{end}");
     }
-    assert!(emitted > 50_000, "{emitted}");
-    assert!(most <= 20_000 + ROWS);
-    let rest = lines(&activity.flush(None)).len();
-    assert_eq!(emitted + rest, 160_000);
+    assert_eq!(new().try_restore(3, &[0; 8]), Err("state of version 3 is not known here".into()));
+}
+
+#[test]
+fn it_says_what_it_needs() {
+    let descriptor = new().descriptor();
+    assert_eq!(descriptor.properties, [("lateness-us".into(), "3600000000".into())]);
+    let columns: Vec<&str> = descriptor.outputs[0].columns.iter().map(|column| &column.name[..]).collect();
+    assert_eq!(columns, ["window_start", "event_type", "device", "events", "users", "sessions"]);
+    assert_eq!(descriptor.state_version, Some(2));
 }
 
 /// `cargo test --profile wasm -p activity_per_minute -- --ignored --nocapture`
@@ -193,7 +173,10 @@ fn speed() {
     let rows: Vec<InputRow> = (0..8192_usize)
         .map(|i| {
             let at = Timestamp(i64::try_from(i * 7919 % 120).expect("small") * Timestamp::SECOND);
-            row().set("timestamp", at).set("event_type", types[i % 4]).set("device", devices[i / 4 % 4])
+            let row =
+                row().set("timestamp", at).set("event_type", types[i % 4]).set("device", devices[i / 4 % 4]);
+            let (user, session) = (i * 7919 % 50_000, i * 7919 % 60_000);
+            row.set("user_id", format!("user-{user:05}")).set("session_id", format!("session-{session:08}"))
         })
         .collect();
     let mut activity = new();

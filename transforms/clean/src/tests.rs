@@ -1,4 +1,4 @@
-use tidemill_sdk::test::{InputRow, Outcome, open, row, try_open};
+use tidemill_sdk::testing::{InputRow, Outcome, open, row, try_open};
 
 use super::*;
 

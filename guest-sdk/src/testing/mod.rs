@@ -16,7 +16,7 @@
 //! #         Ok(())
 //! #     }
 //! # }
-//! use tidemill_sdk::test::{open, row};
+//! use tidemill_sdk::testing::{open, row};
 //!
 //! let outcome = open::<Add>(&[]).process([row().set("n", 1).set("m", 2), row().set("n", 1)]);
 //! assert_eq!(outcome.rows("sums").column("sum"), [3]);
@@ -26,12 +26,16 @@
 mod columns;
 mod outcome;
 mod value;
+mod watermark;
 
 pub use outcome::{Outcome, Rows};
 pub use value::Value;
 
+use std::time::Duration;
+
 use crate::engine::Instance;
 use crate::{Result, Timestamp, Transform, spec, wire};
+use watermark::Watermark;
 
 /// Opens a transform with this flattened config. Panics if it does not open.
 pub fn open<T: Transform>(config: &[(&str, &str)]) -> Tested<T> {
@@ -41,8 +45,9 @@ pub fn open<T: Transform>(config: &[(&str, &str)]) -> Tested<T> {
 /// Opens a transform with this flattened config, or says why not.
 pub fn try_open<T: Transform>(config: &[(&str, &str)]) -> Result<Tested<T>> {
     check_names::<T>();
-    let config = config.iter().map(|&(key, value)| (key.into(), value.into())).collect();
-    Ok(Tested { instance: Instance::open(config)? })
+    let config: Vec<_> = config.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+    let instance = Instance::open(config.clone())?;
+    Ok(Tested { instance, config, saved: None, watermark: Watermark::default() })
 }
 
 /// What a host would refuse at `describe` and the compiler cannot see.
@@ -61,7 +66,10 @@ fn check_names<T: Transform>() {
 
 /// An input row that is made field by field; what is not set is null.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct InputRow(Vec<(String, Value)>);
+pub struct InputRow {
+    columns: Vec<(String, Value)>,
+    arrived: Option<Timestamp>,
+}
 
 /// An input row of nulls.
 pub fn row() -> InputRow {
@@ -72,8 +80,7 @@ impl InputRow {
     /// With this value (instead of the one before) in the column of `input!`.
     #[must_use]
     pub fn set(mut self, column: &str, value: impl Into<Value>) -> Self {
-        self.0.retain(|(name, _)| name != column);
-        self.0.push((column.into(), value.into()));
+        self.put(column, value.into());
         self
     }
 
@@ -82,15 +89,48 @@ impl InputRow {
     pub fn null(self, column: &str) -> Self {
         self.set(column, Value::Null)
     }
+
+    /// With this as Kafka's timestamp: a computed watermark is never past the newest of these, less the lateness.
+    #[must_use]
+    pub fn arrived(mut self, at: Timestamp) -> Self {
+        self.arrived = Some(at);
+        self
+    }
+
+    fn put(&mut self, column: &str, value: Value) {
+        self.columns.retain(|(name, _)| name != column);
+        self.columns.push((column.into(), value));
+    }
+
+    fn get(&self, column: &str) -> Option<&Value> {
+        self.columns.iter().find(|(name, _)| name == column).map(|(_, value)| value)
+    }
 }
 
 /// An open transform under test.
 #[derive(Debug)]
 pub struct Tested<T> {
     instance: Instance<T>,
+    config: Vec<(String, String)>,
+    /// The state that a host would restore.
+    saved: Option<(u32, Vec<u8>)>,
+    watermark: Watermark,
 }
 
 impl<T: Transform> Tested<T> {
+    /// From here on, the watermark of rows that do not set it is computed as a host does: the latest time in this
+    /// column (a `Timestamp` of `input!`) so far, less the lateness.
+    #[must_use]
+    pub fn watermark_by(mut self, column: &str, lateness: Duration) -> Self {
+        self.watermark = Watermark::new(column, lateness);
+        self
+    }
+
+    /// The watermark as of the last row; none: nothing is known yet.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.watermark.current()
+    }
+
     /// What the transform says of itself.
     pub fn descriptor(&self) -> wire::Descriptor {
         Instance::<T>::descriptor()
@@ -103,10 +143,11 @@ impl<T: Transform> Tested<T> {
 
     /// Hands it a batch of rows; an error ends the instance.
     pub fn try_process(&mut self, rows: impl IntoIterator<Item = InputRow>) -> Result<Outcome> {
-        let rows: Vec<InputRow> = rows.into_iter().collect();
-        let columns = columns::build(<T::Row<'_> as crate::Row<'_>>::SPEC.columns, &rows);
+        let mut rows: Vec<InputRow> = rows.into_iter().collect();
+        let columns = <T::Row<'_> as crate::Row<'_>>::SPEC.columns;
+        self.watermark.fill(columns, &mut rows);
         let count = u32::try_from(rows.len()).map_err(|_| "a batch has at most 65,536 rows")?;
-        self.process_columns(count, &columns)
+        self.process_columns(count, &columns::build(columns, &rows))
     }
 
     /// Hands it a batch of columns as the contract has them (for benchmarks, and for layouts that rows do not show).
@@ -143,19 +184,45 @@ impl<T: Transform> Tested<T> {
         panic!("flush: always more");
     }
 
+    /// Flushes at the watermark as of the last row.
+    pub fn flush_now(&mut self) -> Vec<Outcome> {
+        self.flush(self.watermark())
+    }
+
     /// The state, if it changed.
     pub fn snapshot(&mut self) -> Option<Vec<u8>> {
-        self.instance.snapshot().unwrap_or_else(|error| panic!("snapshot: {error}"))
+        let state = self.instance.snapshot().unwrap_or_else(|error| panic!("snapshot: {error}"))?;
+        self.saved = Some((state_version::<T>(), state.clone()));
+        Some(state)
+    }
+
+    /// The state that a host would restore: of the last snapshot that was not none, or of the last restore.
+    pub fn saved(&self) -> Option<&[u8]> {
+        self.saved.as_ref().map(|(_, state)| &state[..])
+    }
+
+    /// Goes on as another host would: takes a snapshot, opens a new instance and restores the latest state.
+    pub fn restart(&mut self) {
+        self.snapshot();
+        let instance = Instance::open(self.config.clone());
+        self.instance = instance.unwrap_or_else(|error| panic!("restart: {error}"));
+        if let Some((version, state)) = self.saved.clone() {
+            self.try_restore(version, &state).unwrap_or_else(|error| panic!("restart: {error}"));
+        }
     }
 
     /// Takes over a state of the transform's present version.
     pub fn restore(&mut self, state: &[u8]) {
-        let version = T::STATE_VERSION.expect("a transform with state has a STATE_VERSION");
-        self.try_restore(version, state).unwrap_or_else(|error| panic!("restore: {error}"));
+        self.try_restore(state_version::<T>(), state).unwrap_or_else(|error| panic!("restore: {error}"));
     }
 
     /// Takes over a state of this version, or says why not.
     pub fn try_restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
+        self.saved = Some((version, state.to_vec()));
         self.instance.restore(version, state)
     }
+}
+
+fn state_version<T: Transform>() -> u32 {
+    T::STATE_VERSION.expect("a transform with state has a STATE_VERSION")
 }

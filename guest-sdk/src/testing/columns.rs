@@ -8,7 +8,7 @@ use crate::{Date, Float, Int, Timestamp};
 
 /// The columns of these rows.
 pub(super) fn build(specs: &[InputColumnSpec], rows: &[InputRow]) -> Vec<Column> {
-    for (name, _) in rows.iter().flat_map(|row| &row.0) {
+    for (name, _) in rows.iter().flat_map(|row| &row.columns) {
         let known = || specs.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ");
         assert!(
             specs.iter().any(|spec| spec.name == name),
@@ -20,9 +20,7 @@ pub(super) fn build(specs: &[InputColumnSpec], rows: &[InputRow]) -> Vec<Column>
 }
 
 fn column(spec: &InputColumnSpec, rows: &[InputRow]) -> Column {
-    let values = rows
-        .iter()
-        .map(|row| row.0.iter().find(|(name, _)| name == spec.name).map_or(&Value::Null, |(_, v)| v));
+    let values = rows.iter().map(|row| row.get(spec.name).unwrap_or(&Value::Null));
     let wrong = |value: &Value| -> ! { panic!("column {}: {value:?} is no {:?}", spec.name, spec.data_type) };
     macro_rules! fill {
         ($field:ty, $($pattern:pat $(if $guard:expr)? => $value:expr),+) => {{

@@ -1,0 +1,306 @@
+//! The open groups: a value for each window and key. A row whose group is there allocates nothing.
+//!
+//! Groups are found by a hash of key and window (of sessions: of the key alone), and leave in the order in which their
+//! windows end. What the groups are, and what they cost, depends on the rows alone; where they lie in memory does not
+//! matter to anybody outside.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use hashbrown::HashTable;
+
+use super::Window;
+use crate::aggregate::{Aggregate, sort};
+use crate::{Key, Timestamp};
+
+/// A group.
+#[derive(Clone, Debug)]
+pub(super) struct Group<K, V> {
+    hash: u64,
+    pub(super) window: Window,
+    pub(super) key: K,
+    pub(super) value: V,
+    /// Whether there is something that was not handed out.
+    pub(super) changed: bool,
+}
+
+#[derive(Debug)]
+struct Slot<K, V> {
+    group: Option<Group<K, V>>,
+    /// Tells the groups apart that lie here one after the other.
+    generation: u32,
+}
+
+/// When a group may be due. It may have grown since, or be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Deadline {
+    at: i64,
+    slot: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Groups<K, V> {
+    slots: Vec<Slot<K, V>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    deadlines: BinaryHeap<Reverse<Deadline>>,
+    /// No group is due before this.
+    next: i64,
+    /// What the groups cost to keep, about.
+    bytes: usize,
+    /// What is between the end of a window and the watermark that closes it; none: groups do not close.
+    gap: Option<i64>,
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl<K: Key, V: Aggregate> Groups<K, V> {
+    /// No groups.
+    pub(super) fn new(gap: Option<i64>) -> Self {
+        let (index, deadlines) = (HashTable::new(), BinaryHeap::new());
+        Groups { slots: vec![], free: vec![], index, deadlines, next: i64::MAX, bytes: 0, gap }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What a group costs besides what its key and value hold: itself, its place in the index, its deadline.
+    pub(super) const fn overhead() -> usize {
+        size_of::<Slot<K, V>>() + 48
+    }
+
+    /// Whether a watermark closes any group (or may: then `close` knows).
+    #[inline]
+    pub(super) fn is_due(&self, watermark: Timestamp) -> bool {
+        self.next <= watermark.0
+    }
+
+    /// Adds to the group of a fixed window, which is made if there is none. How many bytes that took.
+    #[inline]
+    pub(super) fn add(&mut self, window: Window, key: K::Ref<'_>, add: impl FnOnce(&mut V)) -> usize {
+        let hash = K::hash(key, i64::hash(window.start.0, SEED));
+        let slots = &self.slots;
+        let same = |&slot: &u32| {
+            let group = slots[slot as usize].group.as_ref();
+            group.is_some_and(|group| {
+                group.hash == hash && group.window.start == window.start && group.key.is(key)
+            })
+        };
+        let slot = self.index.find(hash, same).copied();
+        self.add_to(slot, hash, window, key, add)
+    }
+
+    /// Adds to the session of a key that a time lies in or bridges, which is made if there is none and `new` allows it.
+    /// How many bytes that took; none: there is none.
+    pub(super) fn add_to_session(
+        &mut self,
+        time: Timestamp,
+        key: K::Ref<'_>,
+        new: bool,
+        add: impl FnOnce(&mut V),
+    ) -> Option<usize> {
+        let gap = self.gap.unwrap_or(0);
+        let hash = K::hash(key, SEED);
+        let near = |&slot: &u32| {
+            let group = self.slots[slot as usize].group.as_ref().filter(|group| group.key.is(key))?;
+            let Window { start, end } = group.window;
+            let near = time.0.saturating_add(gap) > start.0 && end.0.saturating_add(gap) > time.0;
+            near.then_some(slot)
+        };
+        let mut found = self.index.iter_hash(hash).copied().filter_map(|slot| near(&slot));
+        let slot = match (found.next(), found.next()) {
+            (one, None) => one,
+            (first, second) => {
+                let slots = first.into_iter().chain(second).chain(found).collect();
+                Some(self.unite(slots))
+            }
+        };
+        if slot.is_none() && !new {
+            return None;
+        }
+        if let Some(Group { window, .. }) = slot.and_then(|slot| self.slots[slot as usize].group.as_mut()) {
+            (window.start, window.end) = (window.start.min(time), window.end.max(time));
+        }
+        Some(self.add_to(slot, hash, Window { start: time, end: time }, key, add))
+    }
+
+    #[inline]
+    fn add_to(
+        &mut self,
+        slot: Option<u32>,
+        hash: u64,
+        window: Window,
+        key: K::Ref<'_>,
+        add: impl FnOnce(&mut V),
+    ) -> usize {
+        if let Some(group) = slot.and_then(|slot| self.slots[slot as usize].group.as_mut()) {
+            let before = group.value.heap();
+            add(&mut group.value);
+            group.changed = true;
+            let after = group.value.heap();
+            self.bytes = self.bytes + after - before;
+            return after.saturating_sub(before);
+        }
+        let mut value = V::default();
+        add(&mut value);
+        let group = Group { hash, window, key: K::own(key), value, changed: true };
+        let cost = Self::cost(&group);
+        self.insert(group);
+        cost
+    }
+
+    /// Makes one session of several of one key. Where it is.
+    #[cold]
+    fn unite(&mut self, slots: Vec<u32>) -> u32 {
+        let mut groups = self.ordered(slots).into_iter().filter_map(|slot| self.remove(slot));
+        let mut whole = groups.next().expect("sessions are united if there are several");
+        for later in groups {
+            whole.window.end = whole.window.end.max(later.window.end);
+            whole.changed |= later.changed;
+            whole.value.merge(later.value);
+        }
+        self.insert(whole)
+    }
+
+    /// Takes a group up again. Its key and window must not be there.
+    pub(super) fn restore(&mut self, window: Window, key: K, value: V, changed: bool, sessions: bool) {
+        let seed = if sessions { SEED } else { i64::hash(window.start.0, SEED) };
+        let hash = K::hash(key.view(), seed);
+        self.insert(Group { hash, window, key, value, changed });
+    }
+
+    /// Where it is.
+    fn insert(&mut self, group: Group<K, V>) -> u32 {
+        let (hash, end, cost) = (group.hash, group.window.end.0, Self::cost(&group));
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { group: None, generation: 0 });
+            u32::try_from(self.slots.len() - 1).expect("state is bounded far below 4 billion groups")
+        });
+        self.slots[slot as usize].group = Some(group);
+        let slots = &self.slots;
+        self.index.insert_unique(hash, slot, |&slot| hash_at(slots, slot));
+        self.bytes += cost;
+        if let Some(gap) = self.gap {
+            self.expect(slot, end.saturating_add(gap));
+        }
+        slot
+    }
+
+    fn cost(group: &Group<K, V>) -> usize {
+        Self::overhead() + group.key.heap() + group.value.heap()
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Group<K, V>> {
+        let group = self.slots[slot as usize].group.take()?;
+        if let Ok(entry) = self.index.find_entry(group.hash, |&have| have == slot) {
+            entry.remove();
+        }
+        self.slots[slot as usize].generation = self.slots[slot as usize].generation.wrapping_add(1);
+        self.free.push(slot);
+        self.bytes -= Self::cost(&group);
+        Some(group)
+    }
+
+    fn expect(&mut self, slot: u32, at: i64) {
+        let generation = self.slots[slot as usize].generation;
+        self.deadlines.push(Reverse(Deadline { at, slot, generation }));
+        self.next = self.next.min(at);
+        // Sessions that were united leave theirs behind.
+        if self.deadlines.len() > 64 + 2 * self.index.len() {
+            let slots = &self.slots;
+            self.deadlines.retain(|Reverse(deadline)| {
+                let slot = &slots[deadline.slot as usize];
+                slot.generation == deadline.generation && slot.group.is_some()
+            });
+        }
+    }
+
+    /// The first time at which a group is due.
+    pub(super) fn first_due(&mut self) -> Option<Timestamp> {
+        while let Some(&Reverse(Deadline { at, slot, generation })) = self.deadlines.peek() {
+            let place = &self.slots[slot as usize];
+            let group = place.group.as_ref().filter(|_| place.generation == generation);
+            let due = group.map(|group| group.window.end.0.saturating_add(self.gap.unwrap_or(0)));
+            if due == Some(at) {
+                self.next = at;
+                return Some(Timestamp(at));
+            }
+            // It has grown since, or it is gone.
+            self.deadlines.pop();
+            if let Some(due) = due {
+                self.deadlines.push(Reverse(Deadline { at: due, slot, generation }));
+            }
+        }
+        self.next = i64::MAX;
+        None
+    }
+
+    /// The groups that a watermark closes, by window and key.
+    pub(super) fn close(&mut self, watermark: Timestamp) -> Vec<Group<K, V>> {
+        let mut due = Vec::new();
+        while self.first_due().is_some_and(|due| due <= watermark) {
+            due.extend(self.deadlines.pop().map(|Reverse(deadline)| deadline.slot));
+        }
+        self.ordered(due).into_iter().filter_map(|slot| self.remove(slot)).collect()
+    }
+
+    /// All groups, by window and key; none are left.
+    pub(super) fn take(&mut self) -> Vec<Group<K, V>> {
+        let order = self.ordered(self.all());
+        let mut slots = std::mem::replace(self, Groups::new(self.gap)).slots;
+        order.into_iter().filter_map(|slot| slots[slot as usize].group.take()).collect()
+    }
+
+    /// Hands over the groups that changed, by window and key.
+    pub(super) fn changed(&mut self, mut each: impl FnMut(&mut Group<K, V>)) {
+        let mut slots = self.all();
+        slots.retain(|&slot| self.slots[slot as usize].group.as_ref().is_some_and(|group| group.changed));
+        for slot in self.ordered(slots) {
+            let Some(group) = self.slots[slot as usize].group.as_mut() else { continue };
+            let before = group.value.heap();
+            each(group);
+            group.changed = false;
+            self.bytes = self.bytes + group.value.heap() - before;
+        }
+    }
+
+    /// All groups, by window and key.
+    pub(super) fn sorted(&self) -> Vec<&Group<K, V>> {
+        let order = self.ordered(self.all()).into_iter();
+        order.filter_map(|slot| self.slots[slot as usize].group.as_ref()).collect()
+    }
+
+    fn all(&self) -> Vec<u32> {
+        self.index.iter().copied().collect()
+    }
+
+    /// The places of groups, by window and key.
+    fn ordered(&self, slots: Vec<u32>) -> Vec<u32> {
+        let place = |slot: u32| {
+            let group = self.slots[slot as usize].group.as_ref()?;
+            Some((group.window, &group.key, slot))
+        };
+        let mut places: Vec<(Window, &K, u32)> = slots.into_iter().filter_map(place).collect();
+        sort(&mut places);
+        places.into_iter().map(|(_, _, slot)| slot).collect()
+    }
+
+    /// Memory is short: sets of at least so many values may become estimates.
+    pub(super) fn shrink(&mut self, least: usize) {
+        for group in self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()) {
+            let before = group.value.heap();
+            group.value.shrink(least);
+            self.bytes = self.bytes + group.value.heap() - before;
+        }
+    }
+}
+
+fn hash_at<K, V>(slots: &[Slot<K, V>], slot: u32) -> u64 {
+    slots[slot as usize].group.as_ref().map_or(0, |group| group.hash)
+}
