@@ -94,7 +94,8 @@ impl<A: Aggregation> Transform for Windowed<A> {
     }
 
     fn flush(&mut self, watermark: Option<Timestamp>, out: &mut A::Out) -> Result<bool> {
-        if let Some(watermark) = watermark.filter(|_| Self::CLOSES) {
+        // If it closes nothing, it leaves no trace: the next rows bring watermarks of their own.
+        if let Some(watermark) = watermark.filter(|at| Self::CLOSES && self.groups.is_due(*at)) {
             self.advance(watermark);
         }
         if !Self::CLOSES {

@@ -45,6 +45,24 @@ fn a_window_is_handed_out_once_when_the_watermark_has_reached_its_end() {
 }
 
 #[test]
+fn a_flush_that_closes_nothing_leaves_no_trace() {
+    let mut once = open::<Tumble>(&[]);
+    once.process([at(0, 0)]);
+    assert!(spans(&once.flush(seconds(0))).is_empty());
+    assert!(once.snapshot().is_some());
+    // The partition is quiet, and its time goes on by the clock: no record is to say so again and again.
+    assert!(spans(&once.flush(seconds(300))).is_empty());
+    assert_eq!(once.snapshot(), None);
+    assert_eq!(spans(&once.flush(seconds(600))), ["00:00:00 00:10:00 1 1"]);
+    assert!(once.snapshot().is_some());
+    assert!(spans(&once.flush(seconds(900))).is_empty());
+    assert_eq!(once.snapshot(), None);
+    // What was not closed is open, whatever the clock had said.
+    assert!(once.process([at(700, 0)]).rejected().is_empty());
+    assert_eq!(once.process([at(599, 0)]).rejected(), [("late", vec![0])]);
+}
+
+#[test]
 fn a_late_row_is_refused_or_corrects() {
     let rows = || [at(0, 0), at(600, 600), at(599, 600), at(599, 600)];
     let mut once = open::<Tumble>(&[]);
@@ -123,7 +141,7 @@ fn a_snapshot_is_only_taken_of_what_changed() {
     once.flush(seconds(0));
     assert_eq!(once.snapshot(), None, "nor does a flush that has nothing to hand out");
     once.flush(seconds(1));
-    assert!(once.snapshot().is_some(), "a later watermark is a change");
+    assert_eq!(once.snapshot(), None, "nor one that closes nothing");
     let mut restored = open::<Tumble>(&[]);
     restored.restore(&first);
     assert_eq!(restored.snapshot(), None);
