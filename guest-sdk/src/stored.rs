@@ -46,6 +46,7 @@ impl<'a> Input<'a> {
 }
 
 /// Appends bytes with their length before them.
+#[inline(never)]
 pub fn write_bytes(value: &[u8], bytes: &mut Vec<u8>) {
     (value.len() as u64).write(bytes);
     bytes.extend_from_slice(value);
@@ -84,10 +85,12 @@ impl Stored for u64 {
 
 impl Stored for i64 {
     /// The sign last, so that small numbers below zero are short, too.
+    #[inline(never)]
     fn write(&self, bytes: &mut Vec<u8>) {
         (self << 1 ^ self >> 63).cast_unsigned().write(bytes);
     }
 
+    #[inline(never)]
     fn read(input: &mut Input<'_>) -> Option<Self> {
         let value = u64::read(input)?;
         Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
@@ -143,6 +146,7 @@ impl Stored for String {
         write_bytes(self.as_bytes(), bytes);
     }
 
+    #[inline(never)]
     fn read(input: &mut Input<'_>) -> Option<Self> {
         std::str::from_utf8(input.bytes()?).ok().map(Into::into)
     }

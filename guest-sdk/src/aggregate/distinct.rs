@@ -1,9 +1,8 @@
 //! How many different values there were: exact while there are few, then a HyperLogLog sketch.
 
-use hashbrown::HashTable;
-
+use super::hashes::Hashes;
 use super::hll::{Hll, sketch};
-use super::{Aggregate, Incremental, Stable, sort};
+use super::{Aggregate, Incremental, Stable};
 use crate::stored::{Input, Stored, write_bytes};
 
 /// How many different values there were.
@@ -33,8 +32,8 @@ pub struct Distinct<const EXACT: usize = 4096, const LG_K: u8 = 12> {
 
 #[derive(Clone)]
 enum Seen {
-    /// The hashes themselves; being hashes they need no other in the table.
-    Exact(HashTable<u64>),
+    /// The hashes themselves.
+    Exact(Hashes),
     Sketch(Box<Hll>),
 }
 
@@ -50,7 +49,7 @@ impl std::fmt::Debug for Seen {
 impl<const EXACT: usize, const LG_K: u8> Default for Distinct<EXACT, LG_K> {
     fn default() -> Self {
         const { assert!(LG_K >= 4 && LG_K <= 16, "a sketch has 2^4 to 2^16 registers") };
-        Distinct { seen: Seen::Exact(HashTable::new()), emitted: 0 }
+        Distinct { seen: Seen::Exact(Hashes::default()), emitted: 0 }
     }
 }
 
@@ -66,11 +65,7 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     pub fn add_hash(&mut self, hash: u64) {
         match &mut self.seen {
             Seen::Exact(hashes) => {
-                if hashes.find(hash, |have| *have == hash).is_some() {
-                    return;
-                }
-                hashes.insert_unique(hash, hash, |hash| *hash);
-                if hashes.len() > EXACT {
+                if hashes.add(hash) && hashes.len() > EXACT {
                     self.estimate();
                 }
             }
@@ -98,7 +93,7 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     /// were made elsewhere of the values themselves.
     pub fn sketch(&self) -> Vec<u8> {
         match &self.seen {
-            Seen::Exact(hashes) => sketch(LG_K, &sorted(hashes)),
+            Seen::Exact(hashes) => sketch(LG_K, &hashes.sorted()),
             Seen::Sketch(sketch) => sketch.bytes(),
         }
     }
@@ -107,16 +102,9 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     #[cold]
     fn estimate(&mut self) {
         if let Seen::Exact(hashes) = &self.seen {
-            self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, &sorted(hashes))));
+            self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, &hashes.sorted())));
         }
     }
-}
-
-/// Sorted, because the estimate depends on the order in which values came.
-fn sorted(hashes: &HashTable<u64>) -> Vec<u64> {
-    let mut hashes: Vec<u64> = hashes.iter().copied().collect();
-    sort(&mut hashes);
-    hashes
 }
 
 #[allow(clippy::cast_possible_truncation)]
@@ -127,9 +115,9 @@ fn number(sketch: &Hll) -> i64 {
 impl<const EXACT: usize, const LG_K: u8> Aggregate for Distinct<EXACT, LG_K> {
     fn merge(&mut self, later: Self) {
         match (&mut self.seen, later.seen) {
-            (_, Seen::Exact(hashes)) => sorted(&hashes).into_iter().for_each(|hash| self.add_hash(hash)),
+            (_, Seen::Exact(hashes)) => hashes.sorted().into_iter().for_each(|hash| self.add_hash(hash)),
             (Seen::Exact(hashes), Seen::Sketch(mut sketch)) => {
-                sorted(hashes).into_iter().for_each(|hash| sketch.add(hash));
+                hashes.sorted().into_iter().for_each(|hash| sketch.add(hash));
                 self.seen = Seen::Sketch(sketch);
             }
             (Seen::Sketch(sketch), Seen::Sketch(later)) => sketch.merge(&later),
@@ -140,7 +128,7 @@ impl<const EXACT: usize, const LG_K: u8> Aggregate for Distinct<EXACT, LG_K> {
     #[inline]
     fn heap(&self) -> usize {
         match &self.seen {
-            // A table has up to twice the room, and a byte beside each hash.
+            // A table is between three eighths and three quarters full.
             Seen::Exact(hashes) => hashes.len() * 16,
             Seen::Sketch(_) => Hll::size(LG_K),
         }
@@ -174,7 +162,7 @@ impl<const EXACT: usize, const LG_K: u8> Stored for Distinct<EXACT, LG_K> {
         match &self.seen {
             Seen::Exact(hashes) => {
                 (hashes.len() as u64).write(bytes);
-                sorted(hashes).into_iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
+                hashes.sorted().into_iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
             }
             Seen::Sketch(sketch) => write_bytes(&sketch.bytes(), bytes),
         }
@@ -188,14 +176,14 @@ impl<const EXACT: usize, const LG_K: u8> Stored for Distinct<EXACT, LG_K> {
         }
         let length = usize::try_from(u64::read(input)?).ok().filter(|length| *length <= EXACT)?;
         let (hashes, _) = input.take(length * 8)?.as_chunks::<8>();
-        let (mut seen, mut last) = (HashTable::with_capacity(length), None);
+        let (mut seen, mut last) = (Hashes::default(), None);
         for hash in hashes {
             let hash = u64::from_le_bytes(*hash);
             if Some(hash) <= last {
                 return None;
             }
             last = Some(hash);
-            seen.insert_unique(hash, hash, |hash| *hash);
+            seen.add(hash);
         }
         Some(Distinct { seen: Seen::Exact(seen), emitted })
     }

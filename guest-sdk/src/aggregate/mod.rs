@@ -18,6 +18,7 @@
 mod distinct;
 mod edge;
 mod hash;
+mod hashes;
 mod hll;
 mod numbers;
 mod top;

@@ -1,5 +1,6 @@
 //! The trait that an author implements.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Mode, State, Window, Windows};
@@ -26,6 +27,18 @@ pub enum Late {
     /// counts and sums, and takes the least and greatest of extremes; a distinct value counts once more for each late
     /// row, and a session of one event is added.
     Correct,
+}
+
+impl FromStr for Late {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "reject" => Ok(Late::Reject),
+            "correct" => Ok(Late::Correct),
+            _ => Err("it is `reject` or `correct`"),
+        }
+    }
 }
 
 /// Rows are grouped by window and key, and a value is made of each group. [`Windowed`](super::Windowed) makes it a

@@ -161,20 +161,25 @@ impl Shape {
         }
     }
 
-    /// In words.
-    pub(super) fn words(self) -> String {
+    /// Whether there is such a window.
+    pub(super) fn has(self, Window { start, end }: Window) -> bool {
         match self {
-            Shape::Fixed { size, slide } if size == slide => format!("windows of {}", span(size)),
-            Shape::Fixed { size, slide } => format!("windows of {} every {}", span(size), span(slide)),
-            Shape::Sessions { gap } => format!("sessions with a gap of {}", span(gap)),
+            Shape::Fixed { size, slide } => {
+                start.floor(slide) == start && start.0.saturating_add(size) == end.0
+            }
+            Shape::Sessions { .. } => start <= end,
         }
     }
-}
 
-fn span(micros: i64) -> String {
-    match micros % Timestamp::SECOND {
-        0 => format!("{} s", micros / Timestamp::SECOND),
-        _ => format!("{micros} µs"),
+    /// In words.
+    pub(super) fn words(self) -> String {
+        let (size, slide, kind) = match self {
+            Shape::Fixed { size, slide } => (size, slide, "windows"),
+            Shape::Sessions { gap } => (gap, gap, "sessions"),
+        };
+        // In 32 bits, for that is what other messages need, too.
+        let seconds = |micros: i64| u32::try_from(micros / Timestamp::SECOND).unwrap_or(u32::MAX);
+        format!("{kind} of {} s, one every {} s", seconds(size), seconds(slide))
     }
 }
 

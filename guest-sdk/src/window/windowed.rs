@@ -53,7 +53,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
     type Out = A::Out;
 
     fn open(config: &mut Config) -> Result<Self> {
-        let late = if Self::CLOSES { late(config, A::LATE)? } else { A::LATE };
+        let late = if Self::CLOSES { config.get_or("late", A::LATE)? } else { A::LATE };
         let aggregation = A::open(config)?;
         let shape = aggregation.windows().shape();
         Ok(Windowed {
@@ -244,11 +244,9 @@ impl<A: Aggregation> Windowed<A> {
             self.close();
         }
         if !std::mem::replace(&mut self.warned, true) {
+            let (name, most) = (A::NAME, A::MEMORY);
             crate::log::warn(&format!(
-                "{}: more than {} bytes of open windows: those that end up to {} were closed early",
-                A::NAME,
-                A::MEMORY,
-                self.watermark
+                "{name}: more than {most} bytes of open windows: the oldest are closed early"
             ));
         }
     }
@@ -274,13 +272,4 @@ fn ready<A: Aggregation>(mut group: Group<A::Key, A::Value>) -> Ready<A::Key, Em
 
 fn weight<A: Aggregation>(ready: &Ready<A::Key, Emitted<A>>) -> usize {
     ROW + ready.key.heap() + A::Mode::heap(&ready.value)
-}
-
-fn late(config: &mut Config, default: Late) -> Result<Late> {
-    match config.get::<String>("late")?.as_deref() {
-        None => Ok(default),
-        Some("reject") => Ok(Late::Reject),
-        Some("correct") => Ok(Late::Correct),
-        Some(other) => Err(format!("config: `late` is \"reject\" or \"correct\", not {other:?}")),
-    }
 }

@@ -76,7 +76,7 @@ fn a_late_row_is_refused_or_corrects() {
     assert_eq!(spans(&[outcome]), ["00:00:00 00:10:00 1 1"; 3]);
 
     let error = try_open::<Tumble>(&[("late", "never")]).err();
-    assert_eq!(error.as_deref(), Some("config: `late` is \"reject\" or \"correct\", not \"never\""));
+    assert_eq!(error.as_deref(), Some("config: `late` cannot be \"never\": it is `reject` or `correct`"));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn states_of_others_are_refused() {
     let refused = |result: Result<(), String>| result.expect_err("refused");
     assert_eq!(
         refused(open::<Slide>(&[]).try_restore(1, &state)),
-        "the state has windows of 600 s, this version has windows of 600 s every 240 s: what is open cannot be carried over"
+        "the state has windows of 600 s, one every 600 s, this version has windows of 600 s, one every 240 s: what is open cannot be carried over"
     );
     assert!(
         refused(open::<Session>(&[]).try_restore(1, &state)).starts_with("the state has windows of 600 s")

@@ -1,0 +1,101 @@
+//! A set of hashes. They are spread already, so that this is all it takes: in Wasm it is smaller and faster than a
+//! general one.
+
+use super::sort;
+
+/// A set of 64-bit hashes.
+///
+/// Somebody who makes values whose hashes have the same low bits makes it slow; `Distinct` bounds how many there are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hashes {
+    /// None, or a power of two of them, at most three quarters taken. A hash lies at its low bits, or after those that
+    /// were there first; 0 is free.
+    slots: Vec<u64>,
+    len: usize,
+    /// Whether the hash 0, which marks what is free, is in it.
+    zero: bool,
+}
+
+impl Hashes {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a hash. Whether it is new.
+    #[inline]
+    pub(super) fn add(&mut self, hash: u64) -> bool {
+        if hash == 0 {
+            self.len += usize::from(!self.zero);
+            return !std::mem::replace(&mut self.zero, true);
+        }
+        if self.len * 4 >= self.slots.len() * 3 {
+            self.grow();
+        }
+        let new = put(&mut self.slots, hash);
+        self.len += usize::from(new);
+        new
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut slots = vec![0; (self.slots.len() * 2).max(4)];
+        for hash in self.slots.iter().filter(|hash| **hash != 0) {
+            put(&mut slots, *hash);
+        }
+        self.slots = slots;
+    }
+
+    /// All of them, in order.
+    pub(super) fn sorted(&self) -> Vec<u64> {
+        let mut hashes = Vec::with_capacity(self.len);
+        hashes.extend(self.zero.then_some(0));
+        hashes.extend(self.slots.iter().filter(|hash| **hash != 0));
+        sort(&mut hashes);
+        hashes
+    }
+}
+
+/// Puts a hash where there is room, if it is not there. Whether it was not.
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+fn put(slots: &mut [u64], hash: u64) -> bool {
+    let mask = slots.len().wrapping_sub(1);
+    let mut at = hash as usize;
+    loop {
+        let Some(slot) = slots.get_mut(at & mask) else { return false };
+        if *slot == 0 {
+            *slot = hash;
+            return true;
+        }
+        if *slot == hash {
+            return false;
+        }
+        at = at.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn it_is_a_set() {
+        let (mut hashes, mut model) = (Hashes::default(), BTreeSet::new());
+        let mut random = 1_u64;
+        for i in 0..20_000_u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Some that are close, some with the same low bits, some of both ends.
+            let hash = match i % 4 {
+                0 => random >> 48,
+                1 => random >> 60 << 32,
+                2 => u64::MAX - i % 7,
+                _ => random,
+            };
+            assert_eq!(hashes.add(hash), model.insert(hash));
+            assert_eq!(hashes.len(), model.len());
+        }
+        assert_eq!(hashes.sorted(), model.into_iter().collect::<Vec<_>>());
+    }
+}
