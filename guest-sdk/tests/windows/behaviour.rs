@@ -75,7 +75,7 @@ fn increments_of_distinct_values_are_late_too_and_of_sums_never() {
     assert!(sums.process(rows()).is_empty());
     assert_eq!(spans(&sums.flush_now()), ["00:00:00 00:10:00 2 0", "00:10:00 00:20:00 1 0"]);
     let error = try_open::<Sums>(&[("late", "reject")]).err();
-    assert_eq!(error.as_deref(), Some("config: unknown key `late`; there are no settings"));
+    assert_eq!(error.as_deref(), Some("config: unknown key `late`; known are `memory_mib`"));
 }
 
 #[test]
