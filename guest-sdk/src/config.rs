@@ -71,7 +71,14 @@ impl Config {
             Some((distance, known)) if distance <= key.len().max(known.len()) / 2 => {
                 format!("config: unknown key `{key}`; did you mean `{known}`?")
             }
-            Some(_) => format!("config: unknown key `{key}`; known are `{}`", self.asked.join("`, `")),
+            Some(_) => {
+                let mut error = format!("config: unknown key `{key}`; known are ");
+                for (i, known) in self.asked.iter().enumerate() {
+                    error.push_str(if i == 0 { "`" } else { "`, `" });
+                    error.push_str(known);
+                }
+                error + "`"
+            }
             None => format!("config: unknown key `{key}`; there are no settings"),
         })
     }

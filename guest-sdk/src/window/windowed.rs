@@ -122,11 +122,10 @@ impl<A: Aggregation> Transform for Windowed<A> {
         }
         self.saved = any;
         let mut bytes = begin(self.shape, self.watermark);
-        let groups = self.groups.sorted();
-        (groups.len() as u64).write(&mut bytes);
-        for Group { window, key, value, changed, .. } in groups {
+        (self.groups.len() as u64).write(&mut bytes);
+        self.groups.sorted(|Group { window, key, value, changed, .. }| {
             write_open(*window, key, value, *changed, &mut bytes);
-        }
+        });
         (self.queue.len() as u64).write(&mut bytes);
         self.queue.iter().for_each(|ready| ready.write(&mut bytes));
         Ok(Some(bytes))
@@ -166,15 +165,19 @@ impl<A: Aggregation> Windowed<A> {
 
     fn close(&mut self) {
         let increments = <A::Mode as Mode<A::Value, A::Windows>>::INCREMENTS;
-        let mut closed = self.groups.close(self.watermark);
-        // What was handed out in full already, needs no more.
-        closed.retain(|group| group.changed || !increments);
-        self.queue.extend(closed.into_iter().map(ready::<A>));
+        let queue = &mut self.queue;
+        self.groups.close(self.watermark, |group| {
+            // What was handed out in full already, needs no more.
+            if group.changed || !increments {
+                queue.push_back(ready::<A>(group));
+            }
+        });
     }
 
     /// All groups wait to be handed out: they are forgotten.
     fn take_all(&mut self) {
-        self.queue.extend(self.groups.take().into_iter().map(ready::<A>));
+        let queue = &mut self.queue;
+        self.groups.take(|group| queue.push_back(ready::<A>(group)));
     }
 
     /// Adds a row to its fixed windows.

@@ -166,10 +166,11 @@ fn states_of_others_are_refused() {
     let refused = |result: Result<(), String>| result.expect_err("refused");
     assert_eq!(
         refused(open::<Slide>(&[]).try_restore(1, &state)),
-        "the state has windows of 600 s, one every 600 s, this version has windows of 600 s, one every 240 s: what is open cannot be carried over"
+        "the state has windows of other lengths: what is open cannot be carried over"
     );
     assert!(
-        refused(open::<Session>(&[]).try_restore(1, &state)).starts_with("the state has windows of 600 s")
+        refused(open::<Session>(&[]).try_restore(1, &state))
+            .starts_with("the state has windows of other lengths")
     );
     assert_eq!(
         refused(open::<Tumble>(&[]).try_restore(7, &state)),
@@ -219,7 +220,7 @@ fn the_queue_cannot_grow_for_ever() {
 
 #[test]
 fn memory_is_bounded_and_old_windows_go_first() {
-    type Little = Windowed<Once<Tumbling, 200_000>>;
+    type Little = Windowed<Once<Tumbling, 100_000>>;
     let mut once = open::<Little>(&[]);
     let mut rejected = 0;
     let mut most = 0;
@@ -230,7 +231,7 @@ fn memory_is_bounded_and_old_windows_go_first() {
         once.flush_now();
         most = most.max(once.snapshot().map_or(0, |state| state.len()));
     }
-    assert!(most < 200_000, "{most}");
+    assert!(most < 100_000, "{most}");
     assert_eq!(rejected, 0, "it is the old windows that are closed");
     assert_eq!(once.process([at(0, -9999)]).rejected(), [("late", vec![0])]);
 }

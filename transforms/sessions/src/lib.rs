@@ -65,7 +65,7 @@ impl Aggregation for UserVisits {
     fn open(config: &mut Config) -> Result<Self> {
         match config.get_or("gap_minutes", 30_usize)? {
             minutes @ 1..=10_080 => Ok(UserVisits { gap: Duration::from_mins(minutes as u64) }),
-            minutes => Err(format!("config: `gap_minutes` is 1 to 10080, not {minutes}")),
+            _ => Err("config: `gap_minutes` is 1 to 10080".into()),
         }
     }
 
