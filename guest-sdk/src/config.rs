@@ -31,11 +31,7 @@ impl Config {
     where
         T: FromStr<Err: Display>,
     {
-        self.ask(key);
-        if self.entries.iter().any(|entry| is_item(&entry.key, key)) {
-            return Err(format!("config: `{key}` is one value, not a list"));
-        }
-        self.take(key)
+        self.one(key)?.map(|value| parse(key, value)).transpose()
     }
 
     /// The value of a key, or else this one.
@@ -56,8 +52,12 @@ impl Config {
             return Err(format!("config: `{key}` is a list: {key} = [{:?}]", entry.value));
         }
         let mut items = Vec::new();
-        while let Some(item) = self.take(&format!("{key}.{}", items.len()))? {
-            items.push(item);
+        loop {
+            let key = format!("{key}.{}", items.len());
+            match self.take(&key) {
+                Some(value) => items.push(parse(&key, value)?),
+                None => break,
+            }
         }
         Ok((!items.is_empty()).then_some(items))
     }
@@ -71,7 +71,14 @@ impl Config {
             Some((distance, known)) if distance <= key.len().max(known.len()) / 2 => {
                 format!("config: unknown key `{key}`; did you mean `{known}`?")
             }
-            Some(_) => format!("config: unknown key `{key}`; known are `{}`", self.asked.join("`, `")),
+            Some(_) => {
+                let mut error = format!("config: unknown key `{key}`; known are ");
+                for (i, known) in self.asked.iter().enumerate() {
+                    error.push_str(if i == 0 { "`" } else { "`, `" });
+                    error.push_str(known);
+                }
+                error + "`"
+            }
             None => format!("config: unknown key `{key}`; there are no settings"),
         })
     }
@@ -82,15 +89,34 @@ impl Config {
         }
     }
 
-    fn take<T>(&mut self, key: &str) -> Result<Option<T>>
-    where
-        T: FromStr<Err: Display>,
-    {
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.key == key) else { return Ok(None) };
-        entry.used = true;
-        let value = &entry.value;
-        value.parse().map(Some).map_err(|error| format!("config: `{key}` cannot be {value:?}: {error}"))
+    /// The text of a key that is not a list. What does not depend on types is not made for each.
+    #[inline(never)]
+    fn one(&mut self, key: &str) -> Result<Option<&str>> {
+        self.ask(key);
+        if self.entries.iter().any(|entry| is_item(&entry.key, key)) {
+            return Err(format!("config: `{key}` is one value, not a list"));
+        }
+        Ok(self.take(key))
     }
+
+    #[inline(never)]
+    fn take(&mut self, key: &str) -> Option<&str> {
+        let entry = self.entries.iter_mut().find(|entry| entry.key == key)?;
+        entry.used = true;
+        Some(&entry.value)
+    }
+}
+
+fn parse<T>(key: &str, value: &str) -> Result<T>
+where
+    T: FromStr<Err: Display>,
+{
+    value.parse().map_err(|error| cannot(key, value, &error))
+}
+
+#[cold]
+fn cannot(key: &str, value: &str, error: &dyn Display) -> String {
+    format!("config: `{key}` cannot be {value:?}: {error}")
 }
 
 /// Whether `key` is `list.0`, `list.1`, …

@@ -54,7 +54,7 @@ impl Key for String {
 
     fn heap(&self) -> usize {
         // An allocation has a header, and is rounded up.
-        self.len() + 16
+        self.len() + 8
     }
 }
 
@@ -243,6 +243,6 @@ mod tests {
         }
         let hashes: HashSet<u64> = keys.into_iter().map(|key| K::hash(key, 1)).collect();
         assert_eq!(hashes.len(), 4);
-        assert_eq!((K::own(keys[0]).heap(), K::own(keys[2]).heap()), (17, 0));
+        assert_eq!((K::own(keys[0]).heap(), K::own(keys[2]).heap()), (9, 0));
     }
 }

@@ -85,9 +85,7 @@ macro_rules! input {
                 let mut columns = columns.iter();
                 let columns = ($({
                     const NAME: &str = $crate::spec::plain(stringify!($field));
-                    let column = columns.next().ok_or_else(|| format!("column {NAME}: missing"))?;
-                    <<$type as $crate::Field>::Reader<'a> as $crate::Read<'a>>::new(column, rows)
-                        .map_err(|error| format!("column {NAME}: {error}"))?
+                    $crate::field::reader(&mut columns, NAME, rows)?
                 },)+);
                 Ok(columns)
             }

@@ -80,7 +80,7 @@ mod tests {
         assert_eq!((saved(&first).get(), saved(&last).get()), (Some(Some("a")), Some("d")));
         first.add(Timestamp(4), None);
         assert_eq!(first.get(), Some(None));
-        assert_eq!((first.heap(), last.heap()), (0, 17));
+        assert_eq!((first.heap(), last.heap()), (0, 9));
     }
 
     #[test]

@@ -48,8 +48,12 @@ impl Hashes {
     /// All of them, in order.
     pub(super) fn sorted(&self) -> Vec<u64> {
         let mut hashes = Vec::with_capacity(self.len);
-        hashes.extend(self.zero.then_some(0));
-        hashes.extend(self.slots.iter().filter(|hash| **hash != 0));
+        if self.zero {
+            hashes.push(0);
+        }
+        for hash in self.slots.iter().filter(|hash| **hash != 0) {
+            hashes.push(*hash);
+        }
         sort(&mut hashes);
         hashes
     }

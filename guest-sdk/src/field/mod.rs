@@ -19,6 +19,7 @@ mod bytes;
 mod number;
 
 use std::fmt::Debug;
+use std::slice::Iter;
 
 pub use bits::{Bits, BitsBuilder};
 pub use bytes::{Bytes, BytesReader, Text, TextReader};
@@ -64,6 +65,19 @@ pub trait Read<'a>: Sized {
     fn new(column: &'a Column, rows: usize) -> Result<Self>;
     /// The value of a row; none: null. Panics beyond the last row.
     fn get(&self, row: usize) -> Option<Self::View>;
+}
+
+/// Reads the next column. Not once more in a component for each column, but for each type.
+#[doc(hidden)]
+#[inline(never)]
+pub fn reader<'a, R: Read<'a>>(columns: &mut Iter<'a, Column>, name: &str, rows: usize) -> Result<R> {
+    let column = columns.next().ok_or_else(|| wrong(name, "missing"))?;
+    R::new(column, rows).map_err(|error| wrong(name, &error))
+}
+
+#[cold]
+fn wrong(name: &str, error: &str) -> String {
+    format!("column {name}: {error}")
 }
 
 /// Where nulls are, checked against the number of rows.

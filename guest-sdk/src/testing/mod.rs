@@ -143,11 +143,10 @@ impl<T: Transform> Tested<T> {
 
     /// Hands it a batch of rows; an error ends the instance.
     pub fn try_process(&mut self, rows: impl IntoIterator<Item = InputRow>) -> Result<Outcome> {
-        let mut rows: Vec<InputRow> = rows.into_iter().collect();
-        let columns = <T::Row<'_> as crate::Row<'_>>::SPEC.columns;
-        self.watermark.fill(columns, &mut rows);
+        let rows: Vec<InputRow> = rows.into_iter().collect();
         let count = u32::try_from(rows.len()).map_err(|_| "a batch has at most 65,536 rows")?;
-        self.process_columns(count, &columns::build(columns, &rows))
+        let columns = self.columns(rows);
+        self.process_columns(count, &columns)
     }
 
     /// Hands it a batch of columns as the contract has them (for benchmarks, and for layouts that rows do not show).
@@ -156,10 +155,12 @@ impl<T: Transform> Tested<T> {
         Ok(Outcome::new(self.descriptor().outputs, emissions, rejections, rows))
     }
 
-    /// The columns that rows become.
-    pub fn columns(&self, rows: impl IntoIterator<Item = InputRow>) -> Vec<wire::Column> {
-        let rows: Vec<InputRow> = rows.into_iter().collect();
-        columns::build(<T::Row<'_> as crate::Row<'_>>::SPEC.columns, &rows)
+    /// The columns that rows become, the watermark among them.
+    pub fn columns(&mut self, rows: impl IntoIterator<Item = InputRow>) -> Vec<wire::Column> {
+        let mut rows: Vec<InputRow> = rows.into_iter().collect();
+        let columns = <T::Row<'_> as crate::Row<'_>>::SPEC.columns;
+        self.watermark.fill(columns, &mut rows);
+        columns::build(columns, &rows)
     }
 
     /// One call of `flush`: what it handed out, and whether it has more.

@@ -82,8 +82,9 @@ pub trait Aggregation: Sized + 'static {
     const LATENESS: Option<Duration> = None;
     /// What happens to late rows, unless the setting `late` is `reject` or `correct`.
     const LATE: Late = Late::Reject;
-    /// About how many bytes of groups are kept. Beyond, exact distinct sets become sketches, largest first; if that does
-    /// not do, the oldest windows are closed early (which is logged, once).
+    /// About how many bytes of groups are kept, unless the setting `memory_mib` says. Beyond, exact distinct sets become
+    /// sketches, largest first; if that does not do, the oldest windows are closed early (which is logged, once). A
+    /// snapshot takes at most about as much (a host's limit is `state-mib`), memory two to three times as much.
     const MEMORY: usize = 6 << 20;
 
     /// What is read: the struct of an [`input!`](crate::input).
@@ -99,7 +100,8 @@ pub trait Aggregation: Sized + 'static {
     /// What is made of a group: an aggregate, or a tuple of them.
     type Value: Aggregate;
 
-    /// Makes it. Keys of the config that nobody asks for are an error; `late` is asked for already.
+    /// Makes it. Keys of the config that nobody asks for are an error; `late` and `memory_mib` are asked for
+    /// already.
     fn open(config: &mut Config) -> Result<Self>;
 
     /// The lengths of windows.

@@ -170,17 +170,6 @@ impl Shape {
             Shape::Sessions { .. } => start <= end,
         }
     }
-
-    /// In words.
-    pub(super) fn words(self) -> String {
-        let (size, slide, kind) = match self {
-            Shape::Fixed { size, slide } => (size, slide, "windows"),
-            Shape::Sessions { gap } => (gap, gap, "sessions"),
-        };
-        // In 32 bits, for that is what other messages need, too.
-        let seconds = |micros: i64| u32::try_from(micros / Timestamp::SECOND).unwrap_or(u32::MAX);
-        format!("{kind} of {} s, one every {} s", seconds(size), seconds(slide))
-    }
 }
 
 impl Stored for Window {

@@ -34,6 +34,8 @@ pub struct Windowed<A: Aggregation> {
     /// The latest of all watermarks seen; later still, if memory was short. Windows that end up to here are closed.
     watermark: Timestamp,
     late: Late,
+    /// Bytes of groups beyond which room is made.
+    memory: usize,
     /// The rows and bytes that came in this batch: as much more may be handed out after it, so that the queue cannot
     /// grow forever.
     added: (usize, usize),
@@ -54,6 +56,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
 
     fn open(config: &mut Config) -> Result<Self> {
         let late = if Self::CLOSES { config.get_or("late", A::LATE)? } else { A::LATE };
+        let memory = config.get::<usize>("memory_mib")?.map_or(A::MEMORY, |mib| mib.saturating_mul(1 << 20));
         let aggregation = A::open(config)?;
         let shape = aggregation.windows().shape();
         Ok(Windowed {
@@ -63,6 +66,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
             queue: VecDeque::new(),
             watermark: Timestamp::MIN,
             late,
+            memory,
             added: (0, 0),
             changed: false,
             saved: false,
@@ -81,7 +85,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
         let (time, key) = (self.aggregation.time(&row), self.aggregation.key(&row));
         if A::Windows::SESSIONS { self.add_to_session(time, key, &row) } else { self.add(time, key, &row) }?;
         self.changed = true;
-        if self.groups.bytes() > A::MEMORY {
+        if self.groups.bytes() > self.memory {
             self.make_room();
         }
         Ok(())
@@ -119,11 +123,10 @@ impl<A: Aggregation> Transform for Windowed<A> {
         }
         self.saved = any;
         let mut bytes = begin(self.shape, self.watermark);
-        let groups = self.groups.sorted();
-        (groups.len() as u64).write(&mut bytes);
-        for Group { window, key, value, changed, .. } in groups {
+        (self.groups.len() as u64).write(&mut bytes);
+        self.groups.sorted(|Group { window, key, value, changed, .. }| {
             write_open(*window, key, value, *changed, &mut bytes);
-        }
+        });
         (self.queue.len() as u64).write(&mut bytes);
         self.queue.iter().for_each(|ready| ready.write(&mut bytes));
         Ok(Some(bytes))
@@ -163,15 +166,19 @@ impl<A: Aggregation> Windowed<A> {
 
     fn close(&mut self) {
         let increments = <A::Mode as Mode<A::Value, A::Windows>>::INCREMENTS;
-        let mut closed = self.groups.close(self.watermark);
-        // What was handed out in full already, needs no more.
-        closed.retain(|group| group.changed || !increments);
-        self.queue.extend(closed.into_iter().map(ready::<A>));
+        let queue = &mut self.queue;
+        self.groups.close(self.watermark, |group| {
+            // What was handed out in full already, needs no more.
+            if group.changed || !increments {
+                queue.push_back(ready::<A>(group));
+            }
+        });
     }
 
     /// All groups wait to be handed out: they are forgotten.
     fn take_all(&mut self) {
-        self.queue.extend(self.groups.take().into_iter().map(ready::<A>));
+        let queue = &mut self.queue;
+        self.groups.take(|group| queue.push_back(ready::<A>(group)));
     }
 
     /// Adds a row to its fixed windows.
@@ -230,7 +237,7 @@ impl<A: Aggregation> Windowed<A> {
         if !Self::CLOSES {
             return self.take_all();
         }
-        let goal = A::MEMORY - A::MEMORY / 8;
+        let goal = self.memory - self.memory / 8;
         for least in SHRINK {
             self.groups.shrink(least);
             if self.groups.bytes() <= goal {
@@ -244,7 +251,7 @@ impl<A: Aggregation> Windowed<A> {
             self.close();
         }
         if !std::mem::replace(&mut self.warned, true) {
-            let (name, most) = (A::NAME, A::MEMORY);
+            let (name, most) = (A::NAME, self.memory);
             crate::log::warn(&format!(
                 "{name}: more than {most} bytes of open windows: the oldest are closed early"
             ));

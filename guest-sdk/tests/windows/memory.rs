@@ -9,7 +9,7 @@ use crate::properties::{rows, steps};
 use crate::run::{Row, Step, run};
 
 /// A handful of groups.
-const LITTLE: usize = 3000;
+const LITTLE: usize = 2000;
 
 /// Any run gives the tables of a run without batches, flushes, commits, restarts and crashes.
 fn same<A: Aggregation>(cases: u32) {
@@ -47,7 +47,7 @@ fn many(count: i64) -> Vec<Row> {
 fn exact_sets_become_sketches_before_windows_are_closed() {
     let rows = many(6000);
     // Three sets of 400 users; up to 300 are exact, but there is no room for three of 300.
-    type Short = Retained<Tumbling, 13_500>;
+    type Short = Retained<Tumbling, 9_900>;
     let whole = run::<Short>(&rows, &[], false);
     assert!(whole.late.is_empty(), "no window was closed early");
     assert!(!whole.rows[0].contains(", 400, "), "estimated: {}", whole.rows[0]);
