@@ -79,6 +79,19 @@ fn increments_of_distinct_values_are_late_too_and_of_sums_never() {
 }
 
 #[test]
+fn a_row_that_is_left_out_or_refused_tells_the_time_all_the_same() {
+    let mut once = open::<Tumble>(&[]);
+    let outcome = once.process([
+        at(0, 0),
+        at(599, 599).set("amount", 1000),
+        at(600, 600).set("amount", 1001),
+        at(1, 600),
+    ]);
+    assert_eq!(outcome.rejected(), [("amount is too large", vec![2]), ("late", vec![3])]);
+    assert_eq!(spans(&[outcome]), ["00:00:00 00:10:00 1 1"]);
+}
+
+#[test]
 fn a_row_goes_to_those_of_its_windows_that_are_open() {
     let mut sliding = open::<Slide>(&[]);
     // 500 is in the windows from 0, 240 and 480; the first of them is closed.
