@@ -169,6 +169,20 @@ fn the_same_state_has_the_same_bytes() {
     assert_eq!(state([0, 1001, 2000, 3001]), state([3001, 2000, 1001, 0]));
 }
 
+/// If this fails, states that were written before cannot be read: format and `STATE_VERSION` say so then.
+#[test]
+fn the_format_of_states_does_not_change() {
+    const BEFORE: &str =
+        "010180989abc0480989abc0480989abc040180989abc0480b0b4f808016b02000101a63f5fd5c1f18c9302010201020100";
+    let mut bits = open::<Bits>(&[]);
+    bits.process([at(0, 0), at(1, 1), at(600, 600)]);
+    let state = bits.snapshot().expect("groups");
+    let hex: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, BEFORE);
+    bits.restart();
+    assert_eq!(spans(&bits.flush_now()), ["00:10:00 00:20:00 1 1"]);
+}
+
 #[test]
 fn states_of_others_are_refused() {
     let state = |mut of: Tested<Tumble>| {
