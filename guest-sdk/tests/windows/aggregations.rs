@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidemill_sdk::aggregate::{Count, Distinct, First, Last, Max, Min, Sum, TopK};
 use tidemill_sdk::window::{Aggregation, Final, Increments, Sessions, Sliding, Tumbling, Window, Windows};
-use tidemill_sdk::{Config, Int, Result, Text, Timestamp};
+use tidemill_sdk::{Config, Int, Reject, Result, Text, Timestamp};
 
 pub(crate) const SIZE: i64 = 600 * Timestamp::SECOND;
 pub(crate) const SLIDE: i64 = 240 * Timestamp::SECOND;
@@ -87,6 +87,14 @@ macro_rules! common {
 
         fn key<'a>(&self, event: &'a Event<'_>) -> &'a str {
             event.key
+        }
+
+        fn accept(&self, event: &Event<'_>) -> Result<bool, Reject> {
+            match event.amount {
+                1000 => Ok(false),
+                1001 => Err("amount is too large".into()),
+                _ => Ok(true),
+            }
         }
     };
 }

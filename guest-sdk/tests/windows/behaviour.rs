@@ -97,6 +97,19 @@ fn increments_of_distinct_values_are_late_too_and_of_sums_never() {
 }
 
 #[test]
+fn a_row_that_is_left_out_or_refused_tells_the_time_all_the_same() {
+    let mut once = open::<Tumble>(&[]);
+    let outcome = once.process([
+        at(0, 0),
+        at(599, 599).set("amount", 1000),
+        at(600, 600).set("amount", 1001),
+        at(1, 600),
+    ]);
+    assert_eq!(outcome.rejected(), [("amount is too large", vec![2]), ("late", vec![3])]);
+    assert_eq!(spans(&[outcome]), ["00:00:00 00:10:00 1 1"]);
+}
+
+#[test]
 fn a_row_goes_to_those_of_its_windows_that_are_open() {
     let mut sliding = open::<Slide>(&[]);
     // 500 is in the windows from 0, 240 and 480; the first of them is closed.
@@ -172,6 +185,20 @@ fn the_same_state_has_the_same_bytes() {
         once.snapshot().expect("groups")
     };
     assert_eq!(state([0, 1001, 2000, 3001]), state([3001, 2000, 1001, 0]));
+}
+
+/// If this fails, states that were written before cannot be read: format and `STATE_VERSION` say so then.
+#[test]
+fn the_format_of_states_does_not_change() {
+    const BEFORE: &str =
+        "010180989abc0480989abc0480989abc040180989abc0480b0b4f808016b02000101a63f5fd5c1f18c9302010201020100";
+    let mut bits = open::<Bits>(&[]);
+    bits.process([at(0, 0), at(1, 1), at(600, 600)]);
+    let state = bits.snapshot().expect("groups");
+    let hex: String = state.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, BEFORE);
+    bits.restart();
+    assert_eq!(spans(&bits.flush_now()), ["00:10:00 00:20:00 1 1"]);
 }
 
 #[test]

@@ -8,3 +8,11 @@ mod model;
 mod per_minute;
 mod properties;
 mod run;
+
+#[test]
+fn the_example_in_the_docs_is_the_one_that_runs() {
+    let docs = include_str!("../../../docs/writing-transforms.md");
+    let example = include_str!("per_minute.rs");
+    assert!(docs.contains(example), "docs/writing-transforms.md has another one");
+    assert!(example.lines().count() <= 40);
+}

@@ -3,9 +3,7 @@ use tidemill_sdk::aggregate::{Count, Distinct};
 use tidemill_sdk::window::{Aggregation, Increments, Tumbling, Window, Windowed};
 use tidemill_sdk::{Config, Int, Result, Text, Timestamp};
 
-tidemill_sdk::input! {
-    struct View from output "user_events" { page: Text, user_id: Text, at: Timestamp = field("timestamp"), mark: Timestamp = watermark }
-}
+tidemill_sdk::input! { struct View from output "user_events" { page: Text, user_id: Text, timestamp: Timestamp, mark: Timestamp = watermark } }
 tidemill_sdk::output! {
     table Minutes ("page_minutes", by minute) of struct Minute { minute: Timestamp [key], page: Text [key], views: Int [sum], users: Int [sum] }
 }
@@ -22,7 +20,7 @@ impl Aggregation for PageMinutes {
     type Value = (Count, Distinct);
     fn open(_: &mut Config) -> Result<Self> { Ok(PageMinutes) }
     fn windows(&self) -> Tumbling { Tumbling::of(Duration::from_mins(1)) }
-    fn time(&self, view: &View<'_>) -> Timestamp { view.at }
+    fn time(&self, view: &View<'_>) -> Timestamp { view.timestamp }
     fn watermark(&self, view: &View<'_>) -> Timestamp { view.mark }
     fn key<'a>(&self, view: &'a View<'_>) -> &'a str { view.page }
     fn add(&self, value: &mut Self::Value, view: &View<'_>) { value.0.add(); value.1.add(view.user_id); }
@@ -31,19 +29,12 @@ impl Aggregation for PageMinutes {
     }
 }
 tidemill_sdk::transform!(Windowed<PageMinutes>);
-#[test]
+#[test] #[rustfmt::skip]
 fn views_and_users_are_counted() {
-    let view = |second, user| {
-        tidemill_sdk::testing::row()
-            .set("page", "/")
-            .set("user_id", user)
-            .set("at", Timestamp(second * Timestamp::SECOND))
-    };
-    let mut minutes =
-        tidemill_sdk::testing::open::<Windowed<PageMinutes>>(&[]).watermark_by("at", Duration::from_hours(1));
+    use tidemill_sdk::testing::{open, row};
+    let view = |second, user| row().set("page", "/").set("user_id", user).set("timestamp", Timestamp(second * Timestamp::SECOND));
+    let mut minutes = open::<Windowed<PageMinutes>>(&[]).watermark_by("timestamp", Duration::from_hours(1));
     minutes.process([view(0, "u1"), view(59, "u1"), view(60, "u1"), view(7, "u2")]);
-    assert_eq!(
-        minutes.flush_now()[0].rows("page_minutes").lines(),
-        ["1970-01-01T00:00:00Z, /, 3, 2", "1970-01-01T00:01:00Z, /, 1, 1"]
-    );
+    let rows = minutes.flush_now()[0].rows("page_minutes").lines();
+    assert_eq!(rows, ["1970-01-01T00:00:00Z, /, 3, 2", "1970-01-01T00:01:00Z, /, 1, 1"]);
 }
