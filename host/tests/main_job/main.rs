@@ -10,6 +10,7 @@ mod rejects;
 mod status;
 mod support;
 mod swaps;
+mod windows;
 
 use std::fs;
 use std::time::Duration;
