@@ -1,4 +1,4 @@
-//! A set of hashes. They are spread already, so that this is all it takes: in Wasm it is smaller and faster than a
+//! A set of hashes. They are spread already, so that this is all it takes: in a component it is smaller than a
 //! general one.
 
 use super::sort;
