@@ -1,6 +1,6 @@
 //! How state is written: numbers in as few bytes as they need, texts with their length, one after the other.
 //!
-//! A codec of our own, because serde and postcard make a component ten kilobytes larger.
+//! A codec of our own, because serde and postcard make a component some kilobytes larger.
 
 use crate::{Date, Decimal, Timestamp};
 

@@ -1,4 +1,4 @@
-//! A set of hashes. They are spread already, so that this is all it takes: in Wasm it is smaller and faster than a
+//! A set of hashes. They are spread already, so that this is all it takes: in a component it is smaller than a
 //! general one.
 
 use super::sort;
@@ -38,7 +38,9 @@ impl Hashes {
 
     #[cold]
     fn grow(&mut self) {
-        let mut slots = vec![0; (self.slots.len() * 2).max(4)];
+        // Small ones grow fast: most of what it costs is the allocation.
+        let more = if self.slots.len() < 128 { 4 } else { 2 };
+        let mut slots = vec![0; (self.slots.len() * more).max(8)];
         for hash in self.slots.iter().filter(|hash| **hash != 0) {
             put(&mut slots, *hash);
         }

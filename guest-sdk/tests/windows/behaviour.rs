@@ -253,6 +253,19 @@ fn pieces<T: Transform>() -> Vec<Vec<String>> {
 }
 
 #[test]
+fn what_waits_to_be_handed_out_is_saved() {
+    let mut sums = open::<Sums>(&[]);
+    sums.process(keys(0, 20_000, 0));
+    let (first, more) = sums.flush_once(seconds(600));
+    assert!(more);
+    let mut all = first.rows("table").lines();
+    sums.restart();
+    sums.flush(seconds(600)).iter().for_each(|outcome| all.extend(outcome.rows("table").lines()));
+    assert_eq!(all.len(), 20_000);
+    assert!(all.is_sorted());
+}
+
+#[test]
 fn the_queue_cannot_grow_for_ever() {
     // Each batch closes the window of the one before.
     let mut once = open::<Tumble>(&[]);

@@ -38,7 +38,7 @@ fn many(count: i64) -> Vec<Row> {
         mark: i64::MIN,
         key: u8::try_from(i * 7919 % 3).expect("small"),
         user: u16::try_from(i * 7919 % 1200).expect("small"),
-        amount: i,
+        amount: i % 50,
     };
     (0..count).map(row).collect()
 }
