@@ -8,6 +8,8 @@ use crate::env::Micros;
 
 /// Users that events come from.
 const USERS: u64 = 50_000;
+/// In microseconds.
+const HALF_HOUR: Micros = 1_800_000_000;
 const TYPES: [&str; 10] = [
     "page_view",
     "page_view",
@@ -112,7 +114,8 @@ impl Generator {
         let quote = if made == Made::WrongType { "" } else { "\"" };
         let path = if made == Made::WrongType { "" } else { "/page/" };
         let (device, location) = (self.pick(&DEVICES), self.pick(&PLACES));
-        let session = user * 7 + self.below(7);
+        // One for each half hour: what a user does together.
+        let session = user * 7 + u64::try_from(time / HALF_HOUR).unwrap_or_default() % 7;
         let _ = write!(
             value,
             "\",\"page\":{quote}{path}{page}{quote},\"session_id\":\"session_{session}\",\

@@ -5,8 +5,9 @@
 //! that one makes its input again, and everything else that comes of it is dropped. Which row of an event was refused
 //! is not known, so that is done only where the event makes exactly one row; other events are left as they were.
 //!
-//! Instances are fresh. What a transform with state took in is asked for once, by a flush without a watermark; one
-//! that took rows in and handed out nothing holds them back for a time that will not come here: that is an error.
+//! Instances are fresh. What a transform with state took in is asked for once, by a flush at the end of time: windows
+//! of these events alone, beside those that the table has. One that took rows in and hands out nothing even then is an
+//! error.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -119,13 +120,13 @@ impl Again {
             }
             let before = work.outcome.rows.len();
             self.runner.drain(at, &mut work)?;
-            self.runner.flush_one(at, Due::Unknown, &mut work)?;
+            self.runner.flush_one(at, Due::End, &mut work)?;
             self.count(at, &work, before);
             let absorbed = self.runner.meters[at].counts.absorbed;
             if absorbed > 0 && self.made[at] == 0 {
                 return Err(Error::stop(format!(
-                    "transform {} took in {absorbed} rows and handed out none before a watermark: what it holds back \
-                     cannot be made true by a replay, so nothing was",
+                    "transform {} took in {absorbed} rows and hands out none, though no more will come: what it holds \
+                     back cannot be made true by a replay, so nothing was",
                     node.component.spec.name
                 )));
             }

@@ -44,6 +44,8 @@ pub enum Due<'a> {
     Unknown,
     /// What the rows say. If there were none for a while, this is how long the partition has been idle.
     Rows(Duration),
+    /// That no row comes any more: all windows close.
+    End,
     /// What was told the first time, by transform.
     Recorded(&'a BTreeMap<String, Micros>),
 }
@@ -137,6 +139,7 @@ impl Due<'_> {
     pub(super) fn watermark(self, name: &str, reached: Option<Micros>, timing: &Timing) -> Option<Micros> {
         let quiet = match self {
             Due::Unknown => return None,
+            Due::End => return Some(Micros::MAX),
             Due::Recorded(marks) => return marks.get(name).copied(),
             Due::Rows(quiet) => quiet,
         };
@@ -199,6 +202,7 @@ mod tests {
         let quiet = Duration::from_micros;
         assert_eq!(told(Due::Unknown, Some(100)), None);
         assert_eq!(told(Due::Rows(quiet(0)), None), None);
+        assert_eq!(told(Due::End, None), Some(Micros::MAX));
         assert_eq!(told(Due::Rows(quiet(0)), Some(100)), Some(90));
         assert_eq!(told(Due::Rows(quiet(100)), Some(100)), Some(90));
         assert_eq!(told(Due::Rows(quiet(150)), Some(100)), Some(140));
