@@ -78,7 +78,9 @@ def windows(tidemill, kafka, tmp_path_factory):
     ours.transforms = folder / "transforms"
     shutil.copytree(tidemill.transforms, ours.transforms, ignore=lambda _, all: [n for n in all if ".wasm" not in n])
     # As it is shipped, late events count all the same, and their users once more: that is no plain SQL.
-    (ours.transforms / "activity_per_minute.toml").write_text("[config]\nlate = 'reject'\n")
+    hour = "[event-time]\nlateness = '1h'\n"
+    (ours.transforms / "activity_per_minute.toml").write_text("[config]\nlate = 'reject'\n" + hour)
+    (ours.transforms / "sessions.toml").write_text(hour)
     pipeline = Pipeline(ours, name, name, Lake(Folder(folder / "raw"), Folder(folder / "processed")),
                         "--catalog", "local")
     kafka.create(name, partitions=PARTITIONS)

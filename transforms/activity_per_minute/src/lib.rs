@@ -8,7 +8,7 @@
 //! instance has room (6 MiB), then estimated with an error of 1.6 %. A user of two minutes, types, devices or partitions
 //! counts in each. An event without a session counts for none.
 //!
-//! A minute is closed when the watermark has reached its end, by default an hour later. An event that comes after that
+//! A minute is closed when the watermark has reached its end, by default ten minutes later. An event that comes after that
 //! still counts, so that `events` adds up to the events of `user_events`; its user and session count once more, for who
 //! was in a closed minute is forgotten. The setting `late = "reject"` refuses such an event instead, with the reason
 //! `late`.
@@ -46,7 +46,7 @@ impl Aggregation for ActivityPerMinute {
     const NAME: &str = "activity_per_minute";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
     const STATE_VERSION: u32 = 2;
-    const LATENESS: Option<Duration> = Some(Duration::from_hours(1));
+    const LATENESS: Option<Duration> = Some(Duration::from_mins(10));
     const LATE: Late = Late::Correct;
     type Row<'a> = Event<'a>;
     type Out = UserActivity;

@@ -158,7 +158,7 @@ fn state_of_version_1_is_taken_over() {
 #[test]
 fn it_says_what_it_needs() {
     let descriptor = new().descriptor();
-    assert_eq!(descriptor.properties, [("lateness-us".into(), "3600000000".into())]);
+    assert_eq!(descriptor.properties, [("lateness-us".into(), "600000000".into())]);
     let columns: Vec<&str> = descriptor.outputs[0].columns.iter().map(|column| &column.name[..]).collect();
     assert_eq!(columns, ["window_start", "event_type", "device", "events", "users", "sessions"]);
     assert_eq!(descriptor.state_version, Some(2));

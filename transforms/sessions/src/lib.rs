@@ -17,7 +17,7 @@
 //! | `late` | `"reject"` | an event whose session was handed out already is refused, with the reason `late`; with `"correct"` it is handed out as a session of one event |
 //! | `memory_mib` | `6` | about how much is kept of sessions that have not ended: some 25,000 of them. Beyond, the oldest end early, which is logged |
 //!
-//! A session is handed out when the watermark, by default an hour behind the latest event, has passed its gap.
+//! A session is handed out when the watermark, by default ten minutes behind the latest event, has passed its gap.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ struct UserVisits {
 impl Aggregation for UserVisits {
     const NAME: &str = "sessions";
     const VERSION: &str = env!("CARGO_PKG_VERSION");
-    const LATENESS: Option<Duration> = Some(Duration::from_hours(1));
+    const LATENESS: Option<Duration> = Some(Duration::from_mins(10));
     type Row<'a> = Event<'a>;
     type Out = UserSessions;
     type Windows = Sessions;

@@ -154,7 +154,7 @@ fn the_gap_is_a_setting() {
 #[test]
 fn it_says_what_it_needs() {
     let descriptor = new(&[]).descriptor();
-    assert_eq!(descriptor.properties, [("lateness-us".into(), "3600000000".into())]);
+    assert_eq!(descriptor.properties, [("lateness-us".into(), "600000000".into())]);
     let columns: Vec<&str> = descriptor.outputs[0].columns.iter().map(|column| &column.name[..]).collect();
     let want =
         ["user_id", "session_id", "session_start", "session_end", "events", "pages", "device", "location"];
