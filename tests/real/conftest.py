@@ -93,7 +93,8 @@ def pytest_runtest_makereport(item, call):
     """A failed test shows the end of what each process said, unless an earlier one did."""
     report = yield
     if report.failed:
-        for process in Process.all:
+        # What passed tests left is gone.
+        for process in (process for process in Process.all if process.stderr_path.exists()):
             state, said = "running" if process.alive() else f"ended with {process.code}", process.stderr
             if process.shown != (state, said):
                 process.shown = state, said

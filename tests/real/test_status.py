@@ -61,7 +61,8 @@ def test_a_host_says_how_it_is(tidemill, kafka, disk, name, transforms, tmp_path
     ends = kafka.ends(name)
     assert {int(p): (one["committed"], one["end"], one["lag"]) for p, one in found["partitions"].items()} \
         == {p: (end, end, 0) for p, end in ends.items()} and len(ends) == 3
-    clean, minutes = sorted(found["transforms"], key=lambda one: one["name"], reverse=True)
+    sessions, clean, minutes = sorted(found["transforms"], key=lambda one: one["name"], reverse=True)
+    assert (sessions["name"], sessions["state"]) == ("sessions", "live")
     assert (clean["name"], clean["state"], minutes["state"]) == ("clean", "live", "live")
     good = disk.count("user_events")
     assert clean["rows"]["emitted"] == minutes["rows"]["input"] == minutes["rows"]["absorbed"] == good

@@ -99,7 +99,10 @@ impl<A: Aggregation> Transform for Windowed<A> {
 
     fn flush(&mut self, watermark: Option<Timestamp>, out: &mut A::Out) -> Result<bool> {
         // If it closes nothing, it leaves no trace: the next rows bring watermarks of their own.
-        if let Some(watermark) = watermark.filter(|at| Self::CLOSES && self.groups.is_due(*at)) {
+        if let Some(watermark) = watermark.filter(|_| Self::CLOSES)
+            && self.groups.is_due(watermark)
+            && self.groups.first_due().is_some_and(|due| due <= watermark)
+        {
             self.advance(watermark);
         }
         if !Self::CLOSES {

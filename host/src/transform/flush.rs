@@ -42,6 +42,14 @@ impl Runner {
         let Node { component, timing, .. } = &graph.nodes[at];
         let reached = self.clocks[2].reached(at);
         let watermark = timing.and_then(|timing| due.watermark(&component.spec.name, reached, &timing));
+        // What feeds it was told of idle time already: its rows have moved `reached`, and it must not count twice.
+        let watermark = match (graph.timed_before(at), due, timing) {
+            (Some(before), Due::Rows(_), Some(timing)) => {
+                let rows = reached.map(|reached| reached.saturating_sub(timing.lateness));
+                watermark.map(|mark| mark.min(self.meters[before].watermark.max(rows).unwrap_or(mark)))
+            }
+            _ => watermark,
+        };
         self.meters[at].watermark = watermark;
         // Bounded: a transform that always has more would hold up the commit for ever.
         let limits = &component.loaded.sidecar.limits;

@@ -130,6 +130,17 @@ impl Graph {
         self.nodes.iter().map(|n| &n.component)
     }
 
+    /// The nearest of those that feed a transform, directly or through others, that takes event time itself.
+    pub(super) fn timed_before(&self, mut at: usize) -> Option<usize> {
+        while let Feed::Output { node, .. } = self.nodes[at].feed {
+            if self.nodes[node].timing.is_some() {
+                return Some(node);
+            }
+            at = node;
+        }
+        None
+    }
+
     fn node(
         &mut self,
         component: Component,

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use arrow::array::ArrayRef;
 
-use super::event_time::Clocks;
+use super::event_time::{Clocks, UNKNOWN};
 use super::fault::Fault;
 use super::given::Given;
 use super::graph::{Feed, Graph, Node, Source};
 use super::instance::Instance;
 use super::pass::Work;
-use super::state::State;
+use super::state::{Absent, State};
 use crate::batch::{Batch, Counts, EventTime, Identity, Outcome};
 use crate::env::Micros;
 use crate::{Error, Result};
@@ -32,6 +32,9 @@ pub struct Runner {
     states: Vec<State>,
     /// As of the last commit, of the end of the last epoch, and of now.
     pub(super) clocks: [Clocks; 3],
+    absent: Absent,
+    /// An epoch was ended by this runner: with its commit what is absent is gone.
+    ended: bool,
     pub(super) careful: bool,
     trouble: Option<(Trouble, Arc<Identity>)>,
 }
@@ -101,14 +104,23 @@ impl Runner {
     /// them.
     pub fn succeed(&self, graph: &Arc<Graph>) -> Runner {
         let mut next = Runner::idle(graph, self.partition);
+        next.absent = self.absent.clone();
+        for (at, (node, state)) in self.graph.nodes.iter().zip(&self.states).enumerate() {
+            let reached = self.clocks.each_ref().map(|clocks| clocks.reached(at).unwrap_or(UNKNOWN));
+            next.absent.insert(node.component.spec.name.clone(), (state.clone(), reached));
+        }
+        let mut times = self.clocks.each_ref().map(|clocks| clocks.event_time(&self.graph));
         for (node, state) in graph.nodes.iter().zip(&mut next.states) {
-            let mut ours = self.graph.nodes.iter().zip(&self.states);
-            let same = ours.find(|(old, _)| old.component.spec.name == node.component.spec.name);
-            if let (Some((_, old)), Some(_)) = (same, node.component.spec.state_version) {
-                *state = State { changed: old.last.is_some(), ..old.clone() };
+            let name = &node.component.spec.name;
+            let Some((old, reached)) = next.absent.remove(name) else { continue };
+            if node.component.spec.state_version.is_some() {
+                *state = State { changed: old.last.is_some(), ..old };
+            }
+            for (time, at) in times.iter_mut().zip(reached).filter(|(_, at)| *at != UNKNOWN) {
+                time.reached.insert(name.clone(), at);
             }
         }
-        next.clocks = self.clocks.each_ref().map(|clocks| Clocks::of(graph, &clocks.event_time(&self.graph)));
+        next.clocks = times.map(|time| Clocks::of(graph, &time));
         next
     }
 
@@ -122,6 +134,8 @@ impl Runner {
             meters: vec![Meter::default(); nodes],
             states: vec![State::default(); nodes],
             clocks: [(); 3].map(|()| Clocks::new(nodes)),
+            absent: Absent::new(),
+            ended: false,
             careful: false,
             trouble: None,
         }
@@ -162,11 +176,23 @@ impl Runner {
             state.committed = found.map(|(_, version, bytes)| (*version, Arc::new(bytes.clone())));
             state.rewind();
         }
+        self.absent.clear();
+        for (name, version, bytes) in states {
+            if self.graph.components().all(|component| component.spec.name != *name) {
+                let mut state =
+                    State { committed: Some((*version, Arc::new(bytes.clone()))), ..State::default() };
+                state.rewind();
+                self.absent.insert(name.clone(), (state, [UNKNOWN; 3]));
+            }
+        }
     }
 
     /// From now on this is how far event time had come at the last commit.
     pub fn stand(&mut self, time: &EventTime) {
         self.clocks = [(); 3].map(|()| Clocks::of(&self.graph, time));
+        for (name, (_, reached)) in &mut self.absent {
+            *reached = [time.reached.get(name).copied().unwrap_or(UNKNOWN); 3];
+        }
     }
 
     /// The newest Kafka timestamp up to the end of the last epoch.
@@ -187,6 +213,11 @@ impl Runner {
         }
         self.states.iter_mut().for_each(State::rewind);
         self.clocks = [(); 3].map(|()| self.clocks[0].clone());
+        for (state, reached) in self.absent.values_mut() {
+            state.rewind();
+            *reached = [reached[0]; 3];
+        }
+        self.ended = false;
         self.instances.clear();
     }
 
@@ -272,6 +303,14 @@ impl Runner {
     pub fn committed(&mut self) {
         self.states.iter_mut().for_each(|s| s.committed = s.sealed.clone());
         self.clocks[0] = self.clocks[1].clone();
+        if std::mem::take(&mut self.ended) {
+            self.absent.clear();
+        }
+        for (state, reached) in self.absent.values_mut() {
+            // The part was of the set before.
+            state.committed = state.sealed.clone();
+            reached[0] = reached[1];
+        }
     }
 
     /// Ends the epoch: what was done since the last call, by transform. To be called after
@@ -279,6 +318,7 @@ impl Runner {
     pub fn take_work(&mut self) -> Vec<Done> {
         let graph = self.graph.clone();
         self.clocks[1] = self.clocks[2].clone();
+        self.ended = true;
         let clocks = &self.clocks[1];
         let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states)).enumerate();
         let done = nodes.map(|(at, (node, (meter, state)))| {

@@ -1,6 +1,9 @@
 //! What one instance remembers: as of the last commit, of the end of the last epoch and of the last snapshot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use crate::env::Micros;
 
 /// A state with the version of its format; none: there is none.
 pub(super) type Kept = Option<(u32, Arc<Vec<u8>>)>;
@@ -28,3 +31,8 @@ impl State {
         self.changed = self.committed.is_some();
     }
 }
+
+/// What a partition remembers of transforms that it does not run now: they may come back before a record says that they
+/// are gone, because a partition falls back, or a file was away for a moment. By name; the event time that their input
+/// had reached is as of the last commit, of the end of the last epoch and of now.
+pub(super) type Absent = BTreeMap<String, (State, [Micros; 3])>;

@@ -35,6 +35,16 @@ fn a_quiet_partition_goes_on_by_the_clock() {
     let before = log(&house, "quiet").len();
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(log(&house, "quiet").len(), before);
+    // The file is away for a moment: what is open stays, as long as no record says that it is gone.
+    let away = folder.path().join("away");
+    fs::rename(folder.path().join("sessions.wasm"), &away).unwrap();
+    host.until("it is away", |now| {
+        now.transforms.len() == 1 && now.partitions.values().all(|p| p.set == now.set)
+    });
+    fs::rename(&away, folder.path().join("sessions.wasm")).unwrap();
+    host.until("it is back", |now| {
+        now.transforms.len() == 2 && now.partitions.values().all(|p| p.set == now.set)
+    });
     // What is open goes on with the events that come.
     let third = event("third", "11:30:00");
     house.send(&[Some(third.as_str()); 3]);

@@ -123,8 +123,12 @@ impl Keeper {
 
     /// Tries again what came to nothing.
     async fn once_more(&mut self, behind: bool) {
+        let ours = self.board.partitions();
         for report in std::mem::take(&mut self.state.helpless).into_values() {
-            self.help(report).await;
+            // Another host may have it by now.
+            if ours.contains(&report.partition) {
+                self.help(report).await;
+            }
         }
         if behind {
             self.follow().await;

@@ -40,8 +40,18 @@ impl Keeper {
                 Err(e) => self.refuse(&file, &e),
             }
         }
-        if sound.len() > 1 && self.accept(&packages, &now, &sound).await.is_ok() {
+        // What belongs together is not torn apart because somebody does not answer.
+        if self.state.look_again {
             return;
+        }
+        if sound.len() > 1 {
+            match self.accept(&packages, &now, &sound).await {
+                Ok(()) => return,
+                Err(e) if e.kind() == Kind::Retry => {
+                    return sound.iter().for_each(|file| self.refuse(file, &e));
+                }
+                Err(_) => {}
+            }
         }
         for file in sound {
             if let Err(e) = self.accept(&packages, &now, std::slice::from_ref(&file)).await {

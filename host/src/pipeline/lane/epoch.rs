@@ -84,7 +84,13 @@ impl Lane {
             }
             progress.extend(self.close(partition, &mut footer)?);
         }
-        if progress.is_empty() || self.state.failed.is_some() {
+        if self.state.failed.is_some() {
+            return Ok(());
+        }
+        if progress.is_empty() {
+            // Nothing was written: it must not look like work.
+            self.stages.writer.abandon();
+            self.state.epoch = None;
             return Ok(());
         }
         self.state.partitions.values_mut().for_each(|owned| owned.span = None);

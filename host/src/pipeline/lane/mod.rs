@@ -186,7 +186,7 @@ impl Lane {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
                     Polled::Message => (found, owned.quiet) = (true, None),
                     Polled::Nothing => {
-                        owned.quiet.get_or_insert_with(Instant::now);
+                        owned.nothing(Instant::now());
                         break;
                     }
                     Polled::Gone => {

@@ -10,6 +10,9 @@ use crate::decode::Decoder;
 use crate::source::{Collector, Queue, Taken};
 use crate::transform::run::Runner;
 
+/// Who asks less often than this does not know that nothing came.
+const ASKED: Duration = Duration::from_secs(1);
+
 /// A partition of this lane.
 pub(super) struct Owned {
     pub(super) queue: Queue,
@@ -24,8 +27,8 @@ pub(super) struct Owned {
     pub(super) undecoded: u64,
     /// The next offset is gone from the topic: nothing is polled until somebody says where to go on.
     pub(super) gone: bool,
-    /// Since when there was nothing to poll; none: there was, or nobody asked.
-    pub(super) quiet: Option<Instant>,
+    /// When there was nothing to poll, first and last; none: there was, or nobody has asked for a while.
+    pub(super) quiet: Option<(Instant, Instant)>,
     /// No program that it could run: nothing is polled until there is one.
     pub(super) paused: bool,
     /// The set that it would not go over to.
@@ -83,7 +86,14 @@ impl Owned {
 
     /// How long nothing has come, and nothing was there to come.
     pub(super) fn idle(&self) -> Duration {
-        self.quiet.map(|since| since.elapsed()).unwrap_or_default()
+        self.quiet.map(|(first, last)| last.duration_since(first)).unwrap_or_default()
+    }
+
+    /// There was nothing to poll. Between two of these somebody must have gone on asking: what came while nobody did
+    /// may wait.
+    pub(super) fn nothing(&mut self, now: Instant) {
+        let asked = self.quiet.filter(|(_, last)| now.duration_since(*last) < ASKED);
+        self.quiet = Some((asked.map_or(now, |(first, _)| first), now));
     }
 
     /// What an epoch accounts for: what was delivered, or, where the clock may make something due, nothing.
