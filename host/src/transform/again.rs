@@ -73,6 +73,7 @@ impl Again {
         };
         let mut runner = Runner::open(graph, partition, &[])?;
         runner.careful(true);
+        runner.patient = true;
         Ok(Again {
             runner,
             roles: roles(&graph.nodes.iter().map(|node| node.feed).collect::<Vec<_>>(), by),

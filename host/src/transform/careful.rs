@@ -7,7 +7,7 @@
 //!
 //! A call may then take 50 times what such rows took so far, and at least 20 ms: a row that never returns is found
 //! in some hundred milliseconds. A single row that was too slow for that is not to blame yet: it gets all that a call
-//! may take, unless [`VAIN`] rows since the last commit have used that up for nothing. Time is that of the lane's
+//! may take, unless [`VAIN`] rows since care began have used that up for nothing. Time is that of the lane's
 //! processor, so a machine that is busy with something else makes no row poisonous.
 
 use std::time::Duration;
@@ -24,9 +24,9 @@ use crate::Result;
 const LEAST: Duration = Duration::from_millis(20);
 /// Rows of one epoch that are told one by one. All are in the rejected table.
 const TOLD: usize = 10;
-/// Rows between two commits that may use up all that a call may take, for nothing: ten rows in a million that never
-/// return are to cost seconds, not a limit each.
-const VAIN: usize = 4;
+/// Rows that may use up all that a call may take, for nothing, from the time on that care is needed: ten rows in a
+/// million that never return are to cost seconds, not a limit each.
+const VAIN: usize = 2;
 /// How many times as long as usual a call may take.
 const TIMES: u32 = 50;
 
@@ -50,7 +50,8 @@ impl Runner {
                 continue;
             };
             self.renew(at)?;
-            if rows == 1 && fault.is_slow() && allowed < call && self.meters[at].vain < VAIN {
+            if rows == 1 && fault.is_slow() && allowed < call && (self.patient || self.meters[at].vain < VAIN)
+            {
                 let Err(slow) = self.call(at, given, columns, (start, rows), call, work) else { continue };
                 self.renew(at)?;
                 self.meters[at].vain += usize::from(slow.is_slow());

@@ -36,6 +36,8 @@ pub struct Runner {
     /// An epoch was ended by this runner: with its commit what is absent is gone.
     ended: bool,
     pub(super) careful: bool,
+    /// Each row that is slow gets all of its time: somebody waits for the result, and no events wait behind it.
+    pub(super) patient: bool,
     trouble: Option<(Trouble, Arc<Identity>)>,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct Meter {
     pub(super) busy: Duration,
     /// Rows since the last commit that it failed on.
     pub(super) poison: usize,
-    /// Rows since the last commit that used up all that a call may take.
+    /// Rows since care began that used up all that a call may take.
     pub(super) vain: usize,
     /// What its last flush was told.
     pub(super) watermark: Option<Micros>,
@@ -137,6 +139,7 @@ impl Runner {
             absent: Absent::new(),
             ended: false,
             careful: false,
+            patient: false,
             trouble: None,
         }
     }
@@ -145,6 +148,9 @@ impl Runner {
     /// with state.
     pub fn careful(&mut self, careful: bool) {
         self.careful = careful;
+        if !careful {
+            self.meters.iter_mut().for_each(|meter| meter.vain = 0);
+        }
     }
 
     /// Whether it remembers anything else than at the last commit.
@@ -209,7 +215,7 @@ impl Runner {
     /// Drops what the instances hold, and the instances.
     pub fn rest(&mut self) {
         for meter in &mut self.meters {
-            *meter = Meter { pace: meter.pace, ..Meter::default() };
+            *meter = Meter { pace: meter.pace, vain: meter.vain, ..Meter::default() };
         }
         self.states.iter_mut().for_each(State::rewind);
         self.clocks = [(); 3].map(|()| self.clocks[0].clone());
@@ -323,7 +329,7 @@ impl Runner {
         let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states)).enumerate();
         let done = nodes.map(|(at, (node, (meter, state)))| {
             state.sealed = state.last.clone();
-            (meter.poison, meter.vain) = (0, 0);
+            meter.poison = 0;
             Done {
                 identity: node.component.identity.clone(),
                 reads: match node.feed {
