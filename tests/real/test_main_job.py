@@ -229,6 +229,8 @@ def test_glue_tables_read_as_hive_tables_over_parquet(job, glue):
         assert storage["OutputFormat"] == "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
         assert storage["SerdeInfo"]["SerializationLibrary"] == \
             "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
+        if name in EMPTY:  # no files to compare with
+            continue
         in_files = {c: HIVE[t] for c, t, *_ in db.sql(f"describe {name}").fetchall() if c != "filename"}
         assert {c["Name"]: c["Type"] for c in storage["Columns"]} == in_files
 
