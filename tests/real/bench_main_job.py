@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from lake import Folder, Lake
+from lake import Lake
 
 COUNT = int(os.environ.get("TIDEMILL_BENCH_EVENTS", 2_000_000))
 
@@ -27,8 +27,7 @@ def preloaded(tidemill, kafka):
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_cost(tidemill, preloaded, buckets, tmp_path, place, attempt):
     if place == "disk":
-        (tmp_path / "raw").mkdir(), (tmp_path / "processed").mkdir()
-        lake, catalog = Lake(Folder(tmp_path / "raw"), Folder(tmp_path / "processed")), "local"
+        lake, catalog = Lake.within(tmp_path), "local"
     else:
         lake, catalog = buckets(f"bench-{attempt}"), "glue"
     extra = ["--database", f"bench_{attempt}", *os.environ.get("TIDEMILL_BENCH_ARGS", "").split()]

@@ -9,7 +9,7 @@ import pytest
 from glue import Glue
 from host import Tidemill
 from kafka import Kafka
-from lake import Bucket, Folder, Lake
+from lake import Bucket, Lake
 from process import Process
 from proxy import Proxy
 from s3 import S3
@@ -70,9 +70,7 @@ def name():
 @pytest.fixture
 def disk(tmp_path):
     """A lake in two fresh folders."""
-    for zone in ("raw", "processed"):
-        (tmp_path / zone).mkdir()
-    return Lake(Folder(tmp_path / "raw"), Folder(tmp_path / "processed"))
+    return Lake.within(tmp_path)
 
 
 @pytest.fixture(autouse=True)

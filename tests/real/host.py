@@ -1,6 +1,8 @@
 """The tidemill binary, as a user starts it."""
 
+import copy
 import os
+import shutil
 from pathlib import Path
 
 from process import Process
@@ -38,6 +40,13 @@ class Tidemill:
         self.started += 1
         name = f"tidemill-{command}-{self.started}"
         return Process(name, [binary, command, *arguments], {**self.env, **env}, self.folder / name)
+
+    def with_transforms(self, folder):
+        """The same, with a copy of the transforms in that folder, which a test may change."""
+        ours = copy.copy(self)
+        ours.transforms = folder
+        shutil.copytree(self.transforms, folder, ignore=lambda _, names: [n for n in names if ".wasm" not in n])
+        return ours
 
     def produce(self, topic, count, rate=0, **env):
         """Starts the generator with the suite's usual share of bad events."""

@@ -55,6 +55,14 @@ class Lake:
     def zones(self):
         return self.raw, self.processed
 
+    @staticmethod
+    def within(folder):
+        """In two fresh folders of that one."""
+        zones = folder / "raw", folder / "processed"
+        for zone in zones:
+            zone.mkdir(parents=True)
+        return Lake(*map(Folder, zones))
+
     def arguments(self):
         return ["--raw", self.raw.url, "--processed", self.processed.url]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from host import cost
-from lake import Folder, Lake, folders
+from lake import Lake, folders
 from oracle import clean
 from process import until
 
@@ -54,10 +54,7 @@ def on_s3(tidemill, buckets, preloaded):
 
 
 def on_disk(tidemill, tmp_path_factory, preloaded):
-    folder = tmp_path_factory.mktemp("lake")
-    (folder / "raw").mkdir()
-    (folder / "processed").mkdir()
-    lake = Lake(Folder(folder / "raw"), Folder(folder / "processed"))
+    lake = Lake.within(tmp_path_factory.mktemp("lake"))
     host = tidemill.run("user-events", "on-disk", lake, "--catalog", "local", "--until-end")
     assert host.wait(90) == 0
     return Job("disk", "user-events", lake, [host], preloaded)

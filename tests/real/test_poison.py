@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from host import BINARY
-from lake import Folder, Lake
+from lake import Lake
 from pipeline import Pipeline
 
 EVENTS = int(os.environ.get("TIDEMILL_TEST_POISON", 200_000))
@@ -55,9 +55,7 @@ def evil(tmp_path_factory, transforms):
 def test_ten_poison_rows_cost_seconds(tidemill, kafka, topic, evil, tmp_path, name):
     took, shipped = {}, tidemill.transforms
     for behaviour in ("honest", *REASONS):
-        for zone in ("raw", "processed"):
-            (tmp_path / behaviour / zone).mkdir(parents=True)
-        lake = Lake(Folder(tmp_path / behaviour / "raw"), Folder(tmp_path / behaviour / "processed"))
+        lake = Lake.within(tmp_path / behaviour)
         pipeline = Pipeline(tidemill, "poison", f"{name}-{behaviour}", lake, "--catalog", "local")
         tidemill.transforms = evil(behaviour)
         try:

@@ -1,8 +1,6 @@
 """Rejected events are counted, shown and sent back through the transforms, exactly once, whenever that is killed."""
 
-import copy
 import json
-import shutil
 
 import pytest
 
@@ -23,11 +21,9 @@ class Job(Pipeline):
     """A pipeline with transforms of its own, whose `clean` refuses nearly all events because of its sidecar."""
 
     def __init__(self, tidemill, topic, group, lake, folder, *flags):
-        shutil.copytree(tidemill.transforms, folder, ignore=lambda _, names: [n for n in names if ".wasm" not in n])
+        ours = tidemill.with_transforms(folder)
         self.sidecar = folder / "clean.toml"
         self.sidecar.write_text("[config]\nmax_length = 12\n")
-        ours = copy.copy(tidemill)
-        ours.transforms = folder
         super().__init__(ours, topic, group, lake, *flags)
 
     def better(self):

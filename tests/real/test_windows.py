@@ -4,15 +4,13 @@ Events come out of order by up to an hour, twice, far too late and from the futu
 one partition is empty. Lateness is one hour, so what is late follows from the topic alone.
 """
 
-import copy
 import json
 import random
-import shutil
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from lake import Folder, Lake
+from lake import Lake
 from pipeline import Pipeline
 from process import until
 
@@ -72,32 +70,28 @@ def send(producer, topic, batch):
 def windows(tidemill, kafka, tmp_path_factory):
     """A pipeline that has worked off the topic, killed six times on the way."""
     folder, name, chance = tmp_path_factory.mktemp("lake"), "windows", random.Random(11)
-    for zone in ("raw", "processed"):
-        (folder / zone).mkdir()
-    ours = copy.copy(tidemill)
-    ours.transforms = folder / "transforms"
-    shutil.copytree(tidemill.transforms, ours.transforms, ignore=lambda _, all: [n for n in all if ".wasm" not in n])
+    ours = tidemill.with_transforms(folder / "transforms")
     # As it is shipped, late events count all the same, and their users once more: that is no plain SQL.
     hour = "[event-time]\nlateness = '1h'\n"
     (ours.transforms / "activity_per_minute.toml").write_text("[config]\nlate = 'reject'\n" + hour)
     (ours.transforms / "sessions.toml").write_text(hour)
-    pipeline = Pipeline(ours, name, name, Lake(Folder(folder / "raw"), Folder(folder / "processed")),
-                        "--catalog", "local")
+    pipeline = Pipeline(ours, name, name, Lake.within(folder), "--catalog", "local")
     kafka.create(name, partitions=PARTITIONS)
     begin = int(datetime.now(timezone.utc).timestamp() * 1000) - 24 * HOUR
     all_events, producer = events(chance, begin), kafka.producer()
     share = len(all_events) // (len(POINTS) + 1)
+    piece = max(1, share // 12)
     for n, point in enumerate(POINTS):
         part = all_events[n * share:(n + 1) * share]
         host = pipeline.run(interval="300ms", failpoint=point)
         # In pieces, so that there are commits enough for each host to die.
-        for at in range(0, len(part), max(1, share // 12)):
-            send(producer, name, part[at:at + max(1, share // 12)])
+        for at in range(0, len(part), piece):
+            send(producer, name, part[at:at + piece])
             if not host.alive():
                 break
             before = len(pipeline.slots())
             until(lambda: len(pipeline.slots()) > before or not host.alive(), 30, "a commit, or the end")
-        send(producer, name, part[at + max(1, share // 12):])
+        send(producer, name, part[at + piece:])
         assert host.wait(30) == -9 and f"failpoint {point.split(':')[0]}" in host.stderr, (point, host.stderr[-2000:])
     send(producer, name, all_events[len(POINTS) * share:])
     # The end of time: whatever is open closes.

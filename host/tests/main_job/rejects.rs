@@ -1,30 +1,19 @@
 //! Rejected events that go back through the transforms.
 
 use std::fs;
-use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tidemill::env::machine;
-use tidemill::observe::Status;
 use tidemill::pipeline::offline::Lake;
 use tidemill::pipeline::replay::{self, Bounds, Order, Report};
 use tidemill::rejects::{Filter, Reason};
 
-use super::support::{self, Host, House, clean_rows, log, offsets, rejects};
+use super::support::{self, Host, House, all_on, clean_rows, directory, log, offsets, rejects};
 
 const GOOD: &str = r#"{"user_id":"u","event_type":"Click","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
 const OTHER: &str = r#"{"event_type":"Click","timestamp":"2025-12-02T11:59:59Z","page":"/a"}"#;
-
-fn put(folder: &Path, name: &str) {
-    let file = format!("{name}.wasm");
-    fs::copy(support::transforms().join(&file), folder.join(&file)).unwrap();
-}
-
-fn live(status: &Status) -> bool {
-    status.partitions.values().filter(|p| p.set == status.set && !p.paused).count() == 3
-}
 
 fn json(output: &Output) -> serde_json::Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
@@ -45,17 +34,16 @@ fn proven(house: &House) {
 /// A host whose `clean` refuses 30 good events, and 3 others for another reason; 3 cannot be decoded. Then its sidecar
 /// goes.
 fn refused(name: &'static str) -> (House, TempDir, Host) {
-    let (house, folder) = (House::new(name), TempDir::new().unwrap());
-    ["clean", "activity_per_minute"].iter().for_each(|name| put(folder.path(), name));
+    let (house, folder) = (House::new(name), directory(&["clean", "activity_per_minute"]));
     fs::write(folder.path().join("clean.toml"), "[config]\nmax_length = 1\n").unwrap();
     let host = house.begin(folder.path(), &[]);
-    let first = host.until("they are live", live);
+    let first = host.until("they are live", |now| all_on(now, now.set));
     house.send(&[Some(GOOD); 30]);
     house.send(&[Some(OTHER); 3]);
     house.send(&[Some("{"); 3]);
     host.wait("all events are committed", |now| now.events >= 36);
     fs::remove_file(folder.path().join("clean.toml")).unwrap();
-    host.until("the sidecar is gone", |now| now.set > first.set && live(now));
+    host.until("the sidecar is gone", |now| now.set > first.set && all_on(now, now.set));
     (house, folder, host)
 }
 
@@ -116,9 +104,9 @@ fn refused_events_go_back_once_beside_a_host() {
 #[test]
 fn portions_and_two_at_a_time_send_each_row_once() {
     let (house, folder, host) = refused("portions");
-    let set = host.until("it runs", live).set;
+    let set = host.until("it runs", |now| all_on(now, now.set)).set;
     fs::write(folder.path().join("clean.toml"), "[config]\nmax_length = 1\n").unwrap();
-    host.until("the sidecar is back", |now| now.set > set && live(now));
+    host.until("the sidecar is back", |now| now.set > set && all_on(now, now.set));
     for turn in 1..=3 {
         house.send(&[Some(GOOD); 30]);
         host.wait("all events are committed", |now| now.events >= 36 + 30 * turn);
@@ -127,9 +115,9 @@ fn portions_and_two_at_a_time_send_each_row_once() {
     let (group, files) = (&reasons["reasons"][0], reasons["files"].as_u64().unwrap());
     let reason = group["reason"].as_str().unwrap().to_owned();
     assert!(group["rows"] == 120 && files >= 4, "{reasons}");
-    let set = host.until("it runs", live).set;
+    let set = host.until("it runs", |now| all_on(now, now.set)).set;
     fs::remove_file(folder.path().join("clean.toml")).unwrap();
-    host.until("the sidecar is gone", |now| now.set > set && live(now));
+    host.until("the sidecar is gone", |now| now.set > set && all_on(now, now.set));
 
     // A portion for each file, by two at the same time.
     let portion = Bounds { rows: 1, ..Bounds::default() };

@@ -1,30 +1,17 @@
 //! What a running host says of itself to who asks at its socket.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidemill::observe::hosts;
 use tidemill::observe::{Status, TransformState, TransformStatus};
 
-use super::support::{self, House};
+use super::support::{self, House, directory, put_from};
 
 const GOOD: &str = r#"{"user_id":"u","event_type":"Click","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
 const BOOM: &str = r#"{"user_id":"u","event_type":"boom","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
 const BLANK: &str = r#"{"user_id":" ","event_type":"Click","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
-
-fn put(from: &Path, folder: &Path, name: &str) {
-    let file = format!("{name}.wasm");
-    fs::copy(from.join(&file), folder.join(&file)).unwrap();
-}
-
-/// A directory with `clean`.
-fn directory() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    put(support::transforms(), folder.path(), "clean");
-    folder
-}
 
 /// What the only host of a house says, as soon as it is as wanted.
 fn until(house: &House, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
@@ -63,7 +50,7 @@ fn live(status: &Status, names: &[&str]) -> bool {
 #[test]
 fn a_swap_a_refused_file_and_a_poison_row_are_seen() {
     let house = House::new("status");
-    let folder = directory();
+    let folder = directory(&["clean"]);
     let host = house.begin(folder.path(), &[("lanes", "2")]);
     let first = until(&house, "clean is live", |now| live(now, &["clean"]));
     assert_eq!((first.host.pipeline.as_str(), first.host.topic.as_str()), ("status", "user-events"));
@@ -81,7 +68,7 @@ fn a_swap_a_refused_file_and_a_poison_row_are_seen() {
     assert!(clean.last_error.is_none() && clean.since.is_some_and(|since| since >= first.host.started));
 
     // Another one comes, and fails on one row.
-    put(support::chatty(), folder.path(), "chatty");
+    put_from(support::chatty(), folder.path(), "chatty");
     until(&house, "it is live", |now| live(now, &["chatty", "clean"]));
     let mut events = [Some(GOOD); 29].to_vec();
     events.push(Some(BOOM));
@@ -128,11 +115,11 @@ fn a_swap_a_refused_file_and_a_poison_row_are_seen() {
 #[test]
 fn a_partition_that_goes_back_to_the_set_before_stays_there_and_says_why() {
     let house = House::new("falls-back");
-    let folder = directory();
+    let folder = directory(&["clean"]);
     let host = house.begin(folder.path(), &[]);
     let first = until(&house, "clean is live", |now| live(now, &["clean"]));
     fs::write(folder.path().join("chatty.toml"), "[limits]\npoison-rows = 0\n").unwrap();
-    put(support::chatty(), folder.path(), "chatty");
+    put_from(support::chatty(), folder.path(), "chatty");
     let second = until(&house, "it is live", |now| live(now, &["chatty", "clean"]));
     house.send(&[Some(GOOD), Some(BOOM)]);
     let fell_back = |now: &Status| {
@@ -166,7 +153,7 @@ fn a_partition_that_goes_back_to_the_set_before_stays_there_and_says_why() {
 fn a_partition_that_stands_still_says_why_until_it_goes_on() {
     let house = House::new("stands-still");
     let folder = TempDir::new().unwrap();
-    put(support::chatty(), folder.path(), "chatty");
+    put_from(support::chatty(), folder.path(), "chatty");
     fs::write(folder.path().join("chatty.toml"), "[limits]\npoison-rows = 0\n").unwrap();
     let host = house.begin(folder.path(), &[]);
     until(&house, "it is live", |now| live(now, &["chatty"]));

@@ -58,6 +58,35 @@ pub(super) fn marked(mark: &str) -> Vec<u8> {
     bytes
 }
 
+/// Puts a component of that folder into a directory of transforms.
+pub(super) fn put_from(from: &Path, folder: &Path, name: &str) {
+    let file = format!("{name}.wasm");
+    std::fs::copy(from.join(&file), folder.join(&file)).unwrap();
+}
+
+/// Puts a shipped transform into a directory.
+pub(super) fn put(folder: &Path, name: &str) {
+    put_from(transforms(), folder, name);
+}
+
+/// A directory with some of the shipped transforms.
+pub(super) fn directory(names: &[&str]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    names.iter().for_each(|name| put(folder.path(), name));
+    folder
+}
+
+/// All partitions run this set, and none stands still.
+pub(super) fn all_on(status: &Status, set: Option<u64>) -> bool {
+    status.partitions.len() == 3 && status.partitions.values().all(|p| p.set == set && !p.paused)
+}
+
+/// All partitions run the set of the log, which has these files.
+pub(super) fn live(status: &Status, names: &[&str]) -> bool {
+    let found: Vec<&str> = status.transforms.iter().map(|t| t.file.as_str()).collect();
+    found == names && all_on(status, status.set)
+}
+
 fn build(crates: &str) -> PathBuf {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(crates);
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(crates);

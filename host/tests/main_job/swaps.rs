@@ -1,34 +1,11 @@
 //! Transforms that come, change and go while the host runs.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use tempfile::TempDir;
-use tidemill::observe::Status;
-
-use super::support::{self, Host, House, clean_rows, log, offsets};
+use super::support::{self, Host, House, all_on, clean_rows, directory, live, log, offsets, put};
 
 const GOOD: &str = r#"{"user_id":"u","event_type":"Click","timestamp":"2025-12-02T09:59:59Z","page":"/a"}"#;
-
-/// A directory with some of the shipped transforms.
-fn directory(names: &[&str]) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    names.iter().for_each(|name| put(folder.path(), name));
-    folder
-}
-
-fn put(folder: &Path, name: &str) {
-    let file = format!("{name}.wasm");
-    fs::copy(support::transforms().join(&file), folder.join(&file)).unwrap();
-}
-
-/// All partitions run the set of the log, which has these transforms.
-fn live(status: &Status, names: &[&str]) -> bool {
-    let found: Vec<&str> = status.transforms.iter().map(|t| t.file.as_str()).collect();
-    let on = status.partitions.values().filter(|p| p.set == status.set && !p.paused).count();
-    found == names && on == 3
-}
 
 fn events(host: &Host, count: u64) {
     host.wait("all events are committed", |now| now.events >= count);
@@ -89,11 +66,6 @@ fn transforms_come_change_and_go() {
     let sets: Vec<&String> = records.iter().filter(|r| r.contains(r#""kind":"transforms""#)).collect();
     assert_eq!(sets.len(), 5, "{sets:#?}");
     assert!(records.last().unwrap().contains(&format!(r#""set":{}"#, last.set.unwrap())));
-}
-
-/// The partitions run this set, and none stands still.
-fn all_on(status: &Status, set: Option<u64>) -> bool {
-    status.partitions.len() == 3 && status.partitions.values().all(|p| p.set == set && !p.paused)
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
-use super::support::{self, House, log};
+use super::support::{House, directory, live, log};
 
 fn event(user: &str, time: &str) -> String {
     format!(
@@ -16,10 +14,7 @@ fn event(user: &str, time: &str) -> String {
 #[test]
 fn a_quiet_partition_goes_on_by_the_clock() {
     let house = House::new("quiet");
-    let folder = TempDir::new().unwrap();
-    for name in ["clean.wasm", "sessions.wasm"] {
-        fs::copy(support::transforms().join(name), folder.path().join(name)).unwrap();
-    }
+    let folder = directory(&["clean", "sessions"]);
     fs::write(folder.path().join("sessions.toml"), "[event-time]\nlateness = '0s'\nidle = '1s'\n").unwrap();
     let host = house.begin(folder.path(), &[]);
     // One of each in each partition. The first session ends half an hour after 10:00: two seconds after the second.
@@ -38,13 +33,9 @@ fn a_quiet_partition_goes_on_by_the_clock() {
     // The file is away for a moment: what is open stays, as long as no record says that it is gone.
     let away = folder.path().join("away");
     fs::rename(folder.path().join("sessions.wasm"), &away).unwrap();
-    host.until("it is away", |now| {
-        now.transforms.len() == 1 && now.partitions.values().all(|p| p.set == now.set)
-    });
+    host.until("it is away", |now| live(now, &["clean"]));
     fs::rename(&away, folder.path().join("sessions.wasm")).unwrap();
-    host.until("it is back", |now| {
-        now.transforms.len() == 2 && now.partitions.values().all(|p| p.set == now.set)
-    });
+    host.until("it is back", |now| live(now, &["clean", "sessions"]));
     // What is open goes on with the events that come.
     let third = event("third", "11:30:00");
     house.send(&[Some(third.as_str()); 3]);
