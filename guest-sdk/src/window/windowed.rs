@@ -100,7 +100,6 @@ impl<A: Aggregation> Transform for Windowed<A> {
     fn flush(&mut self, watermark: Option<Timestamp>, out: &mut A::Out) -> Result<bool> {
         // If it closes nothing, it leaves no trace: the next rows bring watermarks of their own.
         if let Some(watermark) = watermark.filter(|_| Self::CLOSES)
-            && self.groups.is_due(watermark)
             && self.groups.first_due().is_some_and(|due| due <= watermark)
         {
             self.advance(watermark);
@@ -120,7 +119,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
     }
 
     fn snapshot(&mut self) -> Result<Option<Vec<u8>>> {
-        let any = !self.groups.is_empty() || !self.queue.is_empty() || self.watermark != Timestamp::MIN;
+        let any = self.holds_any();
         if !std::mem::take(&mut self.changed) || !(any || self.saved) {
             return Ok(None);
         }
@@ -147,13 +146,18 @@ impl<A: Aggregation> Transform for Windowed<A> {
         }
         self.queue = state.ready.into();
         self.watermark = state.watermark;
-        self.saved = !self.groups.is_empty() || !self.queue.is_empty() || self.watermark != Timestamp::MIN;
+        self.saved = self.holds_any();
         Ok(())
     }
 }
 
 impl<A: Aggregation> Windowed<A> {
     const CLOSES: bool = <A::Mode as Mode<A::Value, A::Windows>>::CLOSES;
+
+    /// Whether its state says anything that a new instance does not know.
+    fn holds_any(&self) -> bool {
+        !self.groups.is_empty() || !self.queue.is_empty() || self.watermark != Timestamp::MIN
+    }
 
     /// Goes on to a watermark, if it is a later one: windows that end up to it are closed.
     #[inline]
