@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Lane, Program, remembered};
+use crate::Result;
 use crate::batch::{Delivered, Span};
 use crate::commit::Base;
 use crate::decode::Decoder;
-use crate::source::{Collector, Queue, Taken};
+use crate::source::{Collector, Group, Queue, Taken};
 use crate::transform::run::Runner;
 
 /// Who asks less often than this does not know that nothing came.
@@ -82,6 +83,13 @@ impl Owned {
         (self.committed, self.prev, self.gone) = (base.at, base.prev, false);
         self.worker.runner.remember(&remembered(base));
         self.worker.runner.stand(&base.time);
+    }
+
+    /// Goes back to the last commit: what had come since comes again.
+    pub(super) fn go_back(&mut self, partition: i32, group: &Group) -> Result<()> {
+        self.quiet = None;
+        self.collector.reset(self.committed);
+        group.seek(partition, self.committed)
     }
 
     /// How long nothing has come, and nothing was there to come.

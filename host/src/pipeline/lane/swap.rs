@@ -85,9 +85,8 @@ impl Lane {
         (owned.faults, owned.calm) = (0, 0);
         if stood {
             // It fell behind while it stood still, and what it had collected was dropped.
-            owned.collector.reset(owned.committed);
-            // Not the program's fault: the lane seeks again when it recovers.
-            if let Err(e) = self.group.seek(partition, owned.committed) {
+            if let Err(e) = owned.go_back(partition, &self.group) {
+                // Not the program's fault: the lane tries again when it recovers.
                 self.fail(e);
             }
         }

@@ -104,8 +104,7 @@ impl Lane {
             let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
             (owned.span, owned.undecoded) = (None, 0);
             owned.worker.runner.rest();
-            owned.collector.reset(owned.committed);
-            self.group.seek(partition, owned.committed)?;
+            owned.go_back(partition, &self.group)?;
             self.open(partition);
         }
         for (partition, program) in std::mem::take(&mut self.state.fallbacks) {
