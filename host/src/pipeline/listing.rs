@@ -9,8 +9,10 @@ use crate::config::Config;
 use crate::digest::sha256;
 use crate::transform::Package;
 
-/// Per file name the digest of the component and the sidecar's text.
-pub(super) type Listing = BTreeMap<String, (String, Option<String>)>;
+/// The digest of a component and the sidecar's text.
+pub(super) type Entry = (String, Option<String>);
+/// By the names of files.
+pub(super) type Listing = BTreeMap<String, Entry>;
 
 pub(super) fn of_packages(packages: &[Package]) -> Listing {
     packages.iter().map(|p| (p.name.clone(), (p.digest(), p.sidecar.clone()))).collect()

@@ -23,6 +23,8 @@ use super::graph::Graph;
 use crate::batch::EventTime;
 use crate::env::Micros;
 
+/// No lateness and no silence that is waited for is longer: more is a mistake, or unbounded state.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Nothing is known yet.
 pub(super) const UNKNOWN: Micros = Micros::MIN;
 
@@ -68,15 +70,14 @@ impl Clocks {
         Clocks { newest: time.newest.unwrap_or(UNKNOWN), reached: names.map(reached).collect() }
     }
 
-    /// As a record says it.
-    pub(super) fn event_time(&self, graph: &Graph) -> EventTime {
-        let known = |at: &Micros| *at != UNKNOWN;
-        let names = graph.nodes.iter().map(|node| &node.component.spec.name);
-        let reached = names.zip(&self.reached).filter(|(_, at)| known(at));
-        EventTime {
-            newest: Some(self.newest).filter(known),
-            reached: reached.map(|(name, at)| (name.clone(), *at)).collect(),
-        }
+    /// Those of other transforms in the same partition: nothing has reached them yet.
+    pub(super) fn succeed(&self, transforms: usize) -> Clocks {
+        Clocks { newest: self.newest, ..Clocks::new(transforms) }
+    }
+
+    /// The newest Kafka timestamp, if there was any.
+    pub(super) fn newest(&self) -> Option<Micros> {
+        Some(self.newest).filter(|at| *at != UNKNOWN)
     }
 
     /// Takes in the Kafka timestamps of a batch: for each event the newest so far.
@@ -91,6 +92,11 @@ impl Clocks {
     /// The event time that a transform's input has reached, if it is known.
     pub(super) fn reached(&self, at: usize) -> Option<Micros> {
         Some(self.reached[at]).filter(|at| *at != UNKNOWN)
+    }
+
+    /// A transform's input has reached this before.
+    pub(super) fn reach(&mut self, at: usize, reached: Micros) {
+        self.reached[at] = reached;
     }
 
     /// Takes in a transform's input; `newest` is by event. Gives back the watermark as of each row.

@@ -111,18 +111,14 @@ impl Runner {
             let reached = self.clocks.each_ref().map(|clocks| clocks.reached(at).unwrap_or(UNKNOWN));
             next.absent.insert(node.component.spec.name.clone(), (state.clone(), reached));
         }
-        let mut times = self.clocks.each_ref().map(|clocks| clocks.event_time(&self.graph));
-        for (node, state) in graph.nodes.iter().zip(&mut next.states) {
-            let name = &node.component.spec.name;
-            let Some((old, reached)) = next.absent.remove(name) else { continue };
+        next.clocks = self.clocks.each_ref().map(|clocks| clocks.succeed(graph.nodes.len()));
+        for (at, (node, state)) in graph.nodes.iter().zip(&mut next.states).enumerate() {
+            let Some((old, reached)) = next.absent.remove(&node.component.spec.name) else { continue };
             if node.component.spec.state_version.is_some() {
                 *state = State { changed: old.last.is_some(), ..old };
             }
-            for (time, at) in times.iter_mut().zip(reached).filter(|(_, at)| *at != UNKNOWN) {
-                time.reached.insert(name.clone(), at);
-            }
+            next.clocks.iter_mut().zip(reached).for_each(|(clocks, reached)| clocks.reach(at, reached));
         }
-        next.clocks = times.map(|time| Clocks::of(graph, &time));
         next
     }
 
@@ -203,7 +199,7 @@ impl Runner {
 
     /// The newest Kafka timestamp up to the end of the last epoch.
     pub fn newest(&self) -> Option<Micros> {
-        self.clocks[1].event_time(&self.graph).newest
+        self.clocks[1].newest()
     }
 
     /// Drops what the instances hold and takes them back to the last commit.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::event_time::LONGEST;
 use super::limits::Limits;
 use super::package::Package;
 use super::spec::Input;
@@ -56,8 +57,7 @@ struct EventTimeFile {
 
 /// A duration of at most a year.
 fn span(key: &str, text: &str) -> Result<Duration, String> {
-    const YEAR: Duration = Duration::from_secs(366 * 86_400);
-    duration(text).filter(|span| *span <= YEAR).ok_or_else(|| {
+    duration(text).filter(|span| *span <= LONGEST).ok_or_else(|| {
         format!("event-time.{key} is {text:?}; expected a duration like `90s` or `1h`, a year at most")
     })
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::listing::{self, Listing};
+use super::super::listing::{self, Entry, Listing};
 use super::super::loader::package;
 use super::{Keeper, read};
 use crate::commit::record::Deployed;
@@ -14,7 +14,7 @@ use crate::transform::Package;
 use crate::{Error, Kind, Result};
 
 /// Files that do not load, whatever is beside them: what they were, and why. They are not compiled again.
-pub(super) type Unloadable = BTreeMap<String, (String, Option<String>, String)>;
+pub(super) type Unloadable = BTreeMap<String, (Entry, String)>;
 
 impl Keeper {
     /// Takes in what changed in the directory.
@@ -35,7 +35,7 @@ impl Keeper {
         self.state.unloadable.retain(|file, _| changed.contains(file));
         let mut sound = Vec::new();
         for file in changed {
-            match self.loads(&packages, &file).await {
+            match self.loads(&packages, &now, &file).await {
                 Ok(()) => sound.push(file),
                 Err(e) => self.refuse(&file, &e),
             }
@@ -67,21 +67,17 @@ impl Keeper {
     }
 
     /// Whether a file loads by itself. One that is gone has nothing to load.
-    async fn loads(&mut self, packages: &[Package], file: &str) -> Result<()> {
-        let Some(package) = packages.iter().find(|package| package.name == file) else { return Ok(()) };
-        let digest = package.digest();
-        if let Some((old, sidecar, why)) = self.state.unloadable.get(file)
-            && *old == digest
-            && *sidecar == package.sidecar
-        {
+    async fn loads(&mut self, packages: &[Package], now: &Listing, file: &str) -> Result<()> {
+        let package = packages.iter().find(|package| package.name == file);
+        let (Some(package), Some(entry)) = (package, now.get(file)) else { return Ok(()) };
+        if let Some((_, why)) = self.state.unloadable.get(file).filter(|(known, _)| known == entry) {
             return Err(Error::usage(why.clone()));
         }
         let loaded = self.loader.loads(package).await;
         if let Err(e) = &loaded
             && e.kind() != Kind::Retry
         {
-            let known = (digest, package.sidecar.clone(), e.to_string());
-            self.state.unloadable.insert(file.to_owned(), known);
+            self.state.unloadable.insert(file.to_owned(), (entry.clone(), e.to_string()));
         }
         loaded
     }

@@ -274,7 +274,7 @@ impl Run<'_> {
             registrar.register(&[]).await
         };
         match told.await {
-            Ok(()) if registrar.owes() => Ok(Some(
+            Ok(()) if registrar.waiting() > 0 => Ok(Some(
                 "hours of tables that the transforms of now do not make are left to other hosts".into(),
             )),
             Ok(()) => {

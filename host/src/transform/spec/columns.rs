@@ -11,13 +11,11 @@ pub(super) fn read(read: wit::InputColumn, topic: bool) -> Result<Read, String> 
     name(&read.name, "a column it reads")?;
     let at = |e: String| format!("column {}: {e}", read.name);
     let data_type = data_type(read.data_type).map_err(at)?;
-    let origin = match read.properties.as_slice() {
-        [(key, _)] if key == "watermark" && data_type == timestamp_type() => Origin::Watermark,
-        [(key, _)] if key == "watermark" => return Err(at("a watermark is a timestamp".into())),
-        others => {
-            properties(others)?;
-            origin(read.origin, &data_type, topic).map_err(at)?
-        }
+    properties(&read.properties, &["watermark"])?;
+    let origin = match read.properties.iter().any(|(key, _)| key == "watermark") {
+        false => origin(read.origin, &data_type, topic).map_err(at)?,
+        true if data_type == timestamp_type() => Origin::Watermark,
+        true => return Err(at("a watermark is a timestamp".into())),
     };
     if read.dictionary && !matches!(data_type, DataType::Utf8 | DataType::Binary) {
         return Err(format!("column {}: only utf8 and binary have a dictionary layout", read.name));
@@ -28,7 +26,7 @@ pub(super) fn read(read: wit::InputColumn, topic: bool) -> Result<Read, String> 
 pub(super) fn output(output: wit::Output, topic: bool) -> Result<Output, String> {
     let table = output.name;
     name(&table, "an output's name")?;
-    properties(&output.properties)?;
+    properties(&output.properties, &[])?;
     if output.columns.is_empty() || output.columns.len() > COLUMNS {
         return Err(format!("output {table}: 1 to {COLUMNS} columns are possible"));
     }
@@ -65,7 +63,7 @@ pub(super) fn column(column: wit::OutputColumn, topic: bool) -> Result<Column, S
     if ["date", "hour"].contains(&column.name.as_str()) || PROVENANCE.contains(&column.name.as_str()) {
         return Err(format!("column {}: the host adds a column of this name itself", column.name));
     }
-    properties(&column.properties)?;
+    properties(&column.properties, &[])?;
     let at = |e: String| format!("column {}: {e}", column.name);
     let data_type = data_type(column.data_type).map_err(at)?;
     let copied = match column.content {

@@ -237,7 +237,7 @@ mod tests {
         let mut d = descriptor();
         d.properties = vec![property("x-any", ""), property("lateness-us", "3600000000")];
         d.reads[0].data_type = wit::DataType::Timestamp;
-        d.reads[0].properties = vec![property("watermark", "")];
+        d.reads[0].properties = vec![property("x-any", ""), property("watermark", "")];
         let spec = Spec::check(d, "t.wasm").unwrap();
         assert_eq!((spec.lateness, &spec.reads[0].origin), (Some(3_600_000_000), &Origin::Watermark));
         for bad in ["", "-1", "1h", "99999999999999999"] {

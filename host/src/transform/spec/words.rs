@@ -1,17 +1,19 @@
 //! What a descriptor says in words: names, properties.
 
-/// Years of lateness are a mistake, or unbounded state.
-pub(super) const LATEST: i64 = 366 * 86_400_000_000;
+use crate::transform::event_time::LONGEST;
 
 /// The one property that a descriptor may have: `lateness-us`.
 pub(super) fn lateness(given: &[(String, String)]) -> Result<Option<i64>, String> {
-    let (ours, others): (Vec<_>, Vec<_>) =
-        given.iter().cloned().partition(|(key, _): &(String, String)| key == "lateness-us");
-    properties(&others)?;
-    let Some((_, value)) = ours.first() else { return Ok(None) };
-    match value.parse() {
-        Ok(lateness) if (0..=LATEST).contains(&lateness) && ours.len() == 1 => Ok(Some(lateness)),
-        _ => Err(format!("its lateness-us must be there once, a number of microseconds from 0 to {LATEST}")),
+    const KEY: &str = "lateness-us";
+    properties(given, &[KEY])?;
+    let mut values = given.iter().filter(|(key, _)| key == KEY).map(|(_, value)| value.parse::<i64>());
+    let most = LONGEST.as_micros();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(lateness)), None) if u128::try_from(lateness).is_ok_and(|it| it <= most) => {
+            Ok(Some(lateness))
+        }
+        _ => Err(format!("its {KEY} must be there once, a number of microseconds from 0 to {most}")),
     }
 }
 
@@ -32,8 +34,10 @@ pub(super) fn printable(text: &str) -> bool {
     text.chars().all(|c| !c.is_control())
 }
 
-pub(super) fn properties(properties: &[(String, String)]) -> Result<(), String> {
-    match properties.iter().find(|(key, _)| !key.starts_with("x-")) {
+/// Refuses properties that are neither known where they stand nor for others to read (`x-`).
+pub(super) fn properties(properties: &[(String, String)], known: &[&str]) -> Result<(), String> {
+    let unknown = |key: &&(String, String)| !key.0.starts_with("x-") && !known.contains(&key.0.as_str());
+    match properties.iter().find(unknown) {
         None => Ok(()),
         Some((key, _)) => Err(format!(
             "this host does not know the property \"{}\"; a newer one may",
