@@ -120,6 +120,21 @@ def test_every_event_is_there_once(windows):
     pipeline.proven()
 
 
+def test_event_time_never_goes_back_whoever_goes_on(windows):
+    """Where a clock jumped, a host that began anew would begin at an earlier time."""
+    reached, seen = {}, 0
+    for record in windows[0].log():
+        for advance in record.get("partitions", []):
+            p, times = advance["partition"], {work["name"]: work["reached"] for work in advance.get("transforms", [])
+                                              if "reached" in work}
+            if advance.get("newest"):
+                times["newest"] = advance["newest"]
+            for what, at in times.items():
+                assert at >= reached.get((p, what), at), (record["seq"], p, what)
+                reached[p, what], seen = at, seen + 1
+    assert seen > 50 and {what for _, what in reached} == {"newest", "activity_per_minute", "sessions"}
+
+
 def test_rows_are_late_where_they_must_be_and_nowhere_else(windows):
     *_, db = windows
     counts = dict(db.sql("select transform, count(*) from late group by all").fetchall())
