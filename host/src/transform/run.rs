@@ -16,7 +16,7 @@ use super::graph::{Feed, Graph, Node, Source};
 use super::instance::Instance;
 use super::pass::Work;
 use super::state::{Absent, State};
-use crate::batch::{Batch, Counts, EventTime, Identity, Outcome};
+use crate::batch::{Batch, Counts, EventTime, Identity, Outcome, Vitals};
 use crate::env::Micros;
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ pub struct Runner {
     pub(super) careful: bool,
     /// Each row that is slow gets all of its time: somebody waits for the result, and no events wait behind it.
     pub(super) patient: bool,
-    trouble: Option<(Trouble, Arc<Identity>)>,
+    trouble: Option<Blame>,
 }
 
 /// What is counted of one instance.
@@ -56,6 +56,17 @@ pub(super) struct Meter {
     pub(super) watermark: Option<Micros>,
     /// Rows and time of all calls that went well: what a row takes.
     pub(super) pace: (u64, Duration),
+}
+
+/// What ended an epoch, and whose fault it was.
+#[derive(Clone, Debug)]
+pub struct Blame {
+    /// What can be done about it.
+    pub trouble: Trouble,
+    /// The transform.
+    pub transform: Arc<Identity>,
+    /// The kind of the fault: `trap`, `slow`, `limit`, `error` or `contract`.
+    pub kind: &'static str,
 }
 
 /// What kind of fault ended an epoch.
@@ -87,6 +98,8 @@ pub struct Done {
     pub reached: Option<Micros>,
     /// What its flush was told: up to where event time is complete.
     pub watermark: Option<Micros>,
+    /// What it holds and what befell it.
+    pub vitals: Vitals,
 }
 
 /// What a transform remembered: its name, the version of the state's format, the state.
@@ -165,8 +178,8 @@ impl Runner {
         self.meters.iter().any(|meter| meter.poison > 0)
     }
 
-    /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose it was.
-    pub fn take_trouble(&mut self) -> Option<(Trouble, Arc<Identity>)> {
+    /// What the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose fault it was.
+    pub fn take_trouble(&mut self) -> Option<Blame> {
         self.trouble.take()
     }
 
@@ -325,8 +338,13 @@ impl Runner {
         let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states)).enumerate();
         let done = nodes.map(|(at, (node, (meter, state)))| {
             state.sealed = state.last.clone();
-            meter.poison = 0;
+            let vitals = Vitals {
+                memory: self.instances.get(at).map_or(0, Instance::memory) as u64,
+                state: state.last.as_ref().map_or(0, |(_, bytes)| bytes.len()) as u64,
+                poison: std::mem::take(&mut meter.poison) as u64,
+            };
             Done {
+                vitals,
                 identity: node.component.identity.clone(),
                 reads: match node.feed {
                     Feed::Topic => None,
@@ -408,7 +426,7 @@ impl Runner {
     /// The error of a fault. It ends the epoch.
     pub(super) fn failed(&mut self, at: usize, trouble: Trouble, fault: &Fault) -> Error {
         let Node { component, .. } = &self.graph.nodes[at];
-        self.trouble = Some((trouble, component.identity.clone()));
+        self.trouble = Some(Blame { trouble, transform: component.identity.clone(), kind: fault.label() });
         let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
         Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }
