@@ -13,8 +13,8 @@ const TABLES = {
   locations: ["user_locations_per_minute", "overview"],
 };
 const WORDS = {
-  hour: { step: "a minute", last: "in the last hour", now: "this hour", users: "a minute" },
-  day: { step: "in 15 minutes", last: "in the last day", now: "today (UTC)", users: "a minute, at most" },
+  hour: { last: "in the last hour", now: "this hour", events: "Events a minute", users: "Active users a minute" },
+  day: { last: "in the last day", now: "today (UTC)", events: "Events in 15 minutes", users: "Active users in the busiest minute of 15" },
 };
 
 const figure = (name) => document.querySelector(`[data-chart="${name}"]`);
@@ -79,13 +79,12 @@ export function render(activity, status) {
     "data-at": activity.at, "data-loading": activity.loading ? activity.loading.files : null });
   totals(activity, status, words);
   const now = Date.parse(activity.at);
-  const titles = { events: `Events ${words.step}`, users: `Active users ${words.users}` };
   for (const [name, chart] of Object.entries(series)) {
     const points = activity[name].map(([at, value]) => (
       { at, value, partial: Date.parse(at) + 1000 * activity.step_s > now }));
-    chart.name = titles[name];
-    set(chart.plot, { "aria-label": titles[name] });
-    say(chart.figure.querySelector("h2"), titles[name]);
+    chart.name = words[name];
+    set(chart.plot, { "aria-label": words[name] });
+    say(chart.figure.querySelector("h2"), words[name]);
     chart.draw(points, nothing(name, activity, status));
   }
   const total = activity.totals.events;

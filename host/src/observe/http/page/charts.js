@@ -36,17 +36,17 @@ export class Series {
     this.follow = () => {};
     this.readout = el("p", { class: "readout" });
     figure.querySelector("figcaption").append(this.readout);
-    this.plot = el("div", { class: `plot ${kind}`, role: "slider", tabindex: "0", "aria-label": name });
+    this.plot = el("div", { class: "plot", role: "slider", tabindex: "0", "aria-label": name });
     this.svg = svg("svg", { "aria-hidden": "true", focusable: "false" });
     this.plot.append(this.svg);
     this.empty = el("p", { class: "empty", hidden: true });
     this.details = el("details", {}, el("summary", {}, "As a table"), el("div"));
     figure.append(this.plot, this.empty, this.details);
-    this.layers = ["grid", "area", "line", "next", "mark", "marks"].map((layer) => {
-      const tag = layer === "grid" || layer === "marks" ? "g" : layer === "mark" ? "line" : "path";
-      return [layer, this.svg.appendChild(svg(tag, { class: layer }))];
-    });
-    this.layers = Object.fromEntries(this.layers);
+    const layers = { axes: "g", area: "path", line: "path", next: "path", mark: "line", marks: "g" };
+    this.layers = {};
+    for (const [layer, tag] of Object.entries(layers)) {
+      this.layers[layer] = this.svg.appendChild(svg(tag, { class: layer }));
+    }
     this.details.addEventListener("toggle", () => this.list());
     new ResizeObserver(() => this.paint()).observe(this.plot);
     this.listen();
@@ -144,20 +144,19 @@ export class Series {
     const span = (steps[steps.length - 1] - steps[0]) / 60_000;
     // Round times for minutes and hours; each so many points for what has no steps.
     const every = EVERY.find((e) => (span / e) * LABEL <= room) ?? 1440;
-    const stride = Math.ceil(LABEL / this.step);
+    const stride = Math.ceil((LABEL * 1.4) / this.step);
     let before = -LABEL;
     this.points.forEach((p, at) => {
       const of = steps[at];
       const round = of.getSeconds() === 0 && (of.getHours() * 60 + of.getMinutes()) % every === 0;
-      const x = this.x(at);
+      const x = Math.min(this.x(at), width - LABEL / 2);
       const due = this.time.round ? round : (this.points.length - 1 - at) % stride === 0;
-      if (!due || x - before < LABEL * 0.8 || x < LABEL / 2) return;
+      if (!due || x - before < LABEL * 0.9) return;
       before = x;
-      const end = x > width - LABEL / 2;
-      const text = svg("text", { x: end ? width : x, y: height - 6, "text-anchor": end ? "end" : "middle" });
+      const text = svg("text", { x, y: height - 6, "text-anchor": "middle" });
       made.push(say(text, this.time.axis(p.at)));
     });
-    this.layers.grid.replaceChildren(...made);
+    this.layers.axes.replaceChildren(...made);
   }
 
   datum(node, point, attributes) {

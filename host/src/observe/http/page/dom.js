@@ -26,8 +26,12 @@ export function set(node, attributes) {
   return node;
 }
 
+/** Characters that steer what stands beside them: a name may not. */
+const STEERING = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
 /** Sets an element's text; a selection in it survives what does not change. */
-export function say(node, text) {
+export function say(node, words) {
+  const text = words.replace(STEERING, "\ufffd");
   if (node.textContent !== text) node.textContent = text;
   return node;
 }
@@ -66,7 +70,7 @@ export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1) return `${Math.round(ms * 1000)} µs`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+  if (ms < 60_000) return `${Number((ms / 1000).toFixed(ms < 10_000 ? 1 : 0))} s`;
   const m = Math.floor(ms / 60_000);
   if (m < 60) return `${m} min`;
   if (m < 2880) return `${Math.floor(m / 60)} h ${m % 60} min`;
@@ -88,14 +92,12 @@ export function table(box, caption, columns, rows, { empty = "", stack = true, a
   let made = box.querySelector("table");
   if (!made) {
     const head = el("tr", { role: "row" });
-    for (const { name, kind } of columns) {
-      head.append(el("th", { scope: "col", role: "columnheader", class: kind ?? "text" }, name));
-    }
+    for (const { kind } of columns) head.append(el("th", { scope: "col", role: "columnheader", class: kind ?? "text" }));
     made = el("table", { role: "table", class: stack ? "stack" : null },
       el("caption", { class: "hidden" }, caption),
       el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }));
     // What is wider than the window is scrolled within its box, by keys as well.
-    const region = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
+    const region = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Table: ${caption}` }, made);
     box.append(region, el("p", { class: "empty", hidden: true }));
   }
   set(box.querySelector(".scroll"), { hidden: rows.length === 0 });
@@ -104,6 +106,7 @@ export function table(box, caption, columns, rows, { empty = "", stack = true, a
     const cells = columns.map(({ name, kind }) => el("td", { role: "cell", class: kind ?? "text", "data-label": name }));
     return el("tr", { role: "row" }, ...cells);
   };
+  columns.forEach(({ name }, n) => say(made.tHead.rows[0].cells[n], name));
   const lines = resize(made.tBodies[0], rows.length, row);
   rows.forEach((data, at) => {
     set(lines[at], attributes(data));

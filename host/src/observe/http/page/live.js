@@ -4,8 +4,8 @@ const KEY = "tidemill-token";
 /** Pauses between two attempts, in milliseconds: they double. */
 const SOONEST = 500;
 const LATEST = 8_000;
-/** A stream that says nothing for so long is dead: the window moves on each minute. */
-const SILENCE = 90_000;
+/** A stream that says nothing for so long is dead: the host repeats itself every few seconds. */
+const SILENCE = 30_000;
 /** A question that takes longer has no answer. */
 const PATIENCE = 10_000;
 

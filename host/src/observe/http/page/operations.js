@@ -8,7 +8,7 @@ const GOAL_MS = 10_000;
 /** A rate is one of the last minute. */
 const MINUTE = 60_000;
 /** Commits that are listed. */
-const LISTED = 20;
+const LISTED = 12;
 
 const figure = (name) => document.querySelector(`[data-chart="${name}"]`);
 const view = $("view-operations");
@@ -133,17 +133,14 @@ function transforms(status) {
     ...["emitted", "rejected", "filtered", "absorbed"].map((kind) => (
       { name: kind[0].toUpperCase() + kind.slice(1), kind: "number", cell: (row) => number(row.rows[kind]) })),
   ];
-  const trouble = rows.some((row) => row.last_error);
-  if (trouble) {
-    columns.push({ name: "Last error", kind: "wide", cell: ({ last_error: e }) => (e ? `${when(e.at, status.at)}, partition ${e.partition}: ${e.error}` : "") });
-  }
-  const box = $("transforms");
-  if (box.dataset.columns !== String(columns.length)) box.replaceChildren();
-  box.dataset.columns = columns.length;
-  table(box, "Transforms", columns, rows, {
+  table($("transforms"), "Transforms", columns, rows, {
     empty: status.set === null ? "The host is starting." : "No transforms: only raw events are written.",
     attributes: (row) => ({ "data-name": row.name, "data-digest": row.digest }),
   });
+  const ill = rows.filter((row) => row.last_error);
+  const lines = resize($("errors"), ill.length, () => el("p"));
+  ill.forEach(({ name, last_error: { at, partition, error } }, n) =>
+    say(lines[n], `Last error of ${name}, ${when(at, status.at)}, partition ${partition}: ${error}`));
 }
 
 function refused(status) {
