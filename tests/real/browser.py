@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
+from process import until
+
 # No sandbox for root only, who cannot have one; and no request that the browser makes for itself.
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"] + (["--no-sandbox"] if os.geteuid() == 0 else [])
@@ -78,8 +80,8 @@ class Dashboard:
         self.context.close()
 
     def until(self, expression, seconds=30):
-        """Waits until that JavaScript is true in the page."""
-        self.page.wait_for_function(expression, timeout=seconds * 1000, polling=50)
+        """Waits until that JavaScript is true in the page; asked from outside, for the page's policy forbids `eval`."""
+        until(lambda: self.page.evaluate(expression), seconds, f"in the page: {expression}")
 
     def until_drawn(self):
         self.until("document.querySelector('.view:not([hidden])')?.ariaBusy === 'false'")

@@ -55,7 +55,9 @@ function draw() {
   if (locked) return resize($("notices"), 0);
   notices();
   if (now.view === "activity" && now.activity) activity.render(now.activity, now.status);
-  if (now.view === "operations" && now.status) operations.render(now.status);
+  else if (now.view === "operations" && now.status) operations.render(now.status);
+  else return;
+  if (!performance.getEntriesByName("drawn").length) performance.mark("drawn");
 }
 
 /** Both may come in one moment: they are drawn once. */
