@@ -32,6 +32,7 @@ class Tidemill:
             "AWS_ENDPOINT_URL_S3": s3.url,
             "AWS_ENDPOINT_URL_GLUE": glue.url,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "TIDEMILL_HTTP": "off",  # hosts run side by side; a test that looks there says where
         }
         self.started = 0
 
