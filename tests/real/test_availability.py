@@ -6,9 +6,9 @@ TIDEMILL_TEST_MEMBERS: `dynamic` starts hosts without a name, to see what that c
 """
 
 import hashlib
+import itertools
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -25,6 +25,7 @@ STATIC = os.environ.get("TIDEMILL_TEST_MEMBERS") != "dynamic"
 RATE = 1_500
 BOUND = 10  # seconds: what is fresh
 GOAL = 0.999
+GAP = 20  # seconds from fault to fault
 SUPERVISED = 1  # seconds until who was killed is started again, as by systemd or Kubernetes
 
 
@@ -53,9 +54,11 @@ class Trial:
         kafka.create(name, partitions=4)
         self.load, self.watch = Load(kafka, name, RATE), Watch(lake)
         self.places = [Place(self.pipeline, "a"), Place(self.pipeline, "b")]
-        self.did = []  # (when, what)
-        until(lambda: self.shared() and self.flows(self.load.sent), 60, "both hosts have partitions, and all flow",
-              alive=[place.host for place in self.places])
+        self.did, self.swapped = [], []  # (when, what); digests
+        hosts = [place.host for place in self.places]
+        until(self.shared, 60, "both hosts have partitions", every=0.2, alive=hosts)
+        sent = self.load.sent
+        until(lambda: self.flows(sent), 60, "all partitions flow", every=0.2, alive=hosts)
         self.begins = time.time()
 
     def shared(self):
@@ -109,13 +112,11 @@ class Trial:
         path = transforms / "clean.wasm"
         wasm = path.read_bytes() + custom_section(f"trial-{len(self.did)}".encode())
         path.write_bytes(wasm)
-        self.swapped = hashlib.sha256(wasm).hexdigest()
+        self.swapped.append(hashlib.sha256(wasm).hexdigest())
 
-    def ran(self, digest):
-        """Whether each partition's last record was made by that component; read from the log."""
-        last = {a["partition"]: {w["digest"] for w in a.get("transforms", [])}
-                for r in self.pipeline.log() for a in r.get("partitions", []) if a["to"] > a["from"]}
-        return len(last) == 4 and all(digest in digests for digests in last.values())
+    def digests(self):
+        """The digests of all components that made something, as the log's records name them."""
+        return {w["digest"] for r in self.pipeline.log() for a in r.get("partitions", []) for w in a.get("transforms", [])}
 
     def end(self):
         """The freshness of the trial, when all of it is proven to be in the lake exactly once."""
@@ -171,6 +172,21 @@ def ours(tmp_path_factory, kafka, s3, glue, transforms):
     return Tidemill(folder / "tidemill", kafka, s3, glue, transforms).with_transforms(folder / "transforms")
 
 
+def test_the_measure_itself():
+    """Events of one partition, and by hand how old the oldest was that nobody could see, second by second."""
+    acked = {0: {0: (100.0, 100.1), 1: (101.0, 101.1), 2: (104.5, 107.2), 3: (108.9, 109.0)}}
+    visible = {0: {0: 101.5, 1: 112.25, 2: 107.9, 3: 109.5}}
+    fresh = Freshness(acked, visible, 99.5, 115.5)
+    ages = {100: 1.0, 101: 1.5, 102: 2.0, 103: 3.0, 104: 4.0, 105: 5.0, 106: 6.0, 107: 7.0, 108: 8.0, 109: 9.0,
+            110: 10.0, 111: 11.0, 112: 11.25, 113: 0.0, 114: 0.0}
+    assert dict(enumerate(fresh.oldest, fresh.begins)) == ages
+    assert fresh.over(10) == [111, 112] and fresh.share(10) == 13 / 15 and fresh.worst() == (112, 11.25)
+    alone = Freshness({0: {2: acked[0][2]}}, visible, 99.5, 115.5)
+    assert [s for s in range(100, 115) if alone.oldest[s - 100]] == [107], "what Kafka has not confirmed is nobody's yet"
+    with pytest.raises(KeyError):
+        Freshness(acked, {0: {}}, 99.5, 115.5)
+
+
 def test_a_rolling_restart_keeps_events_fresh(ours, kafka, disk, name):
     trial = Trial(kafka, ours, disk, name)
     for place in trial.places:
@@ -188,18 +204,13 @@ def test_what_is_visible_is_fresh_whatever_happens(ours, kafka, disk, name):
     a, b = trial.places
     faults = [lambda: trial.kill(a), trial.restart_broker, lambda: trial.swap(ours.transforms),
               lambda: trial.kill(b), lambda: trial.stop(a), trial.restart_broker, lambda: trial.stop(b)]
-    gap, at, number, wanted = 20, 5, 0, {}
-    while at + gap <= SECONDS:
+    turns = itertools.cycle(faults)
+    for at in range(5, int(SECONDS) - GAP + 1, GAP):
         trial.rest(at)
-        faults[number % len(faults)]()
-        number, at = number + 1, at + gap
-        if hasattr(trial, "swapped"):
-            wanted[trial.swapped] = None
+        next(turns)()
     trial.rest(SECONDS)
     fresh = trial.end()
-    for digest in wanted:
-        assert any(digest in {w["digest"] for w in p.get("transforms", [])}
-                   for r in trial.pipeline.log() for p in r.get("partitions", [])), "a swap did not come about"
     done = " ".join(what for _, what in trial.did)
     assert all(what in done for what in ("SIGKILL", "broker", "swap")), done
+    assert set(trial.swapped) <= trial.digests(), "a swap did not come about"
     assert fresh.share(BOUND) >= GOAL
