@@ -19,7 +19,7 @@ const REFUSED: usize = 100;
 /// Transforms whose counts are kept, of all sets that there were.
 const COUNTED: usize = 200;
 /// Different reasons of rejected events that are told apart; the rest is counted together.
-const REASONS: usize = 200;
+const REASONS: usize = 100;
 
 /// The state of a running host, shared between its parts and whoever shows it.
 #[derive(Default)]

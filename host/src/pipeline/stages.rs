@@ -40,7 +40,9 @@ impl Stages {
         let raw = own::raw(&self.raw, &delivered)?;
         self.write(std::slice::from_ref(&raw))?;
         let batch = self.timed(Stage::Decode, |_| decoder.decode(delivered.clone()));
-        let outcome = runner.batch(&batch)?;
+        let outcome = runner.batch(&batch);
+        self.failures(runner);
+        let outcome = outcome?;
         self.write(&outcome.rows)?;
         for refused in [&batch.rejects, &outcome.rejects] {
             if let Some(rows) = own::rejected(&self.rejected, &delivered, refused)? {
@@ -56,6 +58,13 @@ impl Stages {
         let flushed = runner.flush(due)?;
         self.write(&flushed.rows)?;
         Ok(flushed.rows.iter().map(|rows| rows.batch.num_rows()).sum())
+    }
+
+    /// Counts the calls that came to nothing.
+    pub(super) fn failures(&self, runner: &mut Runner) {
+        for (transform, kind) in runner.take_failures() {
+            self.meters.failed(&transform.name, kind);
+        }
     }
 
     /// Ends the open epoch: its files are complete, and on their way.

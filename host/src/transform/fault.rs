@@ -70,10 +70,10 @@ impl Fault {
     pub(super) fn label(&self) -> &'static str {
         match self.kind {
             FaultKind::Trap(_) => "trap",
-            FaultKind::Slow => "slow",
-            FaultKind::Limit => "limit",
-            FaultKind::Error => "error",
-            FaultKind::Contract => "contract",
+            FaultKind::Slow => "timeout",
+            FaultKind::Limit => "memory",
+            FaultKind::Contract => "invalid",
+            FaultKind::Error => "other",
         }
     }
 

@@ -38,7 +38,9 @@ pub struct Runner {
     pub(super) careful: bool,
     /// Each row that is slow gets all of its time: somebody waits for the result, and no events wait behind it.
     pub(super) patient: bool,
-    trouble: Option<Blame>,
+    trouble: Option<(Trouble, Arc<Identity>)>,
+    /// Calls that came to nothing: the transform, and the kind of the fault.
+    failures: Vec<(Arc<Identity>, &'static str)>,
 }
 
 /// What is counted of one instance.
@@ -56,17 +58,6 @@ pub(super) struct Meter {
     pub(super) watermark: Option<Micros>,
     /// Rows and time of all calls that went well: what a row takes.
     pub(super) pace: (u64, Duration),
-}
-
-/// What ended an epoch, and whose fault it was.
-#[derive(Clone, Debug)]
-pub struct Blame {
-    /// What can be done about it.
-    pub trouble: Trouble,
-    /// The transform.
-    pub transform: Arc<Identity>,
-    /// The kind of the fault: `trap`, `slow`, `limit`, `error` or `contract`.
-    pub kind: &'static str,
 }
 
 /// What kind of fault ended an epoch.
@@ -150,6 +141,7 @@ impl Runner {
             careful: false,
             patient: false,
             trouble: None,
+            failures: Vec::new(),
         }
     }
 
@@ -178,9 +170,15 @@ impl Runner {
         self.meters.iter().any(|meter| meter.poison > 0)
     }
 
-    /// What the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose fault it was.
-    pub fn take_trouble(&mut self) -> Option<Blame> {
+    /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose it was.
+    pub fn take_trouble(&mut self) -> Option<(Trouble, Arc<Identity>)> {
         self.trouble.take()
+    }
+
+    /// Calls that came to nothing since this was asked last: the transform, and the kind of the fault, which is
+    /// `trap`, `timeout`, `memory`, `invalid` or `other`.
+    pub fn take_failures(&mut self) -> Vec<(Arc<Identity>, &'static str)> {
+        std::mem::take(&mut self.failures)
     }
 
     /// From now on these are the states of the last commit; they take effect with [`abandon`](Runner::abandon).
@@ -412,7 +410,10 @@ impl Runner {
         let checked = instance.process(&self.graph.nodes[at].component.spec, rows, &part, allowed);
         let took = instance.took();
         self.meters[at].busy += took;
-        let counts = work.checked(at, given, start, checked?).map_err(Fault::contract)?;
+        let counts = checked.and_then(|done| work.checked(at, given, start, done).map_err(Fault::contract));
+        let counts = counts.inspect_err(|fault| {
+            self.failures.push((self.graph.nodes[at].component.identity.clone(), fault.label()));
+        })?;
         let meter = &mut self.meters[at];
         meter.counts += counts;
         meter.pace = (meter.pace.0 + rows as u64, meter.pace.1 + took);
@@ -426,7 +427,10 @@ impl Runner {
     /// The error of a fault. It ends the epoch.
     pub(super) fn failed(&mut self, at: usize, trouble: Trouble, fault: &Fault) -> Error {
         let Node { component, .. } = &self.graph.nodes[at];
-        self.trouble = Some(Blame { trouble, transform: component.identity.clone(), kind: fault.label() });
+        self.trouble = Some((trouble, component.identity.clone()));
+        if trouble == Trouble::Call {
+            self.failures.push((component.identity.clone(), fault.label()));
+        }
         let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
         Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }

@@ -1,7 +1,7 @@
 //! `/metrics`: what the instruments counted, and what the board says right now, in the text format of Prometheus.
 //!
 //! Label sets are bounded: tables and transforms by the sets that are known, partitions by those that this host has,
-//! reasons by [`REASONS`].
+//! reasons by the board.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,6 @@ use prometheus::{CounterVec, GaugeVec, Opts, TextEncoder};
 use super::{Meters, made};
 use crate::batch::Counts;
 use crate::observe::{At, PartitionStatus, Snapshot, Status, TransformState};
-
-/// Reasons of rejected events that are told apart here.
-const REASONS: usize = 100;
 
 /// The content type of what [`exposition`] gives.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -132,13 +129,7 @@ impl Page {
     }
 
     fn rejects(&mut self, status: &Status) {
-        let rejects = &status.rejects;
-        let mut values: Values<'_, f64> =
-            rejects.iter().take(REASONS).map(|(reason, n)| (vec![reason.as_str()], *n as f64)).collect();
-        let more: u64 = rejects.values().skip(REASONS).sum();
-        if more > 0 {
-            values.push((vec!["still other reasons"], more as f64));
-        }
+        let values = status.rejects.iter().map(|(reason, n)| (vec![reason.as_str()], *n as f64)).collect();
         self.counter("tidemill_rejected_events_total", "Rejected events, by reason.", &["reason"], values);
     }
 

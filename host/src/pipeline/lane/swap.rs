@@ -76,7 +76,7 @@ impl Lane {
         let Some(owned) = self.state.partitions.get_mut(&partition) else { return Ok(()) };
         let mut runner = owned.worker.runner.succeed(&program.graph);
         if let Err(error) = runner.start() {
-            return Err(Refusal { transform: runner.take_trouble().map(|blame| blame.transform), error });
+            return Err(Refusal { transform: runner.take_trouble().map(|(_, transform)| transform), error });
         }
         // Rows that made the old one fail may be around.
         runner.careful(owned.paused);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Lane;
 use crate::commit::Up;
 use crate::pipeline::program::{Broken, Program};
-use crate::transform::run::{Blame, Trouble};
+use crate::transform::run::Trouble;
 use crate::{Error, Kind, Result};
 
 /// Faults in a row without a row to blame that make a transform broken.
@@ -42,9 +42,8 @@ impl Lane {
         if error.kind() != Kind::Abandon {
             return Err(error);
         }
-        let Some(blame) = owned.worker.runner.take_trouble() else { return Err(error) };
-        let Blame { trouble, transform, kind } = blame;
-        self.stages.meters.failed(&transform.name, kind);
+        self.stages.failures(&mut owned.worker.runner);
+        let Some((trouble, transform)) = owned.worker.runner.take_trouble() else { return Err(error) };
         self.board.troubled(&transform, partition, &error.to_string());
         let broken = match trouble {
             Trouble::Rows => {
