@@ -9,6 +9,7 @@
 # nothing.
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
+# promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).
 # Servers listen on 127.0.0.1 only, on ports that are free.
 set -euo pipefail
 
@@ -67,6 +68,7 @@ gateway="$cache/versitygw-$versitygw"
 prepare "Python packages" "$venv" python_packages
 prepare "Apache Kafka" "$kafka" kafka_jars
 prepare "versitygw $versitygw" "$gateway" s3_gateway
+promtool=$(TIDEMILL_TEST_CACHE="$cache" "$root/tests/promtool.sh")
 
 if [ -z "${TIDEMILL_BIN:-}" ]; then
   began=$SECONDS
@@ -96,6 +98,6 @@ fi
 
 TIDEMILL_TEST_CHROMIUM=$(command -v "$chromium")
 export TIDEMILL_BIN TIDEMILL_FAILPOINT_BIN TIDEMILL_TEST_TRANSFORMS TIDEMILL_TEST_CHROMIUM
-export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw"
+export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw" TIDEMILL_TEST_PROMTOOL="$promtool"
 cd "$real"
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m pytest "$@"

@@ -139,6 +139,7 @@ impl Layers {
             }
         } else if let Some(rest) = name.strip_prefix("TIDEMILL_")
             && name != variable("config")
+            && name != "TIDEMILL_LOG_FORMAT"
             && !(cfg!(feature = "failpoints") && name == "TIDEMILL_FAILPOINT")
         {
             // No error: orchestrators put variables of such names there by themselves.

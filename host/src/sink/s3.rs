@@ -17,8 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 use super::aws::{Aws, Chain, NO_CREDENTIALS};
+use super::counted::Counting;
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
+use crate::table::Zone;
 use crate::error::{Error, Result};
 
 /// The bytes of every part but a file's last.
@@ -62,7 +64,13 @@ pub(super) enum Answer {
 }
 
 impl S3 {
-    pub(super) fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: Env) -> Result<S3> {
+    pub(super) fn open(
+        bucket: &str,
+        prefix: &str,
+        (setting, zone): (&str, Zone),
+        aws: &Aws,
+        env: Env,
+    ) -> Result<S3> {
         let name =
             if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
         let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
@@ -90,6 +98,10 @@ impl S3 {
         }
         if let Some(provider) = aws.sdk.credentials_provider() {
             builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
+        }
+        if let Some(requests) = &aws.requests {
+            let (zone, requests) = (super::zone_name::name(zone), requests.clone());
+            builder = builder.with_http_connector(Counting { zone, requests });
         }
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
