@@ -53,7 +53,7 @@ pub(super) enum Message {
 
 /// What the store said, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     MissingBucket,
     Denied,
     Missing,
@@ -63,14 +63,6 @@ pub(super) enum Answer {
 
 impl S3 {
     pub(super) fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: Env) -> Result<S3> {
-        let name =
-            if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
-        let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
-        let own = aws.endpoint_of_s3();
-        let client = ClientOptions::new()
-            .with_connect_timeout(Duration::from_millis(2_500))
-            .with_timeout(TRANSFER)
-            .with_allow_http(own.is_some_and(|url| url.starts_with("http://")));
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -80,6 +72,26 @@ impl S3 {
             max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
+        S3::with(bucket, prefix, setting, aws, env, retry)
+    }
+
+    /// The same for who tries again in another way.
+    pub(super) fn with(
+        bucket: &str,
+        prefix: &str,
+        setting: &str,
+        aws: &Aws,
+        env: Env,
+        retry: RetryConfig,
+    ) -> Result<S3> {
+        let name =
+            if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+        let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
+        let own = aws.endpoint_of_s3();
+        let client = ClientOptions::new()
+            .with_connect_timeout(Duration::from_millis(2_500))
+            .with_timeout(TRANSFER)
+            .with_allow_http(own.is_some_and(|url| url.starts_with("http://")));
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)
@@ -291,7 +303,7 @@ impl S3 {
 }
 
 /// What kind of failure it was, and its reason in a few words.
-pub(super) type Failure = (Answer, String);
+pub(crate) type Failure = (Answer, String);
 
 /// Does something that must answer in time.
 pub(super) async fn within<T>(
@@ -306,7 +318,7 @@ pub(super) async fn within<T>(
 }
 
 /// The kind and the innermost reason of an error; what wraps it repeats the request and counts retries.
-pub(super) fn explain(error: &object_store::Error) -> Failure {
+pub(crate) fn explain(error: &object_store::Error) -> Failure {
     let mut inner: &(dyn std::error::Error + 'static) = error;
     while let Some(next) = inner.source() {
         inner = next;
