@@ -60,7 +60,8 @@ impl Doctor {
             let (out, mut events) = mpsc::unbounded_channel();
             let env = env::machine();
             let only = self.only.clone();
-            let examined = tokio::spawn(async move { doctor::examine(layers, &only, limit, &env, &out).await });
+            let examined =
+                tokio::spawn(async move { doctor::examine(layers, &only, limit, &env, &out).await });
             while let Some(event) = events.recv().await {
                 shown.take(event)?;
             }

@@ -187,12 +187,15 @@ impl Layers {
 
     /// Values that must not be shown, with the file that they stand in, if it is one.
     pub fn secrets(&self) -> Vec<(&str, Option<&str>)> {
-        let secret = self.librdkafka.iter().filter(|(name, _)| super::print::secret(name));
+        let own = self.values.iter().filter(|(name, _)| super::print::secret(name));
+        let own = own.map(|(_, value)| value);
+        let passed =
+            self.librdkafka.iter().filter(|(name, _)| super::print::secret(name)).map(|(_, value)| value);
         let file = |source| match source {
             &Source::File(ref path) => Some(path.as_str()),
             _ => None,
         };
-        secret.map(|(_, (value, source))| (value.as_str(), file(source))).collect()
+        own.chain(passed).map(|(value, source)| (value.as_str(), file(source))).collect()
     }
 
     /// A value that may be unset.

@@ -34,7 +34,12 @@ const SHORT: Duration = Duration::from_secs(3600);
 const PORT: u16 = 9092;
 
 /// All steps. `told` hears of the retention as soon as it is known, or that it will not be.
-pub(super) async fn run(mut course: Course, config: &Config, env: &Env, told: watch::Sender<Option<Retention>>) {
+pub(super) async fn run(
+    mut course: Course,
+    config: &Config,
+    env: &Env,
+    told: watch::Sender<Option<Retention>>,
+) {
     let (security, limit) = (Security::of(config), course.limit());
     let named = course.step("reachable", &[], reachable(limit, config)).await.unwrap_or_default();
     course.step("speaks kafka", &["reachable"], speaks(&named, security.tls, limit / 3)).await;
@@ -148,7 +153,9 @@ async fn advertised(cluster: &Cluster, named: &[(String, u16)], limit: Duration)
         && !named.iter().any(|(host, _)| loopback(host))
     {
         return Finding::warning(
-            format!("broker {id} sends clients to {host}:{port}, which is this machine and not the one in `brokers`"),
+            format!(
+                "broker {id} sends clients to {host}:{port}, which is this machine and not the one in `brokers`"
+            ),
             "on the broker, set advertised.listeners to its own address, unless a tunnel ends here on purpose",
         );
     }
@@ -172,7 +179,10 @@ impl<'a> Asking<'a> {
         let client = match made {
             Ok(client) => Arc::new(client),
             Err(e) => {
-                return Finding::failed(e.to_string(), "correct the property (-X, or [librdkafka] in the file)");
+                return Finding::failed(
+                    e.to_string(),
+                    "correct the property (-X, or [librdkafka] in the file)",
+                );
             }
         };
         self.client = Some(client);
@@ -234,7 +244,8 @@ impl<'a> Asking<'a> {
     }
 
     async fn retention(&self) -> Finding<Retention> {
-        let asked = self.ask(|client, wait| client.properties(&["retention.ms", "cleanup.policy"], wait)).await;
+        let asked =
+            self.ask(|client, wait| client.properties(&["retention.ms", "cleanup.policy"], wait)).await;
         let found = match asked {
             Ok(found) => found,
             Err(refusal) => {
@@ -293,7 +304,10 @@ impl<'a> Asking<'a> {
                     );
                 }
                 let age = Duration::from_millis(ahead.unsigned_abs());
-                Finding::ok(format!("can be read; the last of partition {partition} is {} old", crate::cli::age(age)))
+                Finding::ok(format!(
+                    "can be read; the last of partition {partition} is {} old",
+                    crate::cli::age(age)
+                ))
             }
             Ok(Some(_)) => Finding::ok("can be read"),
         }
@@ -305,9 +319,9 @@ impl<'a> Asking<'a> {
         let (all, group) = (partitions.len(), &self.config.group);
         match self.ask(move |client, wait| client.committed(&partitions, wait)).await {
             Ok(0) => Finding::ok(format!("{group} may be used; it has committed nothing yet")),
-            Ok(some) => {
-                Finding::ok(format!("{group} may be used; it has committed offsets of {some} of {all} partitions"))
-            }
+            Ok(some) => Finding::ok(format!(
+                "{group} may be used; it has committed offsets of {some} of {all} partitions"
+            )),
             Err(refusal) => self.refused("use the group", &refusal),
         }
     }
@@ -325,10 +339,15 @@ impl<'a> Asking<'a> {
                 format!("others than hosts of tidemill are in {group}: {}", members.strangers.join(", ")),
                 another,
             ),
-            Ok(members) if !["", "cooperative-sticky"].contains(&members.protocol.as_str()) => Finding::failed(
-                format!("{group} shares partitions out by `{}` instead of cooperative-sticky", members.protocol),
-                another,
-            ),
+            Ok(members) if !["", "cooperative-sticky"].contains(&members.protocol.as_str()) => {
+                Finding::failed(
+                    format!(
+                        "{group} shares partitions out by `{}` instead of cooperative-sticky",
+                        members.protocol
+                    ),
+                    another,
+                )
+            }
             Ok(members) => Finding::ok(match members.count {
                 1 => "1 host is in it".into(),
                 some => format!("{some} hosts are in it"),

@@ -75,7 +75,8 @@ impl Course {
         }
         let _ = self.out.send(Event::Begins(self.area, name.into()));
         let (begun, limit) = (Instant::now(), limit.min(left));
-        let found = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        // In a box: what AWS clients make is large, and a thread's stack is not.
+        let found = tokio::time::timeout(limit, Box::pin(work)).await.unwrap_or_else(|_| {
             Finding::failed(
                 format!("no answer within {:.1} s", limit.as_secs_f64()),
                 "see whether it is up and the network lets it through; `--limit` gives it longer",
@@ -102,15 +103,7 @@ impl Course {
         true
     }
 
-    fn end(
-        &mut self,
-        name: &str,
-        state: State,
-        found: String,
-        remedy: Option<String>,
-        ms: u64,
-        cause: &str,
-    ) {
+    fn end(&mut self, name: &str, state: State, found: String, remedy: Option<String>, ms: u64, cause: &str) {
         self.done.push((name.into(), state, cause.into()));
         let ok = (state != State::Skipped).then_some(state.passed());
         let found = self.masked(found);

@@ -113,22 +113,26 @@ impl<'a> Probe<'a> {
         let name = self.database;
         match heard(self.client.get_database().name(name).send().await) {
             Answer::Done => Finding::ok(format!("database {name} exists at {}", self.endpoint)).with(true),
-            Answer::Allowed => {
-                Finding::ok(format!("database {name} does not exist yet at {}: `tidemill run` makes it", self.endpoint))
-                    .with(false)
-            }
+            Answer::Allowed => Finding::ok(format!(
+                "database {name} does not exist yet at {}: `tidemill run` makes it",
+                self.endpoint
+            ))
+            .with(false),
             Answer::Denied(why) => {
                 self.denied.store(true, Ordering::Relaxed);
                 self.refused("GetDatabase", &why)
             }
-            Answer::Else(why) => Finding::failed(format!("glue:GetDatabase fails at {}: {why}", self.endpoint), SEE),
+            Answer::Else(why) => {
+                Finding::failed(format!("glue:GetDatabase fails at {}: {why}", self.endpoint), SEE)
+            }
             Answer::Silent(why) => self.unreachable(why).await,
         }
     }
 
     async fn unreachable<T>(&self, why: String) -> Finding<T> {
         let address = url::Url::parse(&self.endpoint).ok();
-        let address = address.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
+        let address =
+            address.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
         let mut why = why;
         if let Some((host, port)) = address
             && let Err(plainly) = net::reach(&host, port, self.limit.mul_f32(0.3)).await
@@ -145,7 +149,10 @@ impl<'a> Probe<'a> {
         if why.contains("Lake Formation") {
             return Finding::failed(
                 format!("glue:{action} is denied by Lake Formation: {why}"),
-                format!("grant it there: aws lakeformation grant-permissions … on database {}", self.database),
+                format!(
+                    "grant it there: aws lakeformation grant-permissions … on database {}",
+                    self.database
+                ),
             );
         }
         if ["UnrecognizedClientException", "InvalidSignatureException", "InvalidClientTokenId"]
@@ -207,10 +214,20 @@ impl<'a> Probe<'a> {
         };
         let list = client.get_partitions().database_name(*database).table_name(table);
         course.step("UpdateTable", &[], async { self.judged("UpdateTable", heard(update.await)) }).await;
-        course.step("BatchCreatePartition", &[], async { self.judged("BatchCreatePartition", heard(create.await)) }).await;
-        course.step("BatchGetPartition", &[], async { self.judged("BatchGetPartition", heard(get.await)) }).await;
-        course.step("UpdatePartition", &[], async { self.judged("UpdatePartition", heard(change.await)) }).await;
-        course.step("GetPartitions", &[], async { self.judged("GetPartitions", heard(list.send().await)) }).await;
+        course
+            .step("BatchCreatePartition", &[], async {
+                self.judged("BatchCreatePartition", heard(create.await))
+            })
+            .await;
+        course
+            .step("BatchGetPartition", &[], async { self.judged("BatchGetPartition", heard(get.await)) })
+            .await;
+        course
+            .step("UpdatePartition", &[], async { self.judged("UpdatePartition", heard(change.await)) })
+            .await;
+        course
+            .step("GetPartitions", &[], async { self.judged("GetPartitions", heard(list.send().await)) })
+            .await;
         if self.made.load(Ordering::Relaxed) {
             course.step("clean-up", &[], self.clean_up()).await;
         }
@@ -303,7 +320,8 @@ impl<'a> Probe<'a> {
     }
 }
 
-const SEE: &str = "see https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-exceptions.html; a busy service passes";
+const SEE: &str =
+    "see https://docs.aws.amazon.com/glue/latest/dg/aws-glue-api-exceptions.html; a busy service passes";
 
 fn column(name: &str) -> Result<aws::Column, aws_sdk_glue::error::BuildError> {
     aws::Column::builder().name(name).r#type("string").build()

@@ -49,7 +49,12 @@ pub(super) async fn tls(stream: &mut TcpStream, wait: Duration) -> Heard {
     ask(stream, CLIENT_HELLO, wait, |answer| matches!(answer, [ALERT | HANDSHAKE, 3, ..])).await
 }
 
-async fn ask(stream: &mut TcpStream, question: &[u8], wait: Duration, right: impl Fn(&[u8]) -> bool) -> Heard {
+async fn ask(
+    stream: &mut TcpStream,
+    question: &[u8],
+    wait: Duration,
+    right: impl Fn(&[u8]) -> bool,
+) -> Heard {
     let exchange = async {
         stream.write_all(question).await?;
         let (mut answer, mut part) = (Vec::new(), [0; 512]);
@@ -99,7 +104,10 @@ mod tests {
     async fn a_broker_is_known_by_its_answer() {
         let broker = Broker::start("events", 1).expect("a broker");
         assert_eq!(kafka(&mut connect(&broker.address()).await, WAIT).await, Heard::Right);
-        assert_ne!(tls(&mut connect(&broker.address()).await, Duration::from_millis(300)).await, Heard::Right);
+        assert_ne!(
+            tls(&mut connect(&broker.address()).await, Duration::from_millis(300)).await,
+            Heard::Right
+        );
     }
 
     #[tokio::test]

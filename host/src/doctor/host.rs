@@ -31,8 +31,10 @@ fn judge(hosts: &[Host], pipeline: &str, version: &str) -> Finding<Vec<u32>> {
             format!("see its log; if it hangs: kill {} (its events are read again)", host.pid),
         );
     }
-    let known: Vec<_> = hosts.iter().filter_map(|host| Some((host.pid, host.status.as_ref().ok()?))).collect();
-    let attention = known.iter().flat_map(|(pid, status)| status.attention.iter().map(move |line| (pid, line)));
+    let known: Vec<_> =
+        hosts.iter().filter_map(|host| Some((host.pid, host.status.as_ref().ok()?))).collect();
+    let attention =
+        known.iter().flat_map(|(pid, status)| status.attention.iter().map(move |line| (pid, line)));
     let attention: Vec<String> = attention.map(|(pid, line)| format!("process {pid}: {line}")).collect();
     if !attention.is_empty() {
         return Finding::warning(attention.join("; "), "see tidemill status").with(pids);
@@ -45,7 +47,8 @@ fn judge(hosts: &[Host], pipeline: &str, version: &str) -> Finding<Vec<u32>> {
         )
         .with(pids);
     }
-    let all = known.iter().map(|(pid, status)| format!("process {pid}, {} partitions", status.partitions.len()));
+    let all =
+        known.iter().map(|(pid, status)| format!("process {pid}, {} partitions", status.partitions.len()));
     let all: Vec<String> = all.collect();
     match all.is_empty() {
         true => Finding::ok(format!("no host of pipeline {pipeline} runs here as this user")),

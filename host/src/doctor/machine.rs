@@ -25,7 +25,9 @@ pub(super) async fn run(mut course: Course, config: &Config) {
         course.step(&format!("disk of {name}"), &[], async { disk(&path) }).await;
     }
     let needed = (config.memory as u64).saturating_add(BASE);
-    course.step("memory", &[], async { memory(available(Path::new("/")), needed, config.memory as u64) }).await;
+    course
+        .step("memory", &[], async { memory(available(Path::new("/")), needed, config.memory as u64) })
+        .await;
     let lanes = config.lanes as u64;
     course.step("open files", &[], async { files(open_files(), FILES + lanes * PER_LANE, lanes) }).await;
 }
@@ -45,11 +47,16 @@ fn disk(folder: &Path) -> Finding {
     let there = folder.ancestors().find(|path| path.exists()).unwrap_or(folder);
     let found = match rustix::fs::statvfs(there) {
         Ok(found) => found,
-        Err(e) => return Finding::warning(format!("{}: its disk cannot be asked: {e}", there.display()), "see df"),
+        Err(e) => {
+            return Finding::warning(format!("{}: its disk cannot be asked: {e}", there.display()), "see df");
+        }
     };
     let at = there.display();
     if found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-        return Finding::failed(format!("{at} is mounted read-only"), "mount it for writing, or choose another folder");
+        return Finding::failed(
+            format!("{at} is mounted read-only"),
+            "mount it for writing, or choose another folder",
+        );
     }
     let free = found.f_bavail.saturating_mul(found.f_frsize);
     // Some file systems make them as they are needed, and say that they have none.
@@ -166,7 +173,10 @@ mod tests {
         write("sys/fs/cgroup/system.slice/tidemill.service/memory.current", "5\n");
         assert_eq!(available(root.path()), Some(1_048_576 - 500_000));
         let state = |available, needed, setting| memory(Some(available), needed, setting).state;
-        assert_eq!((state(1, 3, 2), state(2, 3, 2), state(3, 3, 2)), (State::Failed, State::Warning, State::Ok));
+        assert_eq!(
+            (state(1, 3, 2), state(2, 3, 2), state(3, 3, 2)),
+            (State::Failed, State::Warning, State::Ok)
+        );
     }
 
     #[test]

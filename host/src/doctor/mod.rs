@@ -22,6 +22,7 @@ mod zones;
 use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::ProvideCredentials;
+use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 
 use crate::Result;
@@ -116,10 +117,16 @@ pub async fn examine(
         if !wanted("aws") {
             return;
         }
-        let needs_aws = (wanted("raw") && on_s3(&config)) || (wanted("catalog") && config.catalog == CatalogKind::Glue);
+        let needs_aws =
+            (wanted("raw") && on_s3(&config)) || (wanted("catalog") && config.catalog == CatalogKind::Glue);
         let steps = course("aws");
         // Dropped without a step, it is over.
-        let aws = if needs_aws { credentials(steps).await } else { drop(steps); None };
+        let aws = if needs_aws {
+            credentials(steps).await
+        } else {
+            drop(steps);
+            None
+        };
         let around = Surroundings { config: &config, keys: &keys, env, aws: aws.as_ref(), retention };
         let zone = |area: &'static str, zone: Zone| {
             let (course, around) = (wanted(area).then(|| course(area)), &around);
@@ -134,7 +141,8 @@ pub async fn examine(
                 catalog(course("catalog"), &config, aws.as_ref(), env).await;
             }
         };
-        tokio::join!(zone("raw", Zone::Raw), zone("processed", Zone::Processed), catalog);
+        let (raw, processed) = (zone("raw", Zone::Raw), zone("processed", Zone::Processed));
+        futures::future::join_all([raw.boxed(), processed.boxed(), catalog.boxed()]).await;
     };
     let transforms = async {
         if wanted("transforms") {
@@ -151,7 +159,8 @@ pub async fn examine(
             host::run(course("host"), &keys, &config.sockets, http).await;
         }
     };
-    tokio::join!(kafka, lake, transforms, here);
+    // In boxes: what AWS clients make is large, and a thread's stack is not.
+    futures::future::join_all([kafka.boxed(), lake.boxed(), transforms.boxed(), here.boxed()]).await;
 }
 
 fn on_s3(config: &Config) -> bool {
@@ -189,7 +198,9 @@ async fn catalog(mut course: Course, config: &Config, aws: Option<&Aws>, env: &E
             course.step("local", &[], async { Finding::ok("files in the processed zone: see there") }).await;
         }
         CatalogKind::None => {
-            course.step("none", &[], async { Finding::ok("tables are registered nowhere (setting `catalog`)") }).await;
+            course
+                .step("none", &[], async { Finding::ok("tables are registered nowhere (setting `catalog`)") })
+                .await;
         }
     }
 }

@@ -86,7 +86,10 @@ pub(super) fn free(address: SocketAddr, hosts: &[u32], setting: &str) -> Finding
         Err(failed) => failed,
     };
     if failed.kind() != std::io::ErrorKind::AddrInUse {
-        return Finding::failed(format!("cannot listen at {address} (setting `{setting}`): {failed}"), elsewhere);
+        return Finding::failed(
+            format!("cannot listen at {address} (setting `{setting}`): {failed}"),
+            elsewhere,
+        );
     }
     let found = at(address).unwrap_or_default();
     let pid = found.iter().find_map(|one| one.process.as_ref().map(|(pid, _)| *pid));
@@ -139,7 +142,9 @@ fn processes(inodes: &[u64]) -> HashMap<u64, (u32, String)> {
     let mut found = HashMap::new();
     let Ok(all) = std::fs::read_dir("/proc") else { return found };
     for entry in all.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(open) = std::fs::read_dir(entry.path().join("fd")) else { continue };
         for file in open.flatten() {
             let Ok(target) = std::fs::read_link(file.path()) else { continue };

@@ -38,7 +38,9 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
     let why = refusal.why.to_lowercase();
     let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
     let Security { mechanism, name, .. } = security;
-    if refusal.code == Some(Code::Authentication) && !has(&["ssl handshake"]) || has(&["sasl authentication error"]) {
+    if refusal.code == Some(Code::Authentication) && !has(&["ssl handshake"])
+        || has(&["sasl authentication error"])
+    {
         if has(&["unsupported", "mechanism"]) && has(&["mechanism"]) && !has(&["invalid credentials"]) {
             return Finding::failed(
                 format!("SASL: the broker does not take the mechanism {mechanism}: {}", refusal.why),
@@ -78,7 +80,10 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
     if !security.sasl && has(&["sasl", "disconnected"]) {
         let with = if security.tls { "SASL_SSL" } else { "SASL_PLAINTEXT" };
         return Finding::failed(
-            format!("the broker ended the connection: it may want SASL, and security.protocol is {name}: {}", refusal.why),
+            format!(
+                "the broker ended the connection: it may want SASL, and security.protocol is {name}: {}",
+                refusal.why
+            ),
             format!("-X security.protocol={with} -X sasl.mechanism=… -X sasl.username=… -X sasl.password=…"),
         );
     }
@@ -89,12 +94,18 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
 }
 
 /// Why a later question was refused: mostly for want of rights.
-pub(super) fn question<T>(doing: &str, refusal: &Refusal, config: &Config, security: &Security) -> Finding<T> {
+pub(super) fn question<T>(
+    doing: &str,
+    refusal: &Refusal,
+    config: &Config,
+    security: &Security,
+) -> Finding<T> {
     let Config { topic, group, brokers, .. } = config;
     let found = format!("cannot {doing}: {}", refusal.why);
     let user = config.librdkafka.get("sasl.username").map_or("USER", String::as_str);
     let grant = |what: &str| {
-        let hint = if security.sasl || security.tls { "" } else { " (USER is ANONYMOUS without TLS and SASL)" };
+        let hint =
+            if security.sasl || security.tls { "" } else { " (USER is ANONYMOUS without TLS and SASL)" };
         format!("kafka-acls --bootstrap-server {brokers} --add --allow-principal User:{user} {what}{hint}")
     };
     match refusal.code {
@@ -104,7 +115,9 @@ pub(super) fn question<T>(doing: &str, refusal: &Refusal, config: &Config, secur
         Some(Code::GroupAuthorizationFailed) => {
             Finding::failed(found, grant(&format!("--operation Read --operation Describe --group {group}")))
         }
-        Some(Code::ClusterAuthorizationFailed) => Finding::failed(found, grant("--operation Describe --cluster")),
+        Some(Code::ClusterAuthorizationFailed) => {
+            Finding::failed(found, grant("--operation Describe --cluster"))
+        }
         _ => Finding::failed(found, "see whether all brokers run, and what their logs say"),
     }
 }
@@ -136,11 +149,18 @@ mod tests {
             &tls,
         );
         assert!(found.contains("not trusted") && remedy.contains("ssl.ca.location"), "{found}: {remedy}");
-        let (found, remedy) = said(Some(Code::SSL), "SSL handshake failed: sslv3 alert bad certificate", &tls);
-        assert!(found.contains("certificate of the client") && remedy.contains("ssl.key.location"), "{found}");
-        let sasl = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=u"];
         let (found, remedy) =
-            said(Some(Code::Authentication), "SASL authentication error: Authentication failed: Invalid username", &sasl);
+            said(Some(Code::SSL), "SSL handshake failed: sslv3 alert bad certificate", &tls);
+        assert!(
+            found.contains("certificate of the client") && remedy.contains("ssl.key.location"),
+            "{found}"
+        );
+        let sasl = ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=u"];
+        let (found, remedy) = said(
+            Some(Code::Authentication),
+            "SASL authentication error: Authentication failed: Invalid username",
+            &sasl,
+        );
         assert!(found.starts_with("SASL") && remedy.contains("sasl.password"), "{found}: {remedy}");
         let (found, remedy) = said(
             Some(Code::Authentication),

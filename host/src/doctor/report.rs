@@ -79,12 +79,7 @@ impl Finding<()> {
 
     /// It works, but …
     pub fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Finding {
-            state: State::Warning,
-            found: found.into(),
-            remedy: Some(remedy.into()),
-            value: Some(()),
-        }
+        Finding { state: State::Warning, found: found.into(), remedy: Some(remedy.into()), value: Some(()) }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::sink::Keys;
 pub(super) fn secrets(layers: Option<&Layers>) -> Vec<String> {
     let own = layers.map(Layers::secrets).unwrap_or_default();
     let own = own.into_iter().map(|(value, _)| value.to_owned());
-    let aws = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| std::env::var(name).unwrap_or_default());
+    let aws =
+        ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(|name| std::env::var(name).unwrap_or_default());
     // What is as short as this is no secret, and stands in many words.
     own.chain(aws).filter(|value| value.len() >= 4).collect()
 }
@@ -33,8 +34,10 @@ fn judge(layers: Result<Layers>) -> Finding<(Config, Keys, Layers)> {
         }
     };
     let said = layers.said();
-    let said: Vec<String> = said.iter().map(|(place, keys)| format!("{place}: {}", keys.join(", "))).collect();
-    let used = if said.is_empty() { "defaults alone".into() } else { format!("{}; else defaults", said.join("; ")) };
+    let said: Vec<String> =
+        said.iter().map(|(place, keys)| format!("{place}: {}", keys.join(", "))).collect();
+    let used =
+        if said.is_empty() { "defaults alone".into() } else { format!("{}; else defaults", said.join("; ")) };
     let open = layers.secrets().into_iter().filter_map(|(_, file)| file).find(|file| others_read(file));
     let finding = match (layers.strange(), open) {
         ([], None) => Finding::ok(used),

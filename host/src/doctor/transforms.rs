@@ -29,7 +29,9 @@ pub(super) async fn run(mut course: Course, config: &Config) {
         Ok(engine) => Arc::new(engine),
         Err(e) => {
             let why = e.to_string();
-            course.step("engine", &[], async { Finding::<()>::failed(why, "this is a bug: report it") }).await;
+            course
+                .step("engine", &[], async { Finding::<()>::failed(why, "this is a bug: report it") })
+                .await;
             course.skip(&["graph"], "engine");
             return;
         }
@@ -51,7 +53,9 @@ async fn directory(config: &Config) -> Finding<Vec<Package>> {
     let read = blocking("reading the transforms", move || registry::read(&directory)).await;
     let at = std::path::absolute(&config.transforms).unwrap_or_else(|_| config.transforms.clone());
     match read.and_then(|read| read) {
-        Ok(packages) => Finding::ok(format!("{}: {} components", at.display(), packages.len())).with(packages),
+        Ok(packages) => {
+            Finding::ok(format!("{}: {} components", at.display(), packages.len())).with(packages)
+        }
         Err(e) => Finding::failed(
             e.to_string(),
             "tidemill build (in a checkout), or name the directory with the *.wasm: --transforms DIR",
@@ -81,7 +85,9 @@ async fn graph(config: &Config, components: Vec<Component>) -> Finding {
             let tables: Vec<&str> = graph.tables().map(|table| table.name.as_str()).collect();
             Finding::ok(format!("makes {}; `tidemill graph` shows how", tables.join(", ")))
         }
-        Err(e) => Finding::failed(e.to_string(), "correct the transform that is named, its .toml, or [tables]"),
+        Err(e) => {
+            Finding::failed(e.to_string(), "correct the transform that is named, its .toml, or [tables]")
+        }
     }
 }
 
@@ -90,7 +96,8 @@ async fn caching(config: &Config) -> Finding {
         return Finding::ok("none: transforms are compiled at every start");
     };
     let shown = directory.display().to_string();
-    let tried = blocking("trying the cache", move || cache::usable(&directory).and_then(|()| writable(&directory)));
+    let tried =
+        blocking("trying the cache", move || cache::usable(&directory).and_then(|()| writable(&directory)));
     match tried.await.unwrap_or_else(|e| Err(e.to_string())) {
         Ok(()) => Finding::ok(shown),
         Err(why) => Finding::warning(

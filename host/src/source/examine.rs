@@ -86,8 +86,7 @@ impl Examiner {
         let broker = |b: &rdkafka::metadata::MetadataBroker| {
             (b.id(), b.host().to_owned(), u16::try_from(b.port()).unwrap_or_default())
         };
-        let mut cluster =
-            Cluster { brokers: found.brokers().iter().map(broker).collect(), partitions: None };
+        let mut cluster = Cluster { brokers: found.brokers().iter().map(broker).collect(), partitions: None };
         let Some(topic) = found.topics().first() else { return Ok(cluster) };
         match topic.error().map(RDKafkaErrorCode::from) {
             None => {}
@@ -129,10 +128,9 @@ impl Examiner {
         let asked = admin.describe_configs([&topic], &options);
         let answer = tokio::runtime::Handle::current().block_on(asked).map_err(refusal)?;
         match answer.into_iter().next() {
-            Some(Ok(found)) => Ok(names
-                .iter()
-                .map(|name| found.get(name).and_then(|entry| entry.value.clone()))
-                .collect()),
+            Some(Ok(found)) => {
+                Ok(names.iter().map(|name| found.get(name).and_then(|entry| entry.value.clone())).collect())
+            }
             Some(Err(code)) => Err(Refusal { code: Some(code), why: code.to_string() }),
             None => Err(Refusal { code: None, why: "the answer has no topic".into() }),
         }
@@ -303,7 +301,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it has one").to_string();
         drop(listener);
-        let refusal = examiner(address, "events").cluster(Duration::from_millis(1500)).expect_err("nobody is there");
+        let refusal =
+            examiner(address, "events").cluster(Duration::from_millis(1500)).expect_err("nobody is there");
         assert!(refusal.why.to_lowercase().contains("connection refused"), "{}", refusal.why);
     }
 }

@@ -9,7 +9,13 @@ use crate::Result;
 use crate::sink::ZoneStore;
 
 /// All steps. What folders they make, they remove.
-pub(super) async fn run(mut course: Course, store: Result<ZoneStore>, root: &Path, setting: &str, folder: &str) {
+pub(super) async fn run(
+    mut course: Course,
+    store: Result<ZoneStore>,
+    root: &Path,
+    setting: &str,
+    folder: &str,
+) {
     let Some(store) = course.step("folder", &[], async { open(store, root, setting) }).await else {
         course.skip(&["write", "read", "list", "create if absent", "race of two", "delete"], "folder");
         return;
@@ -36,7 +42,9 @@ fn open(store: Result<ZoneStore>, root: &Path, setting: &str) -> Finding<ZoneSto
         Some(there) if !there.is_dir() => {
             Finding::failed(format!("{} is no folder", there.display()), remedy)
         }
-        _ => Finding::ok(format!("{} does not exist yet: `tidemill run` makes it", root.display())).with(store),
+        _ => {
+            Finding::ok(format!("{} does not exist yet: `tidemill run` makes it", root.display())).with(store)
+        }
     }
 }
 

@@ -95,7 +95,10 @@ pub(super) fn judge(body: &str, prefix: &str, retention: Retention) -> Finding {
     };
     if let Some(rule) = rules.iter().find(eats) {
         return Finding::failed(
-            format!("the lifecycle rule \"{}\" expires what lies under {house}: the commit log would be lost", rule.id),
+            format!(
+                "the lifecycle rule \"{}\" expires what lies under {house}: the commit log would be lost",
+                rule.id
+            ),
             "let the rule's prefix name the tables that it is meant for, one rule each",
         );
     }
@@ -114,7 +117,9 @@ pub(super) fn judge(body: &str, prefix: &str, retention: Retention) -> Finding {
             "let it abort no sooner than Kafka's retention: an upload may belong to a commit that is about to be \
              published",
         ),
-        Retention::Unknown => Finding::ok(format!("{found}; it must be no less than Kafka's retention, which is not known")),
+        Retention::Unknown => {
+            Finding::ok(format!("{found}; it must be no less than Kafka's retention, which is not known"))
+        }
         // What vanished can always be made again from the topic.
         Retention::For(_) | Retention::Unlimited => Finding::ok(found),
     }

@@ -46,10 +46,7 @@ const OTHER: &[u8] = b"This must not stand here.\n";
 pub(super) async fn write(place: &dyn Place, key: &str) -> Finding {
     match place.create(key, BYTES).await {
         Ok(true) => Finding::ok("an object was created"),
-        Ok(false) => Finding::failed(
-            "the store says that a fresh object exists already",
-            place.another(),
-        ),
+        Ok(false) => Finding::failed("the store says that a fresh object exists already", place.another()),
         Err(failure) => failed(place, Doing::Write, &failure),
     }
 }
@@ -99,12 +96,16 @@ pub(super) async fn race(place: &dyn Place, key: &str) -> Finding {
         (Err(failure), _) | (_, Err(failure)) => return failed(place, Doing::Write, &failure),
     };
     match (won, place.read(key).await) {
-        (1, Ok(Some(there))) if there != bytes => {
-            Finding::failed("of two creates at once one was refused, and it is the one that stays", place.another())
-        }
+        (1, Ok(Some(there))) if there != bytes => Finding::failed(
+            "of two creates at once one was refused, and it is the one that stays",
+            place.another(),
+        ),
         (1, _) => Finding::ok("of two creates at once one wins"),
         (0, _) => Finding::failed("of two creates at once none wins", place.another()),
-        _ => Finding::failed("of two creates at once both win (If-None-Match is not atomic here)", place.another()),
+        _ => Finding::failed(
+            "of two creates at once both win (If-None-Match is not atomic here)",
+            place.another(),
+        ),
     }
 }
 
@@ -144,18 +145,21 @@ impl Objects<'_> {
         let on = if action.starts_with("s3:List") { &self.bucket_arn } else { &self.arn };
         let name = &self.name;
         match answer {
-            Answer::Denied if why.starts_with("InvalidAccessKeyId") || why.starts_with("SignatureDoesNotMatch") => (
-                format!("the store does not know these credentials: {why}"),
-                "correct AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into(),
-            ),
+            Answer::Denied
+                if why.starts_with("InvalidAccessKeyId") || why.starts_with("SignatureDoesNotMatch") =>
+            {
+                (
+                    format!("the store does not know these credentials: {why}"),
+                    "correct AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".into(),
+                )
+            }
             Answer::Denied => (
                 format!("{action} is denied on {name}: {why}"),
                 format!("allow {action} on {on} in the policy of these credentials"),
             ),
-            Answer::MissingBucket => (
-                format!("the bucket of {name} does not exist"),
-                "create it, or correct the setting".into(),
-            ),
+            Answer::MissingBucket => {
+                (format!("the bucket of {name} does not exist"), "create it, or correct the setting".into())
+            }
             Answer::Silent => (
                 format!("{action}: no answer: {why}"),
                 "see whether the store is up (AWS_ENDPOINT_URL_S3) and the network lets it through".into(),
@@ -172,7 +176,9 @@ impl Place for Objects<'_> {
         let put = self.store.put_opts(&self.path(key)?, PutPayload::from(bytes.to_vec()), options).await;
         match put {
             Ok(_) => Ok(true),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(false),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
             Err(e) => Err(explain(&e)),
         }
     }
@@ -253,7 +259,10 @@ impl Place for Files<'_> {
 
     fn failed(&self, _: Doing, (_, why): &Failure) -> (String, String) {
         let remedy = match why.contains("ermission denied") {
-            true => format!("give this user the folder (chown, chmod u+rwx), or correct the setting `{}`", self.setting),
+            true => format!(
+                "give this user the folder (chown, chmod u+rwx), or correct the setting `{}`",
+                self.setting
+            ),
             false => format!("see what is wrong with the disk, or correct the setting `{}`", self.setting),
         };
         (why.clone(), remedy)

@@ -3,7 +3,8 @@ use std::fmt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions, PutResult,
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions,
+    PutResult,
 };
 
 use super::super::super::report::State;
@@ -113,7 +114,9 @@ async fn steps(fault: Fault) -> Vec<(State, String)> {
         delete(&objects, &["f/a", "f/b"]).await,
     ];
     assert_eq!(store.0.list_with_delimiter(None).await.expect("a list").objects.len(), 0, "nothing is left");
-    all.into_iter().map(|step| (step.state, format!("{} → {}", step.found, step.remedy.unwrap_or_default()))).collect()
+    all.into_iter()
+        .map(|step| (step.state, format!("{} → {}", step.found, step.remedy.unwrap_or_default())))
+        .collect()
 }
 
 #[tokio::test]

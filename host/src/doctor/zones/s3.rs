@@ -147,16 +147,25 @@ fn clock(skew: Option<i64>) -> Finding {
             ),
             remedy,
         ),
-        Some(skew) if skew.abs() > SKEWED => {
-            Finding::warning(format!("this machine's clock is {} s {} the store's", skew.abs(), way(skew)), remedy)
-        }
+        Some(skew) if skew.abs() > SKEWED => Finding::warning(
+            format!("this machine's clock is {} s {} the store's", skew.abs(), way(skew)),
+            remedy,
+        ),
         Some(_) => Finding::ok("agrees with the store's"),
     }
 }
 
 /// Whether the bucket exists, here, and may be listed.
-async fn list(objects: &Objects<'_>, store: &Bucket, head: &Answered, bucket: &str, setting: &str) -> Finding {
-    if let Some(region) = head.region.as_deref().filter(|region| *region != store.region() && head.status >= 300) {
+async fn list(
+    objects: &Objects<'_>,
+    store: &Bucket,
+    head: &Answered,
+    bucket: &str,
+    setting: &str,
+) -> Finding {
+    if let Some(region) =
+        head.region.as_deref().filter(|region| *region != store.region() && head.status >= 300)
+    {
         return Finding::failed(
             format!("the bucket is in {region}, and requests go to {}", store.region()),
             format!("AWS_REGION={region}"),
@@ -193,10 +202,11 @@ async fn multipart(objects: &Objects<'_>, store: &Bucket, folder: &str, prefix: 
         Finding::failed(found, remedy)
     };
     let s3 = store.store();
-    let (aborted, completed) = match (store.path(&format!("{folder}/aborted")), store.path(&format!("{folder}/parts"))) {
-        (Ok(aborted), Ok(completed)) => (aborted, completed),
-        (Err(e), _) | (_, Err(e)) => return Finding::failed(e.to_string(), "correct the setting"),
-    };
+    let (aborted, completed) =
+        match (store.path(&format!("{folder}/aborted")), store.path(&format!("{folder}/parts"))) {
+            (Ok(aborted), Ok(completed)) => (aborted, completed),
+            (Err(e), _) | (_, Err(e)) => return Finding::failed(e.to_string(), "correct the setting"),
+        };
     let part = || PutPayload::from_static(b"a part");
     let id = match s3.create_multipart(&aborted).await {
         Ok(id) => id,
@@ -244,7 +254,9 @@ async fn multipart(objects: &Objects<'_>, store: &Bucket, folder: &str, prefix: 
             format!("allow s3:ListBucketMultipartUploads on {}", objects.bucket_arn),
         ),
         Ok(Answered { status, .. }) => Finding::warning(
-            format!("works, but uploads cannot be listed (the store answers {status}): `tidemill gc` finds none"),
+            format!(
+                "works, but uploads cannot be listed (the store answers {status}): `tidemill gc` finds none"
+            ),
             "let the store itself remove unfinished uploads, no sooner than Kafka's retention",
         ),
         Err((_, why)) => Finding::warning(
@@ -269,10 +281,12 @@ async fn rules(store: &Bucket, zone: &str, retention: Retention) -> Finding {
         Ok(Answered { status: 404, body, .. }) if body.contains("NoSuchLifecycleConfiguration") => {
             Finding::ok("there are no rules; what killed hosts leave, `tidemill gc` removes")
         }
-        Ok(Answered { status: 403, .. }) => Finding::ok(format!(
-            "not shown (s3:GetLifecycleConfiguration, which no host needs): {see}"
-        )),
-        Ok(Answered { status, .. }) => Finding::ok(format!("the store does not tell its rules ({status}): {see}")),
+        Ok(Answered { status: 403, .. }) => {
+            Finding::ok(format!("not shown (s3:GetLifecycleConfiguration, which no host needs): {see}"))
+        }
+        Ok(Answered { status, .. }) => {
+            Finding::ok(format!("the store does not tell its rules ({status}): {see}"))
+        }
         Err((_, why)) => Finding::warning(format!("cannot ask for the bucket's rules: {why}"), see),
     }
 }
@@ -286,15 +300,17 @@ mod tests {
     fn a_clock_is_as_far_off_as_is_sure() {
         let at = |text: &str| DateTime::parse_from_rfc3339(text).expect("a time").to_utc();
         let date = at("2026-11-29T04:00:00Z");
-        let ask = |begun: &str, ended: &str| {
-            skew(date, at(begun).timestamp_micros(), at(ended).timestamp_micros())
-        };
+        let ask =
+            |begun: &str, ended: &str| skew(date, at(begun).timestamp_micros(), at(ended).timestamp_micros());
         assert_eq!(ask("2026-11-29T04:00:00.2Z", "2026-11-29T04:00:00.4Z"), 0);
         assert_eq!(ask("2026-11-29T04:00:00.9Z", "2026-11-29T04:00:03Z"), 0, "it took long");
         assert_eq!(ask("2026-11-29T04:00:05Z", "2026-11-29T04:00:06Z"), -4);
         assert_eq!(ask("2026-11-29T03:59:49Z", "2026-11-29T03:59:50Z"), 10);
         let state = |skew| clock(Some(skew)).state;
-        assert_eq!((state(1), state(-2), state(900), state(901)), (State::Ok, State::Warning, State::Warning, State::Failed));
+        assert_eq!(
+            (state(1), state(-2), state(900), state(901)),
+            (State::Ok, State::Warning, State::Warning, State::Failed)
+        );
         assert!(clock(Some(5)).found.contains("5 s behind"));
         assert!(clock(Some(-1000)).found.contains("1000 s ahead of"));
     }
