@@ -174,7 +174,7 @@ async fn credentials(mut course: Course) -> Option<Aws> {
         .step("credentials", &[], async {
             let remedy = "aws configure, AWS_PROFILE=NAME (aws sso login), or AWS_ACCESS_KEY_ID and \
                           AWS_SECRET_ACCESS_KEY, or give this machine or container a role";
-            let aws = Aws::load().await;
+            let aws = Aws::load(None).await;
             let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref()).to_owned();
             let Some(provider) = aws.sdk.credentials_provider() else {
                 return Finding::failed("there are no AWS credentials", remedy);
