@@ -167,7 +167,7 @@ def test_thousands_of_reasons_are_a_hundred_series(directory, kafka, disk, name)
     told = disk.open().sql("select count(distinct reason), count(*) from rejected_events").fetchall()[0]
     print(f"{told[0]} reasons in the table, {len(reasons)} series, the last {reasons.get('other reasons', 0):.0f} of "
           f"{told[1]} rows together")
-    assert told[0] > 1000 and len(reasons) == 101 and sum(reasons.values()) == told[1]
+    assert told[0] > 200 and len(reasons) == 101 and sum(reasons.values()) == told[1]
     assert reasons["other reasons"] > 0
     assert host.stop(20) == 0
 
