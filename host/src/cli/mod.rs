@@ -3,6 +3,7 @@
 pub mod build;
 mod compile;
 mod demo;
+mod doctor;
 mod gc;
 mod graph;
 mod log;
@@ -60,6 +61,8 @@ enum Command {
     Status(status::Status),
     /// Print the commit log: what became true, and when
     Log(log::Log),
+    /// Look for what is wrong with brokers, zones, catalog, transforms and this machine, and say what to do
+    Doctor(doctor::Doctor),
     /// Prove that every event is in the lake exactly once, or say what is wrong
     Verify(verify::Verify),
     /// Count rejected events by reason, and send them back through the transforms
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Rejects(command) => command.run(),
@@ -118,6 +122,8 @@ fn code(result: Result<()>) -> ExitCode {
 fn log(cli: &Cli) {
     let level = match (&cli.command, cli.verbose) {
         (Command::Run(_), 0) => "warn,tidemill=info",
+        // What is wrong is what it prints.
+        (Command::Doctor(_), 0) => "error",
         (_, 0) => "warn",
         (_, 1) => "warn,tidemill=debug",
         _ => "info,tidemill=trace,librdkafka=debug",
@@ -164,7 +170,7 @@ fn table(rows: &[Vec<String>], left: &[usize]) -> String {
 }
 
 /// A size for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {
@@ -176,7 +182,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// An age for people: its two largest units.
-fn age(age: std::time::Duration) -> String {
+pub(crate) fn age(age: std::time::Duration) -> String {
     let seconds = age.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
