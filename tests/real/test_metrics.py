@@ -152,7 +152,7 @@ def test_metrics_are_what_is_documented_and_what_the_lake_holds(directory, kafka
 
 def test_hundreds_of_reasons_are_a_hundred_series(directory, kafka, disk, name):
     """A transform may put anything into a reason. Whatever comes, no series that was there counts back or goes."""
-    kafka.create(name)
+    kafka.create(name, partitions=1)
     ours, port = directory('do = "reasons_for_every_row"'), free_port()
     pipeline, scrape = Pipeline(ours, name, name, disk, "--catalog", "local"), Scraper(port)
     host = pipeline.run("--http", f"127.0.0.1:{port}")
@@ -167,7 +167,7 @@ def test_hundreds_of_reasons_are_a_hundred_series(directory, kafka, disk, name):
     told = disk.open().sql("select count(distinct reason), count(*) from rejected_events").fetchall()[0]
     print(f"{told[0]} reasons in the table, {len(reasons)} series, the last {reasons.get('other reasons', 0):.0f} of "
           f"{told[1]} rows together")
-    assert told[0] > 400 and len(reasons) == 101 and sum(reasons.values()) == told[1]
+    assert told[0] > 200 and len(reasons) == 101 and sum(reasons.values()) == told[1]
     assert reasons["other reasons"] > 0
     assert host.stop(20) == 0
 
