@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The suite on real components: Apache Kafka, versitygw (S3) and moto (Glue), with DuckDB as the reader.
+# The suite on real components: Apache Kafka, versitygw (S3) and moto (Glue), with DuckDB as the reader
+# and Chromium for the dashboard.
 #
 #   tests/real.sh [pytest arguments]        e.g.  tests/real.sh -k two-hosts -s
 #
-# Needs Java 17+ and Maven, Go, Python 3.11+ and the Rust toolchain; Linux. Everything else is downloaded once into
+# Needs Java 17+ and Maven, Go, Python 3.11+, Chromium and the Rust toolchain; Linux. Everything else is downloaded once into
 # ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads nothing.
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
+# promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).
 # Servers listen on 127.0.0.1 only, on ports that are free.
 set -euo pipefail
 
@@ -27,6 +29,8 @@ need mvn "Maven 3.8 or later (Debian: maven)"
 need go "Go 1.21 or later (Debian: golang)"
 need python3 "Python 3.11 or later with venv (Debian: python3 python3-venv)" \
   'python3 -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"'
+chromium=${TIDEMILL_TEST_CHROMIUM:-chromium}
+need "$chromium" "Chromium, or set TIDEMILL_TEST_CHROMIUM to one (Debian: chromium)"
 need cargo "Rust (rustup reads the version from rust-toolchain.toml)"
 [ $missing = 0 ] || exit 2
 
@@ -63,6 +67,7 @@ gateway="$cache/versitygw-$versitygw"
 prepare "Python packages" "$venv" python_packages
 prepare "Apache Kafka" "$kafka" kafka_jars
 prepare "versitygw $versitygw" "$gateway" s3_gateway
+promtool=$(TIDEMILL_TEST_CACHE="$cache" "$root/tests/promtool.sh")
 
 if [ -z "${TIDEMILL_BIN:-}" ]; then
   began=$SECONDS
@@ -90,7 +95,8 @@ if [ -z "${TIDEMILL_TEST_TRANSFORMS:-}" ]; then
   echo "built the transforms in $((SECONDS - began)) s"
 fi
 
-export TIDEMILL_BIN TIDEMILL_FAILPOINT_BIN TIDEMILL_TEST_TRANSFORMS
-export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw"
+TIDEMILL_TEST_CHROMIUM=$(command -v "$chromium")
+export TIDEMILL_BIN TIDEMILL_FAILPOINT_BIN TIDEMILL_TEST_TRANSFORMS TIDEMILL_TEST_CHROMIUM
+export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw" TIDEMILL_TEST_PROMTOOL="$promtool"
 cd "$real"
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m pytest "$@"

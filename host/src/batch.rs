@@ -135,6 +135,17 @@ pub struct Counts {
     pub absorbed: u64,
 }
 
+/// What a transform holds in one partition at the end of an epoch, and what befell it meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Bytes of its linear memories.
+    pub memory: u64,
+    /// Bytes of its state.
+    pub state: u64,
+    /// Rows that were rejected because it failed on them.
+    pub poison: u64,
+}
+
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Counts) {
         self.input += other.input;

@@ -39,6 +39,13 @@ impl World for Machine {
     }
 }
 
+/// How long this thread has been at work, on its processor.
+pub fn busy() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
 /// The machine's own clock and randomness, ready to share.
 pub fn machine() -> Env {
     Arc::new(Machine)

@@ -11,6 +11,7 @@
 //! The types that stages hand to each other are in [`batch`]; [`pipeline`] is the only module that
 //! names two stages. `docs/ARCHITECTURE.md` draws the whole picture.
 
+pub mod activity;
 pub mod audit;
 pub mod batch;
 pub mod catalog;

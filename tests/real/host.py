@@ -32,6 +32,9 @@ class Tidemill:
             "AWS_ENDPOINT_URL_S3": s3.url,
             "AWS_ENDPOINT_URL_GLUE": glue.url,
             "AWS_EC2_METADATA_DISABLED": "true",
+            # Tests read the log; and hosts side by side would want the same port.
+            "TIDEMILL_LOG_FORMAT": "human",
+            "TIDEMILL_HTTP": "off",
         }
         self.started = 0
 

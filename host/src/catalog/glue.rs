@@ -14,9 +14,11 @@ use aws_sdk_glue::config::timeout::TimeoutConfig;
 use aws_sdk_glue::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::types as aws;
 
+use super::counted::Counting;
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
 use super::{Catalog, Partition, Registered, TableSpec};
 use crate::error::{Error, Result, chain};
+use crate::observe::Requests;
 use crate::table::Hour;
 
 /// The partitions that Glue takes in one call.
@@ -33,17 +35,20 @@ pub struct Glue {
 }
 
 impl Glue {
-    /// The database of that name, which is made when it is first needed.
-    pub fn new(sdk: &SdkConfig, database: &str) -> Glue {
+    /// The database of that name, which is made when it is first needed. Requests are counted there.
+    pub fn new(sdk: &SdkConfig, database: &str, requests: Option<Requests>) -> Glue {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(2_500))
             .operation_attempt_timeout(Duration::from_secs(5))
             .operation_timeout(Duration::from_secs(9))
             .build();
-        let config = aws_sdk_glue::config::Builder::from(sdk)
+        let mut config = aws_sdk_glue::config::Builder::from(sdk)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .build();
+            .retry_config(RetryConfig::standard().with_max_attempts(3));
+        if let Some(requests) = requests {
+            config = config.interceptor(Counting(requests));
+        }
+        let config = config.build();
         Glue {
             client: Client::from_conf(config),
             database: database.into(),

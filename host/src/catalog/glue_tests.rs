@@ -50,7 +50,7 @@ async fn an_outage_is_an_error_within_ten_seconds() {
     let address = deaf.local_addr().expect("an address");
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     for endpoint in [address, free] {
-        let glue = Glue::new(&sdk(&format!("http://{endpoint}")), "db");
+        let glue = Glue::new(&sdk(&format!("http://{endpoint}")), "db", None);
         let begin = Instant::now();
         let error = glue.ensure(&[spec("t", &[], "s3://b/t")]).await.expect_err("an outage");
         assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
@@ -64,7 +64,7 @@ async fn an_outage_is_an_error_within_ten_seconds() {
 async fn it_conforms() {
     let sdk = sdk(&std::env::var("TIDEMILL_TEST_GLUE").expect("TIDEMILL_TEST_GLUE is an address"));
     let database = format!("test_{}", machine().fresh_id());
-    let host = || Glue::new(&sdk, &database);
+    let host = || Glue::new(&sdk, &database, None);
     conforms(&host(), &host(), &host(), "s3://lake").await;
 }
 
@@ -72,12 +72,12 @@ async fn it_conforms() {
 #[ignore = "needs a Glue: TIDEMILL_TEST_GLUE=<address of a moto server>"]
 async fn a_partition_that_lies_elsewhere_is_put_right_and_what_others_set_stays() {
     let sdk = sdk(&std::env::var("TIDEMILL_TEST_GLUE").expect("TIDEMILL_TEST_GLUE is an address"));
-    let glue = Glue::new(&sdk, &format!("test_{}", machine().fresh_id()));
+    let glue = Glue::new(&sdk, &format!("test_{}", machine().fresh_id()), None);
     let table = spec("t", &[], "s3://lake/t");
     glue.ensure(std::slice::from_ref(&table)).await.expect("a new table");
     let wrong = TableSpec { location: "s3://lake/_gen/1/t".into(), ..table.clone() };
     glue.register(&wrong, &[Hour(1), Hour(2)]).await.expect("new hours");
-    let other = Glue::new(&sdk, &glue.database);
+    let other = Glue::new(&sdk, &glue.database, None);
     other.register(&table, &[Hour(1), Hour(3)]).await.expect("put right");
     let mut found = glue.locations("t").await;
     found.sort();

@@ -15,6 +15,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod counted;
 mod glue;
 mod local;
 mod none;

@@ -33,6 +33,9 @@ pub(super) struct Demo {
     /// Directory of transforms [default: in a checkout, its transforms, built first]
     #[arg(long, value_name = "DIR")]
     transforms: Option<PathBuf>,
+    /// Where the dashboard is served; off: nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    http: String,
     /// Where the lake goes; what an earlier demo left there is replaced
     #[arg(long, value_name = "DIR", default_value = "tidemill-demo")]
     dir: PathBuf,
@@ -49,7 +52,7 @@ impl Demo {
         let transforms = self.transforms()?;
         prepare(&self.dir)?;
         let broker = Broker::start(TOPIC, 3)?;
-        let config = config(&self.dir, &transforms, &broker)?;
+        let config = config(&self.dir, &transforms, &broker, &self.http)?;
         let stats = Arc::new(Stats::default());
         let runtime = super::runtime()?;
         let sent = runtime.block_on(self.flow(&config, &stats));
@@ -97,7 +100,7 @@ impl Demo {
         let mut last = began;
         let result = loop {
             let now = stats.snapshot();
-            show(&screen, began, made.load(Ordering::Relaxed), &now, self.time);
+            show(&screen, began, made.load(Ordering::Relaxed), stats, self.time);
             let over = began.elapsed() >= self.time || *signal.borrow();
             if over {
                 quit.store(true, Ordering::Relaxed);
@@ -160,7 +163,7 @@ fn prepare(dir: &Path) -> Result<()> {
 }
 
 /// The reference deployment, but for the places: the embedded broker and a lake on local disk.
-fn config(dir: &Path, transforms: &Path, broker: &Broker) -> Result<Config> {
+fn config(dir: &Path, transforms: &Path, broker: &Broker, http: &str) -> Result<Config> {
     let absolute = |path: &Path| {
         std::path::absolute(path).map_err(|e| Error::stop(format!("cannot find {}: {e}", path.display())))
     };
@@ -172,6 +175,7 @@ fn config(dir: &Path, transforms: &Path, broker: &Broker) -> Result<Config> {
         ("processed", format!("file://{}", dir.join("processed").display())),
         ("transforms", transforms.display().to_string()),
         ("commit-interval", "1s".into()),
+        ("http", http.into()),
     ];
     let config = Config::of(&Layers::only(&Flags { values: values.into(), ..Flags::default() })?)?;
     Ok(Config { sockets: directories::of_user(), ..config })
@@ -189,7 +193,8 @@ fn screen(time: Duration) -> ProgressBar {
     bar
 }
 
-fn show(screen: &ProgressBar, began: Instant, made: u64, now: &crate::observe::Snapshot, time: Duration) {
+fn show(screen: &ProgressBar, began: Instant, made: u64, stats: &Stats, time: Duration) {
+    let (now, board) = (&stats.snapshot(), stats.board());
     let elapsed = began.elapsed();
     screen.set_position(elapsed.min(time).as_millis().try_into().unwrap_or(u64::MAX));
     let rate = now.events as f64 / elapsed.as_secs_f64().max(0.1);
@@ -201,6 +206,10 @@ fn show(screen: &ProgressBar, began: Instant, made: u64, now: &crate::observe::S
     );
     for (zone, table, rows) in report::tables(now) {
         message += &format!("\n  {zone:<10} {table:<26} {rows:>10} rows");
+    }
+    let dashboard = &board.status().host.dashboard;
+    if !dashboard.is_empty() {
+        message += &format!("\n\n  Watch it in a browser: {dashboard}");
     }
     screen.set_message(message);
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod gc;
 mod graph;
 mod log;
+mod logs;
 mod produce;
 mod progress;
 mod rejects;
@@ -22,6 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::transform::Compiling;
 use crate::{Kind, Result};
+use logs::LogFormat;
 
 /// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
 #[derive(Parser)]
@@ -30,6 +32,9 @@ struct Cli {
     /// Say more: -v for details, -vv for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     verbose: u8,
+    /// How log lines are written [default: human; json for a host whose log goes to no terminal]
+    #[arg(long, global = true, value_enum, env = logs::FORMAT, hide_env_values = true, help_heading = "Global options")]
+    log_format: Option<LogFormat>,
     #[command(subcommand)]
     command: Command,
 }
@@ -113,9 +118,8 @@ fn code(result: Result<()>) -> ExitCode {
     }
 }
 
-/// Logs go to stderr: warnings for the demo and for tools, progress for a host.
+/// Warnings for the demo and for tools, progress for a host. For people, but for a host whose log goes to no terminal.
 fn log(cli: &Cli) {
-    use tracing_subscriber::EnvFilter;
     let level = match (&cli.command, cli.verbose) {
         (Command::Run(_), 0) => "warn,tidemill=info",
         // What is wrong is what it prints.
@@ -124,16 +128,9 @@ fn log(cli: &Cli) {
         (_, 1) => "warn,tidemill=debug",
         _ => "info,tidemill=trace,librdkafka=debug",
     };
-    // Set but empty would mean silence.
-    let wanted = std::env::var("RUST_LOG").ok().filter(|w| !w.is_empty());
-    let filter = wanted.and_then(|w| EnvFilter::try_new(w).ok()).unwrap_or_else(|| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .compact()
-        .init();
+    let unattended = matches!(cli.command, Command::Run(_)) && !std::io::stderr().is_terminal();
+    let format = if unattended { LogFormat::Json } else { LogFormat::Human };
+    logs::begin(level, cli.log_format.unwrap_or(format));
 }
 
 /// Prints on stdout. A reader that has gone, as `head` does, is no error.

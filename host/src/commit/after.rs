@@ -1,9 +1,10 @@
 //! What follows a commit, and what no commit waits for: the catalog, the group, old states, counters.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::committer::{Committer, Setup};
+use super::laps::Laps;
 use super::record::{Advance, Record, StateRef};
 use super::stage::Staged;
 use crate::observe::{Advanced, Commit};
@@ -93,7 +94,8 @@ impl Committer {
         Ok(())
     }
 
-    pub(super) fn tell(&self, record: &Record, done: Vec<Staged>, started: Instant) {
+    /// Counts a commit, and tells its story in a line.
+    pub(super) fn tell(&self, record: &Record, done: Vec<Staged>, laps: &Laps) -> Commit {
         let events: u64 = done.iter().flat_map(|p| &p.spans).map(|s| s.events).sum();
         let files = record.files.iter().map(|f| (f.file.table.clone(), f.file.rows, f.file.bytes));
         let oldest = done.iter().flat_map(|p| &p.spans).filter_map(|s| s.oldest).min();
@@ -105,7 +107,7 @@ impl Committer {
             freshness,
             record: record.seq,
             at: record.time,
-            took: started.elapsed(),
+            took: laps.took(),
             ..Commit::default()
         };
         for span in done.iter().flat_map(|p| &p.spans) {
@@ -117,8 +119,23 @@ impl Committer {
         }
         commit.works = done.into_iter().flat_map(|p| p.works).collect();
         let Commit { files, took, .. } = &commit;
-        tracing::info!(record = record.seq, events, files = files.len(), ?took, "committed");
+        let bytes: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
+        let rejected: u64 = commit.rejects.values().sum();
+        let partitions = commit.advances.len();
+        let freshness = freshness.map(|micros| micros as f64 / 1e6);
+        tracing::info!(
+            record = record.seq,
+            partitions,
+            events,
+            rejected,
+            files = files.len(),
+            bytes,
+            ?took,
+            freshness,
+            "committed"
+        );
         self.setup.stats.committed(&commit);
+        commit
     }
 }
 

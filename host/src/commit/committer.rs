@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::after::states;
+use super::laps::{Counted, Laps};
 use super::record::{StateRef, Topic};
 use super::registrar::Registrar;
 use super::stage::{self, Staged};
@@ -15,7 +16,7 @@ use super::{Base, Lanes, Log, Offsets, Order, Outcome, Part, PartitionKey, Polic
 use crate::catalog::{Catalog, TableSpec};
 use crate::env::Env;
 use crate::failpoint::failpoint;
-use crate::observe::Stats;
+use crate::observe::{Stats, Step};
 use crate::sink::Stores;
 use crate::wait::blocking;
 use crate::{Error, Kind, Result};
@@ -168,7 +169,7 @@ impl Committer {
                     }
                 },
                 up = self.up.recv() => match up {
-                    Some(Up::Part(part)) => self.make_true(vec![part]).await?,
+                    Some(Up::Part(part)) => self.make_true(vec![part], self.laps()).await?,
                     Some(other) => self.other(other)?,
                     None => return Err(Error::stop("all lanes have ended; this is a bug")),
                 },
@@ -283,6 +284,7 @@ impl Committer {
 
     /// One commit: a barrier, the lanes' parts, their verdicts.
     async fn commit(&mut self, release: &[i32], patience: Duration) -> Result<()> {
+        let mut laps = self.laps();
         // Who is late already is not waited for again.
         let mut awaited = vec![false; self.asked.len()];
         for (lane, awaited) in awaited.iter_mut().enumerate() {
@@ -308,12 +310,16 @@ impl Committer {
                 }
             }
         }
-        self.make_true(parts).await
+        laps.step(Step::Barrier);
+        self.make_true(parts, laps).await
+    }
+
+    fn laps(&self) -> Laps {
+        Laps::new(self.setup.stats.meters(), &self.setup.env)
     }
 
     /// Makes parts true: stored, written down, published, told.
-    async fn make_true(&mut self, parts: Vec<Part>) -> Result<()> {
-        let started = Instant::now();
+    async fn make_true(&mut self, parts: Vec<Part>, mut laps: Laps) -> Result<()> {
         let (empty, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|p| p.partitions.is_empty());
         for part in empty {
             self.asked[part.lane] = false;
@@ -339,6 +345,9 @@ impl Committer {
         if staged.is_empty() {
             return Ok(());
         }
+        laps.step(Step::Stage);
+        let bytes = staged.iter().flat_map(|s| &s.part.files).map(|f| f.file.bytes).sum();
+        let invisible = Counted::new(&self.setup.stats.meters().staged, bytes);
         let parts = staged.iter().map(|staged| staged.part.clone()).collect();
         let topic = self.setup.topic.clone();
         let Outcome { record, done, lost } =
@@ -349,15 +358,20 @@ impl Committer {
             self.abandon(part.lane, &partitions, &Error::retry(why)).await?;
         }
         let Some(record) = record else { return Ok(()) };
+        laps.step(Step::Record);
         // The lanes go on at once. Their next barrier comes only when this record is published.
         for part in &done {
             self.verdict(part.lane, Verdict::Committed(record.seq));
         }
         self.setup.log.publish(&record).await?;
         failpoint!("published");
+        laps.step(Step::Publish);
+        drop(invisible);
         staged.retain(|staged| done.iter().any(|part| part.epoch == staged.part.epoch));
-        self.tell(&record, staged, started);
+        let commit = self.tell(&record, staged, &laps);
         self.register(&record).await?;
+        laps.step(Step::Register);
+        self.setup.stats.took(&commit, &laps.end());
         failpoint!("registered");
         self.offsets();
         failpoint!("offsets");

@@ -32,6 +32,7 @@ mod after;
 mod cleanup;
 mod committer;
 mod epoch;
+mod laps;
 mod log;
 pub mod owner;
 mod position;
@@ -55,7 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::batch::{Counts, Identity, Span};
+use crate::batch::{Counts, Identity, Span, Vitals};
 use crate::env::Micros;
 use crate::error::Error;
 use crate::sink::PendingFile;
@@ -125,6 +126,8 @@ pub struct TransformWork {
     pub reached: Option<Micros>,
     /// What its flush was told.
     pub watermark: Option<Micros>,
+    /// What it holds and what befell it: for those who watch the host.
+    pub vitals: Vitals,
 }
 
 /// What lanes say to the committer.

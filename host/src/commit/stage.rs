@@ -24,7 +24,8 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
     let files: Vec<DataFile> =
         files.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
     let spans = partitions.iter().map(|progress| progress.span).collect();
-    let works = partitions.iter().flat_map(|progress| &progress.works).map(worked).collect();
+    let worked = |p: &Progress| p.works.iter().map(|w| worked(p.span.partition, w)).collect::<Vec<_>>();
+    let works = partitions.iter().flat_map(worked).collect();
     let mut advances = Vec::with_capacity(partitions.len());
     for progress in partitions {
         match advance(log, &epoch, progress).await {
@@ -38,8 +39,9 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
     Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects, works })
 }
 
-fn worked(work: &TransformWork) -> Worked {
-    Worked { identity: work.identity.clone(), counts: work.counts, busy: work.busy }
+fn worked(partition: i32, work: &TransformWork) -> Worked {
+    let TransformWork { identity, counts, busy, vitals, .. } = work;
+    Worked { partition, identity: identity.clone(), counts: *counts, busy: *busy, vitals: *vitals }
 }
 
 async fn stored(stores: &Stores, pending: Vec<crate::sink::PendingFile>) -> Result<Vec<StagedFile>> {

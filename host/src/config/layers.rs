@@ -141,6 +141,7 @@ impl Layers {
             }
         } else if let Some(rest) = name.strip_prefix("TIDEMILL_")
             && name != variable("config")
+            && name != "TIDEMILL_LOG_FORMAT"
             && !(cfg!(feature = "failpoints") && name == "TIDEMILL_FAILPOINT")
         {
             // No error: orchestrators put variables of such names there by themselves.
@@ -199,7 +200,7 @@ impl Layers {
     }
 
     /// A value that may be unset.
-    pub(crate) fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.values.get(key).map(|(value, _)| value.clone())
     }
 

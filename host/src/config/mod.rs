@@ -10,6 +10,7 @@ pub mod settings;
 pub mod units;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,10 +65,26 @@ pub struct Config {
     pub instance: Option<String>,
     /// A larger event is rejected.
     pub max_event_size: usize,
+    /// Where the dashboard, metrics and health are served; none: nowhere.
+    pub http: Option<SocketAddr>,
+    /// What is asked of who looks there.
+    pub http_token: Option<Secret>,
+    /// Where traces of commits are sent.
+    pub otlp: Option<String>,
     /// Passed through to librdkafka.
     pub librdkafka: BTreeMap<String, String>,
     /// Settings of single tables, by name.
     pub tables: BTreeMap<String, TableConfig>,
+}
+
+/// What must not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("********")
+    }
 }
 
 /// Where tables are registered.
@@ -163,9 +180,28 @@ impl Config {
             until_end: layers.flag("until-end")?,
             instance: text("instance"),
             max_event_size: layers.size("max-event-size", "1KiB", "1GiB")?,
+            http: match layers.required("http")?.as_str() {
+                "off" => None,
+                address => match address.parse() {
+                    Ok(address) => Some(address),
+                    Err(_) => {
+                        return Err(layers.wrong("http", "an address and a port as 127.0.0.1:8080, or off"));
+                    }
+                },
+            },
+            http_token: text("http-token").map(Secret),
+            otlp: text("otlp"),
             librdkafka: layers.librdkafka().clone(),
             tables: layers.tables().clone(),
         };
+        if config.http_token.as_ref().is_some_and(|token| token.0.trim().is_empty()) {
+            return Err(Error::usage("http-token is empty; unset it, or give one that nobody guesses"));
+        }
+        if config.http.is_some_and(|address| !address.ip().is_loopback()) && config.http_token.is_none() {
+            return Err(
+                layers.wrong("http", "an address of loopback, or a token as well (setting `http-token`)")
+            );
+        }
         for (property, instead) in OWNED {
             if config.librdkafka.contains_key(property) {
                 return Err(Error::usage(format!(

@@ -22,7 +22,11 @@ impl Config {
                 },
             };
             let plain = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
-            let value = if plain { value } else { quoted(&value) };
+            let value = match (setting.key, plain) {
+                ("http-token", _) => quoted(MASK),
+                (_, true) => value,
+                (_, false) => quoted(&value),
+            };
             let _ = writeln!(out, "{} = {value}  # {source}", setting.key);
         }
         if !layers.librdkafka.is_empty() {

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 20] = [
+pub const SETTINGS: [Setting; 23] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),
@@ -77,6 +77,19 @@ pub const SETTINGS: [Setting; 20] = [
         "Name of this host in the group that survives restarts (static membership)",
     ),
     setting("max-event-size", Some("1MiB"), "SIZE", "Larger events are rejected"),
+    setting(
+        "http",
+        Some("127.0.0.1:8080"),
+        "ADDRESS",
+        "Where the dashboard, metrics and health are served; off: nowhere",
+    ),
+    setting(
+        "http-token",
+        None,
+        "TOKEN",
+        "Asked of who looks there; needed beyond loopback; not for a command line",
+    ),
+    setting("otlp", None, "URL", "OpenTelemetry collector for traces of commits, as http://127.0.0.1:4318"),
 ];
 
 /// The environment variable of a setting.

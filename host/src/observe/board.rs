@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::stats::Commit;
 use super::status::{
-    About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
+    About, At, LastCommit, PartitionStatus, RECENT, Refused, Status, TransformState, TransformStatus, Trouble,
 };
-use crate::batch::{Counts, Identity};
+use crate::batch::{Counts, Identity, Vitals};
 use crate::commit::record::Deployed;
 use crate::env;
 
@@ -18,6 +18,8 @@ const LETTERS: usize = 500;
 const REFUSED: usize = 100;
 /// Transforms whose counts are kept, of all sets that there were.
 const COUNTED: usize = 200;
+/// Different reasons of rejected events that are told apart; the rest is counted together.
+const REASONS: usize = 100;
 
 /// The state of a running host, shared between its parts and whoever shows it.
 #[derive(Default)]
@@ -42,6 +44,9 @@ struct Notes {
 struct Total {
     rows: Counts,
     busy: Duration,
+    poison: u64,
+    /// What it holds, by partition.
+    holds: BTreeMap<i32, Vitals>,
     error: Option<Trouble>,
 }
 
@@ -56,6 +61,11 @@ impl Board {
     /// A host begins.
     pub fn begins(&self, host: About) {
         self.change(|notes| notes.status.host = host);
+    }
+
+    /// The dashboard can be looked at.
+    pub fn dashboard(&self, url: &str) {
+        self.change(|notes| notes.status.host.dashboard = url.into());
     }
 
     /// The lanes are to run these transforms.
@@ -96,7 +106,8 @@ impl Board {
     /// A partition is run by a lane with a set of transforms.
     pub fn runs(&self, partition: i32, lane: usize, set: Option<u64>, components: &[Deployed]) {
         self.change(|notes| {
-            let entry = notes.status.partitions.entry(partition).or_default();
+            let fresh = || PartitionStatus { since: now(), ..PartitionStatus::default() };
+            let entry = notes.status.partitions.entry(partition).or_insert_with(fresh);
             if entry.set != set {
                 (entry.error, entry.fell_back_from) = (None, None);
             }
@@ -176,20 +187,36 @@ impl Board {
         self.0.lock().map(|notes| (notes.swaps, notes.refusals)).unwrap_or_default()
     }
 
+    /// Rejected events since the start, by reason.
+    pub(super) fn rejects(&self) -> BTreeMap<String, u64> {
+        self.0.lock().map(|notes| notes.status.rejects.clone()).unwrap_or_default()
+    }
+
     /// A commit.
     pub(super) fn committed(&self, commit: &Commit) {
         self.change(|notes| {
             let status = &mut notes.status;
             status.commits += 1;
             status.events += commit.events;
-            status.last_commit = Some(LastCommit {
+            let last = LastCommit {
                 record: commit.record,
                 at: At(commit.at),
                 events: commit.events,
                 files: commit.files.len() as u64,
                 bytes: commit.files.iter().map(|(_, _, bytes)| bytes).sum(),
                 took_ms: u64::try_from(commit.took.as_millis()).unwrap_or(u64::MAX),
-            });
+                freshness_ms: commit.freshness.map(|micros| micros / 1000),
+            };
+            if status.recent.len() >= RECENT {
+                status.recent.remove(0);
+            }
+            status.recent.push(last.clone());
+            status.last_commit = Some(last);
+            for (reason, count) in &commit.rejects {
+                let known = status.rejects.len() < REASONS || status.rejects.contains_key(reason);
+                let reason = if known { reason.as_str() } else { "other reasons" };
+                *status.rejects.entry(reason.into()).or_default() += count;
+            }
             for advance in &commit.advances {
                 // It may have gone to another member meanwhile.
                 let Some(entry) = status.partitions.get_mut(&advance.partition) else { continue };
@@ -204,6 +231,8 @@ impl Board {
                 let total = notes.total(&done.identity.name, &done.identity.digest);
                 total.rows += done.counts;
                 total.busy += done.busy;
+                total.poison += done.vitals.poison;
+                total.holds.insert(done.partition, done.vitals);
             }
         });
     }
@@ -291,7 +320,9 @@ impl Notes {
 
     fn transform(&self, deployed: &Deployed, state: TransformState) -> TransformStatus {
         let key = (deployed.name.clone(), deployed.digest.clone());
-        let Total { rows, busy, error } = self.totals.get(&key).cloned().unwrap_or_default();
+        let Total { rows, busy, poison, holds, error } = self.totals.get(&key).cloned().unwrap_or_default();
+        let running = self.running(deployed);
+        let holds = || running.iter().filter_map(|partition| holds.get(partition));
         let busy_ns = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         let since = self.since.iter().find(|(known, _)| known == deployed);
         TransformStatus {
@@ -300,7 +331,10 @@ impl Notes {
             version: deployed.version.clone(),
             digest: deployed.digest.clone(),
             state,
-            partitions: self.running(deployed),
+            memory_bytes: holds().map(|vitals| vitals.memory).sum(),
+            state_bytes: holds().map(|vitals| vitals.state).sum(),
+            poison_rows: poison,
+            partitions: running.clone(),
             since: since.map(|(_, at)| *at),
             rows,
             busy_ns,

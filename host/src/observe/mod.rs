@@ -6,13 +6,19 @@
 
 mod board;
 pub mod directories;
+pub mod health;
 pub mod hosts;
+pub mod http;
+pub mod metrics;
 pub mod socket;
 mod stats;
 mod status;
+mod traces;
 
 pub use board::Board;
-pub use stats::{Advanced, Commit, Snapshot, Stats, Worked};
+pub use metrics::{Meters, Requests, Stage, Step};
+pub use stats::{Advanced, Commit, Lap, Snapshot, Stats, Worked};
 pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
 };
+pub use traces::Traces;

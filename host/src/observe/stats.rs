@@ -1,11 +1,13 @@
 //! Counters of one run, shared between the pipeline and whoever shows them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::board::Board;
-use crate::batch::{Counts, Identity};
+use super::metrics::{Meters, Step};
+use super::traces::Traces;
+use crate::batch::{Counts, Identity, Vitals};
 use crate::env::Micros;
 
 /// Counters of one run. Only what is committed is counted.
@@ -13,6 +15,8 @@ use crate::env::Micros;
 pub struct Stats {
     now: Mutex<Snapshot>,
     board: Arc<Board>,
+    meters: Arc<Meters>,
+    traces: OnceLock<Traces>,
 }
 
 /// The counters at one moment.
@@ -32,6 +36,8 @@ pub struct Snapshot {
     pub files: BTreeMap<String, u64>,
     /// Bytes of those files.
     pub bytes: u64,
+    /// … by table.
+    pub table_bytes: BTreeMap<String, u64>,
     /// Epochs that were abandoned, a lane each.
     pub abandoned: u64,
     /// Times that a lane went over to other transforms.
@@ -65,6 +71,17 @@ pub struct Commit {
     pub works: Vec<Worked>,
 }
 
+/// A step of a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Lap {
+    /// Which.
+    pub step: Step,
+    /// When it began.
+    pub began: Micros,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// How a commit takes a partition ahead.
 #[derive(Debug)]
 pub struct Advanced {
@@ -79,21 +96,27 @@ pub struct Advanced {
 /// What a transform did in one epoch of a partition.
 #[derive(Debug)]
 pub struct Worked {
+    /// The partition.
+    pub partition: i32,
     /// The transform.
     pub identity: Arc<Identity>,
     /// What became of its rows.
     pub counts: Counts,
     /// How long it was at work, on its lane's processor.
     pub busy: Duration,
+    /// What it holds, and what befell it.
+    pub vitals: Vitals,
 }
-
-/// Different reasons that are told apart; the rest is counted together.
-const REASONS: usize = 200;
 
 impl Stats {
     /// Counts a commit.
     pub fn committed(&self, commit: &Commit) {
         self.board.committed(commit);
+        for advance in &commit.advances {
+            if let Some(age) = advance.freshness {
+                self.meters.fresh(Duration::from_micros(u64::try_from(age).unwrap_or_default()));
+            }
+        }
         let Ok(mut stats) = self.now.lock() else { return };
         stats.commits += 1;
         stats.events += commit.events;
@@ -101,12 +124,21 @@ impl Stats {
         for (table, rows, bytes) in &commit.files {
             *stats.rows.entry(table.clone()).or_default() += rows;
             *stats.files.entry(table.clone()).or_default() += 1;
+            *stats.table_bytes.entry(table.clone()).or_default() += bytes;
             stats.bytes += bytes;
         }
-        for (reason, count) in &commit.rejects {
-            let known = stats.rejects.len() < REASONS || stats.rejects.contains_key(reason);
-            let reason = if known { reason.as_str() } else { "other reasons" };
-            *stats.rejects.entry(reason.into()).or_default() += count;
+    }
+
+    /// Commits are traced from now on.
+    pub fn trace(&self, traces: Traces) {
+        // It is said once, at the start.
+        let _ = self.traces.set(traces);
+    }
+
+    /// How long the steps of a commit took; the first of them is the whole.
+    pub fn took(&self, commit: &Commit, laps: &[Lap]) {
+        if let Some(traces) = self.traces.get() {
+            traces.commit(commit, laps);
         }
     }
 
@@ -125,6 +157,11 @@ impl Stats {
         }
     }
 
+    /// The instruments of those who work.
+    pub fn meters(&self) -> Arc<Meters> {
+        self.meters.clone()
+    }
+
     /// What the host is doing right now.
     pub fn board(&self) -> Arc<Board> {
         self.board.clone()
@@ -134,6 +171,7 @@ impl Stats {
     pub fn snapshot(&self) -> Snapshot {
         let mut now = self.now.lock().map(|s| s.clone()).unwrap_or_default();
         (now.swaps, now.refusals) = self.board.changes();
+        now.rejects = self.board.rejects();
         now
     }
 }

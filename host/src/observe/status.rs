@@ -6,12 +6,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Check;
+
 use crate::batch::Counts;
 use crate::commit::record;
 use crate::env::Micros;
 
 /// Partitions that are named one by one to who looks for trouble.
 const NAMED: usize = 20;
+/// Commits that are kept.
+pub(super) const RECENT: usize = 60;
 
 /// A moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,6 +42,14 @@ pub struct Status {
     pub partitions: BTreeMap<i32, PartitionStatus>,
     /// The last commit of this host.
     pub last_commit: Option<LastCommit>,
+    /// Its last commits, at most [`RECENT`] of them, the newest last.
+    pub recent: Vec<LastCommit>,
+    /// Events that were rejected since the host started, by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// Whether it does its work: all of `checks` are well.
+    pub ready: bool,
+    /// What that depends on.
+    pub checks: Vec<Check>,
     /// Commits since the host started.
     pub commits: u64,
     /// Events in them.
@@ -64,6 +76,8 @@ pub struct About {
     pub pid: u32,
     /// The version of tidemill.
     pub version: String,
+    /// The address of its dashboard; empty: it has none.
+    pub dashboard: String,
     /// When it started.
     pub started: At,
 }
@@ -92,6 +106,12 @@ pub struct TransformStatus {
     pub busy_ns: u64,
     /// … for each row that went in.
     pub ns_per_row: Option<u64>,
+    /// Bytes of its instances' memories at the last commit, over the partitions of this host.
+    pub memory_bytes: u64,
+    /// Bytes of what it remembers, likewise.
+    pub state_bytes: u64,
+    /// Rows that were rejected since the host started because it failed on them.
+    pub poison_rows: u64,
     /// The last thing that went wrong with it since the host started.
     pub last_error: Option<Trouble>,
 }
@@ -156,6 +176,8 @@ pub struct Refused {
 pub struct PartitionStatus {
     /// Its lane.
     pub lane: usize,
+    /// Since when it is this host's.
+    pub since: At,
     /// The set of transforms that it runs.
     pub set: Option<u64>,
     /// The set that did not run here: this partition went back to the one before.
@@ -192,6 +214,8 @@ pub struct LastCommit {
     pub bytes: u64,
     /// From the lanes' parts to visible files, in milliseconds.
     pub took_ms: u64,
+    /// How old the oldest event in it was when readers could see it, in milliseconds.
+    pub freshness_ms: Option<i64>,
 }
 
 impl Status {

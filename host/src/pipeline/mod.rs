@@ -37,7 +37,7 @@ use crate::catalog::{Catalog, Glue, Local, NoCatalog};
 use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Until, Up};
 use crate::config::{CatalogKind, Config};
 use crate::env::Env;
-use crate::observe::{Board, Stats};
+use crate::observe::{Board, Meters, Requests, Stats, Traces};
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
@@ -80,10 +80,14 @@ pub async fn run(
 ) -> Result<()> {
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
-    let (host, board) = (host_name(config, &env), stats.board());
+    let (host, board, meters) = (host_name(config, &env), stats.board(), stats.meters());
     // Before anything is waited for: a host that waits can be asked, too.
-    let answering = Answering::begin(config, &env, &host, &keys, &board, &group);
-    let (stores, catalog) = lake(config, &keys, &env).await?;
+    let answering = Answering::begin(config, &env, &host, &keys, &stats, &group);
+    let (stores, catalog) = lake(config, &keys, &env, Some(&meters.requests)).await?;
+    answering.lake(&stores);
+    if let Some(collector) = &config.otlp {
+        stats.trace(Traces::to(collector, &host, &config.pipeline)?);
+    }
     let loader = Loader::new(config)?;
     let again = Again {
         loader: loader.clone(),
@@ -112,6 +116,7 @@ pub async fn run(
         rejected: &rejected,
         broken: &reports,
         board: &board,
+        meters: &meters,
     };
     let (up, from_lanes) = mpsc::unbounded_channel();
     let (lanes, threads) = parts.lanes(config, &up)?;
@@ -185,10 +190,15 @@ pub async fn run(
 }
 
 /// Opens the zones and the catalog. AWS is asked for its settings only where something lies there.
-async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dyn Catalog>)> {
+async fn lake(
+    config: &Config,
+    keys: &Keys,
+    env: &Env,
+    requests: Option<&Requests>,
+) -> Result<(Stores, Arc<dyn Catalog>)> {
     let on_s3 = [&config.raw, &config.processed].iter().any(|zone| matches!(zone, Location::S3 { .. }));
     let aws = match on_s3 || config.catalog == CatalogKind::Glue {
-        true => Some(Aws::load().await),
+        true => Some(Aws::load(requests.cloned()).await),
         false => None,
     };
     let open = |zone, location: &Location, setting| {
@@ -199,7 +209,9 @@ async fn lake(config: &Config, keys: &Keys, env: &Env) -> Result<(Stores, Arc<dy
         processed: open(Zone::Processed, &config.processed, "processed")?,
     };
     let catalog: Arc<dyn Catalog> = match (config.catalog, &aws, &config.processed) {
-        (CatalogKind::Glue, Some(aws), _) => Arc::new(Glue::new(&aws.sdk, &config.database)),
+        (CatalogKind::Glue, Some(aws), _) => {
+            Arc::new(Glue::new(&aws.sdk, &config.database, aws.requests.clone()))
+        }
         (CatalogKind::Local, _, Location::Local(root)) => {
             Arc::new(Local::new(root.join(keys.catalog()), env.clone()))
         }
@@ -282,6 +294,7 @@ struct Parts<'a> {
     rejected: &'a Arc<Table>,
     broken: &'a mpsc::UnboundedSender<Broken>,
     board: &'a Arc<Board>,
+    meters: &'a Arc<Meters>,
 }
 
 impl Parts<'_> {
@@ -305,7 +318,12 @@ impl Parts<'_> {
                 topic: config.topic.as_str().into(),
                 group: self.group.clone(),
                 program: self.program.clone(),
-                stages: Stages { writer, raw: self.raw.clone(), rejected: self.rejected.clone() },
+                stages: Stages {
+                    writer,
+                    raw: self.raw.clone(),
+                    rejected: self.rejected.clone(),
+                    meters: self.meters.clone(),
+                },
                 largest: config.max_event_size,
                 most_events: config.commit_events,
                 most_bytes: config.commit_bytes,

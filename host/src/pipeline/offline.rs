@@ -29,7 +29,7 @@ impl Lake {
     /// Opens the lake of a configuration. `who` is the writer of what becomes a record, as in `gc`.
     pub async fn open(config: &Config, env: &Env, who: &str) -> Result<Lake> {
         let keys = Keys::new(&config.pipeline)?;
-        let (stores, catalog) = super::lake(config, &keys, env).await?;
+        let (stores, catalog) = super::lake(config, &keys, env, None).await?;
         let store = Arc::new(stores.clone());
         let log = Log::new(store, env.clone(), &keys, who, Arc::new(CannotRemake));
         Ok(Lake { stores, catalog, keys, log, env: env.clone() })

@@ -168,7 +168,8 @@ impl Again {
         let config = &self.loader.config;
         let writer = EpochWriter::new(self.stores.clone(), &self.keys, 0, config.sink());
         let (raw, rejected) = (self.raw.clone(), self.rejected.clone());
-        let mut stages = Stages { writer, raw, rejected };
+        // It is not this run that did this work.
+        let mut stages = Stages { writer, raw, rejected, meters: Arc::default() };
         stages.writer.begin(epoch, vec![("tidemill.repair".into(), "true".into())]);
         let mut rejects = BTreeMap::new();
         for (advance, base, graph) in work {
@@ -192,7 +193,7 @@ impl Again {
                 advance.transforms.iter().filter_map(|work| Some((work.name.clone(), work.watermark?)));
             stages.flush(&mut runner, Due::Recorded(&told.collect()))?;
         }
-        stages.writer.finish(&[])
+        stages.finish(&[])
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::own;
 use crate::batch::{Delivered, Reject, Rows};
 use crate::decode::Decoder;
-use crate::sink::EpochWriter;
+use crate::env;
+use crate::observe::{Meters, Stage};
+use crate::sink::{EpochWriter, PendingFile};
 use crate::table::Table;
 use crate::transform::event_time::Due;
 use crate::transform::run::Runner;
@@ -20,6 +22,7 @@ pub(super) struct Stages {
     pub(super) writer: EpochWriter,
     pub(super) raw: Arc<Table>,
     pub(super) rejected: Arc<Table>,
+    pub(super) meters: Arc<Meters>,
 }
 
 impl Stages {
@@ -33,13 +36,17 @@ impl Stages {
         rejects: &mut BTreeMap<String, u64>,
     ) -> Result<u64> {
         let delivered = Arc::new(delivered);
-        self.writer.write(&own::raw(&self.raw, &delivered)?).map_err(stored)?;
-        let batch = decoder.decode(delivered.clone());
-        let outcome = runner.batch(&batch)?;
+        self.meters.fetched(delivered.len() as u64, bytes(&delivered));
+        let raw = own::raw(&self.raw, &delivered)?;
+        self.write(std::slice::from_ref(&raw))?;
+        let batch = self.timed(Stage::Decode, |_| decoder.decode(delivered.clone()));
+        let outcome = runner.batch(&batch);
+        self.failures(runner);
+        let outcome = outcome?;
         self.write(&outcome.rows)?;
         for refused in [&batch.rejects, &outcome.rejects] {
             if let Some(rows) = own::rejected(&self.rejected, &delivered, refused)? {
-                self.writer.write(&rows).map_err(stored)?;
+                self.write(std::slice::from_ref(&rows))?;
             }
             count(rejects, refused);
         }
@@ -53,9 +60,35 @@ impl Stages {
         Ok(flushed.rows.iter().map(|rows| rows.batch.num_rows()).sum())
     }
 
-    fn write(&mut self, rows: &[Rows]) -> Result<()> {
-        rows.iter().try_for_each(|rows| self.writer.write(rows)).map_err(stored)
+    /// Counts the calls that came to nothing.
+    pub(super) fn failures(&self, runner: &mut Runner) {
+        for (transform, kind) in runner.take_failures() {
+            self.meters.failed(&transform.name, kind);
+        }
     }
+
+    /// Ends the open epoch: its files are complete, and on their way.
+    pub(super) fn finish(&mut self, footer: &[(String, String)]) -> Result<Vec<PendingFile>> {
+        self.timed(Stage::Encode, |stages| stages.writer.finish(footer).map_err(stored))
+    }
+
+    fn write(&mut self, rows: &[Rows]) -> Result<()> {
+        let all = |stages: &mut Self| rows.iter().try_for_each(|rows| stages.writer.write(rows));
+        self.timed(Stage::Encode, all).map_err(stored)
+    }
+
+    fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> T) -> T {
+        let began = env::busy();
+        let done = work(self);
+        self.meters.busy(stage, env::busy().saturating_sub(began));
+        done
+    }
+}
+
+/// Bytes of keys, values and headers.
+fn bytes(delivered: &Delivered) -> u64 {
+    let Delivered { key, value, headers, .. } = delivered;
+    (key.value_data().len() + value.value_data().len() + headers.values().get_buffer_memory_size()) as u64
 }
 
 /// What goes wrong on the way to the store costs the epoch, but it is nobody's fault here: there is no

@@ -1,28 +1,53 @@
-//! The answer to who asks this host how it is: what it noted itself, and where the brokers say that partitions end.
+//! The answer to who asks this host how it is: what it noted itself, where the brokers say that partitions end, and
+//! whether the zones answer. On a socket for `tidemill status`, and over HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tokio::sync::Mutex;
 
+use crate::activity::{Activity, Range};
 use crate::config::Config;
 use crate::env::Env;
+use crate::observe::health::checks;
+use crate::observe::http::{Asked, Server, Sources};
+use crate::observe::metrics::exposition;
 use crate::observe::socket::Socket;
-use crate::observe::{About, At, Board, Status};
-use crate::sink::Keys;
+use crate::observe::{About, At, Stats, Status};
+use crate::sink::{Keys, Stores};
 use crate::source::Group;
 
 /// How long the brokers may take; then nobody knows how far behind we are.
 const BROKERS: Duration = Duration::from_secs(1);
-
-/// The brokers, for one question at a time. None: the host is ending.
-type Brokers = Arc<Mutex<Option<Group>>>;
+/// How long a zone may take.
+const ZONE: Duration = Duration::from_secs(3);
+/// How long it is believed that the zones answer: each question costs a request.
+const ANSWERED: Duration = Duration::from_secs(15);
+/// How long an answer is given again: many may ask.
+const FRESH: Duration = Duration::from_millis(900);
 
 /// A host that can be asked.
 pub(super) struct Answering {
     socket: Option<Socket>,
-    brokers: Brokers,
+    server: Option<Server>,
+    host: Arc<Host>,
+}
+
+/// What answers.
+struct Host {
+    stats: Arc<Stats>,
+    keys: Keys,
+    env: Env,
+    interval: Duration,
+    /// The brokers, for one question at a time. None: the host is ending.
+    brokers: Mutex<Option<Group>>,
+    /// The zones, once they are open.
+    lake: OnceLock<(Stores, Activity)>,
+    /// When the zones answered last.
+    answered: Mutex<Option<Instant>>,
+    last: Mutex<Option<(Instant, Status)>>,
 }
 
 impl Answering {
@@ -32,10 +57,10 @@ impl Answering {
         env: &Env,
         name: &str,
         keys: &Keys,
-        board: &Arc<Board>,
+        stats: &Arc<Stats>,
         group: &Group,
     ) -> Answering {
-        board.begins(About {
+        stats.board().begins(About {
             name: name.into(),
             pipeline: config.pipeline.clone(),
             topic: config.topic.clone(),
@@ -43,51 +68,126 @@ impl Answering {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             started: At(env.now()),
+            ..About::default()
         });
-        let brokers: Brokers = Arc::new(Mutex::new(Some(group.clone())));
-        let (board, asked) = (board.clone(), brokers.clone());
-        let answer = move || {
-            let (board, brokers) = (board.clone(), asked.clone());
-            let answer: std::pin::Pin<Box<dyn Future<Output = Status> + Send>> =
-                Box::pin(async move { answer(&board, brokers).await });
-            answer
-        };
-        let socket = Socket::open(&config.sockets, keys.segment(), Arc::new(answer));
-        Answering { socket, brokers }
+        let host = Arc::new(Host {
+            stats: stats.clone(),
+            keys: keys.clone(),
+            env: env.clone(),
+            interval: config.commit_interval,
+            brokers: Mutex::new(Some(group.clone())),
+            lake: OnceLock::new(),
+            answered: Mutex::default(),
+            last: Mutex::default(),
+        });
+        let socket = Socket::open(&config.sockets, keys.segment(), Arc::new(status_of(&host)));
+        let token = config.http_token.as_ref().map(|token| token.0.as_str());
+        let server = config.http.map(|address| Server::begin(address, token, &stats.board(), sources(&host)));
+        Answering { socket, server, host }
+    }
+
+    /// The zones are open.
+    pub(super) fn lake(&self, stores: &Stores) {
+        let Host { keys, env, lake, .. } = &*self.host;
+        let activity = Activity::new(stores.processed.clone(), keys.clone(), env.clone());
+        // It is opened once.
+        let _ = lake.set((stores.clone(), activity));
     }
 
     /// Nobody can ask any more, and the brokers are left alone: who leaves the group must be the last to use it.
     pub(super) async fn end(self) {
-        drop(self.socket);
-        if let Ok(mut brokers) = tokio::time::timeout(BROKERS, self.brokers.lock()).await {
+        drop((self.socket, self.server));
+        if let Ok(mut brokers) = tokio::time::timeout(BROKERS, self.host.brokers.lock()).await {
             brokers.take();
         }
     }
 }
 
-async fn answer(board: &Board, brokers: Brokers) -> Status {
-    let partitions = board.partitions();
-    let ends = tokio::time::timeout(BROKERS, ends(brokers, partitions)).await.unwrap_or_default();
-    // After the ends, so that what is committed by now does not look like a lag.
-    let mut status = board.status();
-    status.ends(&ends);
-    status
+fn status_of(host: &Arc<Host>) -> impl Fn() -> Asked<Status> + Send + Sync + 'static {
+    let host = host.clone();
+    move || {
+        let host = host.clone();
+        Box::pin(async move { host.status().await })
+    }
 }
 
-async fn ends(brokers: Brokers, partitions: Vec<i32>) -> BTreeMap<i32, i64> {
-    if partitions.is_empty() {
-        return BTreeMap::new();
+fn sources(host: &Arc<Host>) -> Sources {
+    let (counting, looking) = (host.clone(), host.clone());
+    Sources {
+        status: Box::new(status_of(host)),
+        metrics: Box::new(move |status| {
+            exposition(&counting.stats.meters(), status, &counting.stats.snapshot())
+        }),
+        activity: Box::new(move |range| {
+            let range: Range = serde_json::from_value(json!(range)).ok()?;
+            let lake = looking.lake.get().map(|(_, activity)| activity.clone());
+            Some(Box::pin(async move {
+                match lake {
+                    Some(activity) => json!(activity.look(range).await),
+                    None => json!({ "error": "the host is still starting" }),
+                }
+            }))
+        }),
     }
-    let brokers = brokers.lock_owned().await;
-    let asked = tokio::task::spawn_blocking(move || {
-        match brokers.as_ref().map(|group| group.lasts(&partitions, BROKERS)) {
-            Some(Ok(ends)) => ends,
-            Some(Err(e)) => {
-                tracing::debug!("how far behind we are is not known: {e}");
-                BTreeMap::new()
-            }
-            None => BTreeMap::new(),
+}
+
+impl Host {
+    async fn status(self: &Arc<Host>) -> Status {
+        // Held over the questions on purpose: the others wait for its answer instead of asking too.
+        let mut last = self.last.lock().await;
+        if let Some((_, status)) = last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
+            return status.clone();
         }
-    });
-    asked.await.unwrap_or_default()
+        let (ends, storage) = tokio::join!(self.ends(), self.storage());
+        // After the ends, so that what is committed by now does not look like a lag.
+        let mut status = self.stats.board().status();
+        status.ends(&ends);
+        status.checks = checks(&status, self.interval, storage);
+        status.ready = status.checks.iter().all(|check| check.ok);
+        *last = Some((Instant::now(), status.clone()));
+        status
+    }
+
+    async fn ends(self: &Arc<Host>) -> BTreeMap<i32, i64> {
+        let partitions = self.stats.board().partitions();
+        if partitions.is_empty() {
+            return BTreeMap::new();
+        }
+        let host = self.clone();
+        let asked = async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let brokers = host.brokers.blocking_lock();
+                match brokers.as_ref().map(|group| group.lasts(&partitions, BROKERS)) {
+                    Some(Ok(ends)) => ends,
+                    Some(Err(e)) => {
+                        tracing::debug!("how far behind we are is not known: {e}");
+                        BTreeMap::new()
+                    }
+                    None => BTreeMap::new(),
+                }
+            });
+            asked.await.unwrap_or_default()
+        };
+        tokio::time::timeout(BROKERS, asked).await.unwrap_or_default()
+    }
+
+    /// Whether both zones answer.
+    async fn storage(&self) -> Result<(), String> {
+        let Some((stores, _)) = self.lake.get() else { return Err("the zones are not open yet".into()) };
+        let mut answered = self.answered.lock().await;
+        if answered.is_some_and(|when| when.elapsed() < ANSWERED) {
+            return Ok(());
+        }
+        // What it is does not matter, nor whether it is there.
+        let key = self.keys.record(0);
+        let both = async { tokio::try_join!(stores.raw.exists(&key), stores.processed.exists(&key)) };
+        match tokio::time::timeout(ZONE, both).await {
+            Ok(Ok(_)) => {
+                *answered = Some(Instant::now());
+                Ok(())
+            }
+            Ok(Err(e)) => Err(e.to_string()),
+            Err(_) => Err(format!("a zone did not answer within {ZONE:?}")),
+        }
+    }
 }

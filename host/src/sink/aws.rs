@@ -20,6 +20,7 @@ use tokio::sync::Mutex;
 
 use crate::env::{Env, Micros};
 use crate::error::chain;
+use crate::observe::Requests;
 
 /// Credentials are renewed this long before they expire, and looked up anew this often if they do not say.
 const RENEWAL: Micros = 300_000_000;
@@ -36,11 +37,13 @@ pub struct Aws {
     pub sdk: SdkConfig,
     /// The endpoint of S3, if it has one of its own.
     pub s3_endpoint: Option<String>,
+    /// Where requests are counted.
+    pub requests: Option<Requests>,
 }
 
 impl Aws {
-    /// Loads what the AWS SDK finds; `us-east-1` where no region is set.
-    pub async fn load() -> Aws {
+    /// Loads what the AWS SDK finds; `us-east-1` where no region is set. Requests are counted there.
+    pub async fn load(requests: Option<Requests>) -> Aws {
         let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
             .or_else(ProfileFileRegionProvider::new());
         // Asking the machine's metadata service costs seconds where there is none; a set endpoint means
@@ -52,7 +55,7 @@ impl Aws {
         let ignored = env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
             .is_ok_and(|value| value.eq_ignore_ascii_case("true"));
         let s3_endpoint = env::var("AWS_ENDPOINT_URL_S3").ok().filter(|url| !url.is_empty() && !ignored);
-        Aws { sdk, s3_endpoint }
+        Aws { sdk, s3_endpoint, requests }
     }
 
     /// The endpoint that S3 is reached at, if it is not Amazon's own.

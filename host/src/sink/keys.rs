@@ -19,6 +19,7 @@
 //! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
 //! pipeline, so that two pipelines in one zone never touch each other's files (rule L7).
 
+use crate::env::Micros;
 use crate::error::{Error, Result};
 use crate::table::Hour;
 
@@ -144,6 +145,13 @@ impl Keys {
     /// Where readers find a data file.
     pub fn data(table: &str, hour: Hour, file_name: &str) -> String {
         format!("{table}/{hour}/{file_name}")
+    }
+
+    /// A key before those of this pipeline's files in an hour whose epochs began at that time or later.
+    pub fn data_since(&self, table: &str, hour: Hour, time: Micros) -> String {
+        let millis = u64::try_from(time / 1000).unwrap_or_default();
+        // Epochs are UUIDv7s: their first 48 bits are milliseconds.
+        format!("{table}/{hour}/{}-{:012x}", self.segment, millis.min((1 << 48) - 1))
     }
 
     /// Where a data file waits on a local disk until it is published.

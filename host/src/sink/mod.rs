@@ -29,6 +29,7 @@
 //! [`Kind::Stop`]: crate::Kind::Stop
 
 mod aws;
+mod counted;
 mod disk;
 mod encode;
 mod file;

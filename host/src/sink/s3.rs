@@ -17,9 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
 use super::aws::{Aws, Chain, NO_CREDENTIALS};
+use super::counted::Counting;
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::table::Zone;
 
 /// The bytes of every part but a file's last.
 pub(super) const PART: usize = 8 << 20;
@@ -62,7 +64,7 @@ pub(crate) enum Answer {
 }
 
 impl S3 {
-    pub(super) fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: Env) -> Result<S3> {
+    pub(super) fn open(bucket: &str, prefix: &str, whose: (&str, Zone), aws: &Aws, env: Env) -> Result<S3> {
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -72,14 +74,14 @@ impl S3 {
             max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
-        S3::with(bucket, prefix, setting, aws, env, retry)
+        S3::with(bucket, prefix, whose, aws, env, retry)
     }
 
     /// The same for who tries again in another way.
     pub(super) fn with(
         bucket: &str,
         prefix: &str,
-        setting: &str,
+        (setting, zone): (&str, Zone),
         aws: &Aws,
         env: Env,
         retry: RetryConfig,
@@ -102,6 +104,10 @@ impl S3 {
         }
         if let Some(provider) = aws.sdk.credentials_provider() {
             builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
+        }
+        if let Some(requests) = &aws.requests {
+            let (zone, requests) = (super::zone_name::name(zone), requests.clone());
+            builder = builder.with_http_connector(Counting { zone, requests });
         }
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::env::busy;
+
 /// What a call may take, and since when.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Allowance {
@@ -25,13 +27,6 @@ impl Allowance {
     pub(super) fn took(&self) -> Duration {
         busy().saturating_sub(self.began)
     }
-}
-
-/// How long this thread has been at work.
-fn busy() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 #[cfg(test)]

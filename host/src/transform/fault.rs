@@ -66,6 +66,17 @@ impl Fault {
         self.kind == FaultKind::Slow
     }
 
+    /// Its kind as a label of metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self.kind {
+            FaultKind::Trap(_) => "trap",
+            FaultKind::Slow => "timeout",
+            FaultKind::Limit => "memory",
+            FaultKind::Contract => "invalid",
+            FaultKind::Error => "other",
+        }
+    }
+
     /// The reason that stands with a row in the rejected table.
     pub(super) fn reason(&self) -> String {
         match self.kind {

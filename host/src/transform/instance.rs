@@ -49,6 +49,11 @@ impl Instance {
         &self.loaded.sidecar.limits
     }
 
+    /// Bytes of its linear memories.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().meter.memory()
+    }
+
     /// How long the last call took.
     pub(super) fn took(&self) -> Duration {
         self.store.data().allowance.took()

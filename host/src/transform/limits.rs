@@ -124,6 +124,11 @@ impl Meter {
 }
 
 impl Meter {
+    /// Bytes of all memories of the instance.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// The setting that a growth was refused for since the last call of this: what is likely behind a trap.
     pub(super) fn take_refused(&mut self) -> Option<&'static str> {
         self.refused.take()

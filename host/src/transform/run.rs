@@ -16,7 +16,7 @@ use super::graph::{Feed, Graph, Node, Source};
 use super::instance::Instance;
 use super::pass::Work;
 use super::state::{Absent, State};
-use crate::batch::{Batch, Counts, EventTime, Identity, Outcome};
+use crate::batch::{Batch, Counts, EventTime, Identity, Outcome, Vitals};
 use crate::env::Micros;
 use crate::{Error, Result};
 
@@ -39,6 +39,8 @@ pub struct Runner {
     /// Each row that is slow gets all of its time: somebody waits for the result, and no events wait behind it.
     pub(super) patient: bool,
     trouble: Option<(Trouble, Arc<Identity>)>,
+    /// Calls that came to nothing: the transform, and the kind of the fault.
+    failures: Vec<(Arc<Identity>, &'static str)>,
 }
 
 /// What is counted of one instance.
@@ -87,6 +89,8 @@ pub struct Done {
     pub reached: Option<Micros>,
     /// What its flush was told: up to where event time is complete.
     pub watermark: Option<Micros>,
+    /// What it holds and what befell it.
+    pub vitals: Vitals,
 }
 
 /// What a transform remembered: its name, the version of the state's format, the state.
@@ -137,6 +141,7 @@ impl Runner {
             careful: false,
             patient: false,
             trouble: None,
+            failures: Vec::new(),
         }
     }
 
@@ -168,6 +173,12 @@ impl Runner {
     /// What kind of fault the last error of the kind [`Abandon`](crate::Kind::Abandon) was about, and whose it was.
     pub fn take_trouble(&mut self) -> Option<(Trouble, Arc<Identity>)> {
         self.trouble.take()
+    }
+
+    /// Calls that came to nothing since this was asked last: the transform, and the kind of the fault, which is
+    /// `trap`, `timeout`, `memory`, `invalid` or `other`.
+    pub fn take_failures(&mut self) -> Vec<(Arc<Identity>, &'static str)> {
+        std::mem::take(&mut self.failures)
     }
 
     /// From now on these are the states of the last commit; they take effect with [`abandon`](Runner::abandon).
@@ -325,8 +336,13 @@ impl Runner {
         let nodes = graph.nodes.iter().zip(self.meters.iter_mut().zip(&mut self.states)).enumerate();
         let done = nodes.map(|(at, (node, (meter, state)))| {
             state.sealed = state.last.clone();
-            meter.poison = 0;
+            let vitals = Vitals {
+                memory: self.instances.get(at).map_or(0, Instance::memory) as u64,
+                state: state.last.as_ref().map_or(0, |(_, bytes)| bytes.len()) as u64,
+                poison: std::mem::take(&mut meter.poison) as u64,
+            };
             Done {
+                vitals,
                 identity: node.component.identity.clone(),
                 reads: match node.feed {
                     Feed::Topic => None,
@@ -394,7 +410,10 @@ impl Runner {
         let checked = instance.process(&self.graph.nodes[at].component.spec, rows, &part, allowed);
         let took = instance.took();
         self.meters[at].busy += took;
-        let counts = work.checked(at, given, start, checked?).map_err(Fault::contract)?;
+        let counts = checked.and_then(|done| work.checked(at, given, start, done).map_err(Fault::contract));
+        let counts = counts.inspect_err(|fault| {
+            self.failures.push((self.graph.nodes[at].component.identity.clone(), fault.label()));
+        })?;
         let meter = &mut self.meters[at];
         meter.counts += counts;
         meter.pace = (meter.pace.0 + rows as u64, meter.pace.1 + took);
@@ -409,6 +428,9 @@ impl Runner {
     pub(super) fn failed(&mut self, at: usize, trouble: Trouble, fault: &Fault) -> Error {
         let Node { component, .. } = &self.graph.nodes[at];
         self.trouble = Some((trouble, component.identity.clone()));
+        if trouble == Trouble::Call {
+            self.failures.push((component.identity.clone(), fault.label()));
+        }
         let (name, version, file) = (&component.spec.name, &component.spec.version, component.file());
         Error::abandon(format!("transform {name} {version} ({file}), partition {}: {fault}", self.partition))
     }

@@ -125,6 +125,7 @@ impl House {
     pub(super) fn config(&self, transforms: &Path, settings: &[(&'static str, &str)]) -> Config {
         let lake = self.lake().display();
         let values = [
+            ("http", "off".into()),
             ("brokers", self.broker.address()),
             ("group", self.group.into()),
             ("raw", format!("file://{lake}/raw")),

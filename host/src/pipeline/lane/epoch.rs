@@ -6,7 +6,6 @@ use super::owned::extend;
 use super::{Lane, Owned};
 use crate::batch::Span;
 use crate::commit::{Base, Memory, Part, Progress, TransformWork, Up, Verdict};
-use crate::pipeline::stages::stored;
 use crate::transform::event_time::Due;
 use crate::transform::run::Done;
 use crate::{Error, Kind, Result};
@@ -96,7 +95,7 @@ impl Lane {
         self.state.partitions.values_mut().for_each(|owned| owned.span = None);
         let footer = footer.of(&self.topic);
         part.epoch = self.state.epoch.take().unwrap_or_default();
-        part.files = self.stages.writer.finish(&footer).map_err(stored)?;
+        part.files = self.stages.finish(&footer)?;
         part.partitions = progress;
         part.rejects = std::mem::take(&mut self.state.rejects);
         (self.state.events, self.state.asked) = (0, false);
@@ -221,8 +220,8 @@ impl Footer {
 }
 
 fn work(done: Done) -> TransformWork {
-    let Done { identity, reads, tables, counts, busy, state, reached, watermark } = done;
+    let Done { identity, reads, tables, counts, busy, state, reached, watermark, vitals } = done;
     let transform = identity.name.clone();
     let state = state.map(|(version, bytes)| Memory { transform, version, bytes });
-    TransformWork { identity, reads, tables, counts, busy, state, reached, watermark }
+    TransformWork { identity, reads, tables, counts, busy, state, reached, watermark, vitals }
 }

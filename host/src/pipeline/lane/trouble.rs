@@ -42,6 +42,7 @@ impl Lane {
         if error.kind() != Kind::Abandon {
             return Err(error);
         }
+        self.stages.failures(&mut owned.worker.runner);
         let Some((trouble, transform)) = owned.worker.runner.take_trouble() else { return Err(error) };
         self.board.troubled(&transform, partition, &error.to_string());
         let broken = match trouble {
