@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::laps::Laps;
 use super::committer::{Committer, Setup};
+use super::laps::Laps;
 use super::record::{Advance, Record, StateRef};
 use super::stage::Staged;
 use crate::observe::{Advanced, Commit};

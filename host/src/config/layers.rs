@@ -200,7 +200,7 @@ impl Layers {
     }
 
     /// A value that may be unset.
-    pub(crate) fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         self.values.get(key).map(|(value, _)| value.clone())
     }
 

@@ -184,7 +184,9 @@ impl Config {
                 "off" => None,
                 address => match address.parse() {
                     Ok(address) => Some(address),
-                    Err(_) => return Err(layers.wrong("http", "an address and a port as 127.0.0.1:8080, or off")),
+                    Err(_) => {
+                        return Err(layers.wrong("http", "an address and a port as 127.0.0.1:8080, or off"));
+                    }
                 },
             },
             http_token: text("http-token").map(Secret),
@@ -196,7 +198,9 @@ impl Config {
             return Err(Error::usage("http-token is empty; unset it, or give one that nobody guesses"));
         }
         if config.http.is_some_and(|address| !address.ip().is_loopback()) && config.http_token.is_none() {
-            return Err(layers.wrong("http", "an address of loopback, or a token as well (setting `http-token`)"));
+            return Err(
+                layers.wrong("http", "an address of loopback, or a token as well (setting `http-token`)")
+            );
         }
         for (property, instead) in OWNED {
             if config.librdkafka.contains_key(property) {

@@ -83,7 +83,12 @@ pub const SETTINGS: [Setting; 23] = [
         "ADDRESS",
         "Where the dashboard, metrics and health are served; off: nowhere",
     ),
-    setting("http-token", None, "TOKEN", "Asked of who looks there; needed beyond loopback; not for a command line"),
+    setting(
+        "http-token",
+        None,
+        "TOKEN",
+        "Asked of who looks there; needed beyond loopback; not for a command line",
+    ),
     setting("otlp", None, "URL", "OpenTelemetry collector for traces of commits, as http://127.0.0.1:4318"),
 ];
 

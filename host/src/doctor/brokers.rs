@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -92,7 +93,8 @@ async fn speaks(brokers: &[(String, u16)], tls: bool, wait: Duration) -> Finding
             continue;
         }
         let at = format!("{host}:{port}");
-        if heard(host, *port, !tls, wait).await == Heard::Right {
+        let other = heard(host, *port, !tls, wait).await;
+        if other == Heard::Right {
             return match tls {
                 true => Finding::failed(
                     format!("{at} speaks Kafka without TLS, and security.protocol asks for TLS"),
@@ -110,10 +112,12 @@ async fn speaks(brokers: &[(String, u16)], tls: bool, wait: Duration) -> Finding
             Err(_) => None,
         };
         let who = held.unwrap_or_else(|| "what listens there".into());
-        let how = match wanted {
-            Heard::Else(said) if !said.is_empty() => format!("it answered \"{said}\""),
-            Heard::Else(_) => "its answer is another".into(),
-            Heard::Closed => "it ended the connection".into(),
+        let how = match [wanted, other] {
+            [Heard::Else(said), _] | [_, Heard::Else(said)] if !said.is_empty() => {
+                format!("it answered \"{said}\"")
+            }
+            [Heard::Else(_), _] => "its answer is another".into(),
+            [Heard::Closed, _] => "it ended the connection".into(),
             _ => format!("no answer within {wait:.1?}"),
         };
         return Finding::failed(
@@ -216,6 +220,11 @@ impl<'a> Asking<'a> {
 
     async fn topic(&self, cluster: &Cluster) -> Finding {
         let topic = &self.config.topic;
+        if cluster.denied {
+            let code = Some(Code::TopicAuthorizationFailed);
+            return self
+                .refused("see the topic", &Refusal { code, why: "topic authorization failed".into() });
+        }
         let Some(partitions) = &cluster.partitions else {
             let all = self.ask(Examiner::topics).await.unwrap_or_default();
             let scored = all.iter().map(|name| (strsim::jaro_winkler(name, topic), name));
@@ -326,6 +335,11 @@ impl<'a> Asking<'a> {
         }
     }
 
+    /// Whether a client does not call itself what hosts with these settings do.
+    fn stranger(&self, name: &str) -> bool {
+        self.config.librdkafka.get("client.id").is_none_or(|own| own != name)
+    }
+
     async fn members(&self) -> Finding {
         let group = &self.config.group;
         let another = "choose another `group` (--group NAME): one group cannot serve two programs";
@@ -335,10 +349,6 @@ impl<'a> Asking<'a> {
                 format!("no host needs it; to let doctor see it, allow Describe on group {group}"),
             ),
             Ok(members) if members.count == 0 => Finding::ok("nobody is in it"),
-            Ok(members) if !members.strangers.is_empty() => Finding::failed(
-                format!("others than hosts of tidemill are in {group}: {}", members.strangers.join(", ")),
-                another,
-            ),
             Ok(members) if !["", "cooperative-sticky"].contains(&members.protocol.as_str()) => {
                 Finding::failed(
                     format!(
@@ -348,6 +358,10 @@ impl<'a> Asking<'a> {
                     another,
                 )
             }
+            Ok(members) if members.strangers.iter().any(|name| self.stranger(name)) => Finding::warning(
+                format!("others than hosts may be in {group}: {}", members.strangers.join(", ")),
+                another,
+            ),
             Ok(members) => Finding::ok(match members.count {
                 1 => "1 host is in it".into(),
                 some => format!("{some} hosts are in it"),

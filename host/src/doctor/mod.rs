@@ -99,7 +99,7 @@ pub async fn examine(
     let order = order(only);
     let course = |area: &'static str| Course::new(area, &terms, out);
     let mut first = course("configuration");
-    let Some((config, keys, layers)) = settings::run(&mut first, layers).await else {
+    let Some((config, keys)) = settings::run(&mut first, layers).await else {
         for area in order.iter().skip(1) {
             course(area).skip(&["all"], "configuration");
         }
@@ -154,9 +154,7 @@ pub async fn examine(
             machine::run(course("machine"), &config).await;
         }
         if wanted("host") {
-            let http = layers.text("http");
-            let http = http.as_deref().filter(|address| !["", "off", "none"].contains(address));
-            host::run(course("host"), &keys, &config.sockets, http).await;
+            host::run(course("host"), &keys, &config.sockets, config.http).await;
         }
     };
     // In boxes: what AWS clients make is large, and a thread's stack is not.

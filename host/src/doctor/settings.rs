@@ -17,11 +17,11 @@ pub(super) fn secrets(layers: Option<&Layers>) -> Vec<String> {
 }
 
 /// The step. None: nothing else can be looked at.
-pub(super) async fn run(course: &mut Course, layers: Result<Layers>) -> Option<(Config, Keys, Layers)> {
+pub(super) async fn run(course: &mut Course, layers: Result<Layers>) -> Option<(Config, Keys)> {
     course.step("configuration", &[], async { judge(layers) }).await
 }
 
-fn judge(layers: Result<Layers>) -> Finding<(Config, Keys, Layers)> {
+fn judge(layers: Result<Layers>) -> Finding<(Config, Keys)> {
     let made = layers.and_then(|layers| {
         let config = Config::of(&layers)?;
         let keys = Keys::new(&config.pipeline)?;
@@ -50,7 +50,7 @@ fn judge(layers: Result<Layers>) -> Finding<(Config, Keys, Layers)> {
             "`tidemill run --print-config` shows what counts",
         ),
     };
-    finding.with((config, keys, layers))
+    finding.with((config, keys))
 }
 
 #[cfg(unix)]

@@ -5,11 +5,11 @@
 //! asks. A host never fails for any of it.
 
 mod board;
-pub mod metrics;
 pub mod directories;
 pub mod health;
 pub mod hosts;
 pub mod http;
+pub mod metrics;
 pub mod socket;
 mod stats;
 mod status;
@@ -17,8 +17,13 @@ mod traces;
 
 pub use board::Board;
 pub use metrics::{Meters, Requests, Stage, Step};
+<<<<<<< HEAD
 pub use stats::{Advanced, Commit, Deeds, Lap, Snapshot, Stats, Worked};
 pub use traces::Traces;
+=======
+pub use stats::{Advanced, Commit, Lap, Snapshot, Stats, Worked};
+>>>>>>> doctor
 pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
 };
+pub use traces::Traces;

@@ -43,8 +43,10 @@ impl Traces {
             KeyValue::new("service.instance.id", host.to_owned()),
             KeyValue::new("tidemill.pipeline", pipeline.to_owned()),
         ]);
-        let provider =
-            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource.build())
+            .build();
         let tracer = provider.tracer("tidemill");
         Ok(Traces { provider, tracer })
     }

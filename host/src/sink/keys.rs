@@ -19,8 +19,8 @@
 //! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
 //! pipeline, so that two pipelines in one zone never touch each other's files (rule L7).
 
-use crate::error::{Error, Result};
 use crate::env::Micros;
+use crate::error::{Error, Result};
 use crate::table::Hour;
 
 /// The folder of a zone that readers do not look into.

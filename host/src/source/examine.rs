@@ -34,8 +34,10 @@ pub struct Refusal {
 pub struct Cluster {
     /// The addresses at which clients are to come.
     pub brokers: Vec<(i32, String, u16)>,
-    /// The topic's partitions; none: there is no such topic.
+    /// The topic's partitions; none: there is no such topic, or it is not shown.
     pub partitions: Option<Vec<Led>>,
+    /// This client may not see the topic.
+    pub denied: bool,
 }
 
 /// A partition.
@@ -86,12 +88,19 @@ impl Examiner {
         let broker = |b: &rdkafka::metadata::MetadataBroker| {
             (b.id(), b.host().to_owned(), u16::try_from(b.port()).unwrap_or_default())
         };
-        let mut cluster = Cluster { brokers: found.brokers().iter().map(broker).collect(), partitions: None };
+        let mut cluster = Cluster {
+            brokers: found.brokers().iter().map(broker).collect(),
+            partitions: None,
+            denied: false,
+        };
         let Some(topic) = found.topics().first() else { return Ok(cluster) };
         match topic.error().map(RDKafkaErrorCode::from) {
             None => {}
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 return Ok(cluster);
+            }
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                return Ok(Cluster { denied: true, ..cluster });
             }
             Some(code) => return Err(Refusal { code: Some(code), why: code.to_string() }),
         }
@@ -196,14 +205,16 @@ impl Examiner {
 
     /// What an error says, with the reason that librdkafka tells apart from it.
     fn refusal(&self, error: &KafkaError) -> Refusal {
-        // It waits in the queue until somebody polls.
-        let deadline = Instant::now() + Duration::from_millis(200);
-        while self.consumer.context().is_silent() && Instant::now() < deadline {
-            let _ = self.consumer.poll(Duration::from_millis(10));
+        // It waits in the queue until somebody polls; what is denied comes as if it were an event.
+        let (deadline, mut denied) = (Instant::now() + Duration::from_millis(200), None);
+        while denied.is_none() && self.consumer.context().is_silent() && Instant::now() < deadline {
+            if let Some(Err(e)) = self.consumer.poll(Duration::from_millis(10)) {
+                denied = e.rdkafka_error_code().filter(|code| forbids(*code));
+            }
         }
-        let heard = self.consumer.context().code();
-        let code = heard.or_else(|| error.rdkafka_error_code());
-        Refusal { code, why: self.with_reason(error.to_string()) }
+        let code = denied.or_else(|| self.consumer.context().code()).or_else(|| error.rdkafka_error_code());
+        let why = denied.map_or_else(|| error.to_string(), |code| code.to_string());
+        Refusal { code, why: self.with_reason(why) }
     }
 
     fn with_reason(&self, why: String) -> String {
@@ -212,6 +223,15 @@ impl Examiner {
             None => why,
         }
     }
+}
+
+fn forbids(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+    )
 }
 
 /// What librdkafka tries again by itself.

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
@@ -113,7 +114,7 @@ async fn steps(fault: Fault) -> Vec<(State, String)> {
         race(&objects, "f/b").await,
         delete(&objects, &["f/a", "f/b"]).await,
     ];
-    assert_eq!(store.0.list_with_delimiter(None).await.expect("a list").objects.len(), 0, "nothing is left");
+    assert!(store.0.list(None).next().await.is_none(), "nothing is left");
     all.into_iter()
         .map(|step| (step.state, format!("{} → {}", step.found, step.remedy.unwrap_or_default())))
         .collect()

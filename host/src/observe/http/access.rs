@@ -72,7 +72,10 @@ pub(super) async fn host(State(access): State<Arc<Access>>, request: Request, ne
     if access.knows(host) {
         return next.run(request).await;
     }
-    refusal(StatusCode::FORBIDDEN, "address this host as localhost or by its own address, or set `http-token`")
+    refusal(
+        StatusCode::FORBIDDEN,
+        "address this host as localhost or by its own address, or set `http-token`",
+    )
 }
 
 #[cfg(test)]
@@ -94,10 +97,13 @@ mod tests {
     #[test]
     fn names_from_elsewhere_that_lead_here_do_not() {
         let access = Access::new(address(), None);
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "127.9.9.9"] {
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "127.9.9.9"]
+        {
             assert!(access.knows(Some(host)), "{host}");
         }
-        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1:8080", "", ":8080"] {
+        for host in
+            ["evil.example", "evil.example:8080", "localhost.evil.example", "10.0.0.1:8080", "", ":8080"]
+        {
             assert!(!access.knows(Some(host)), "{host}");
         }
         assert!(!access.knows(None));

@@ -109,7 +109,8 @@ async fn nothing_can_be_changed_and_ranges_are_known() {
 #[tokio::test]
 async fn metrics_are_in_the_text_format() {
     let metrics = text(ask(None, true, "/metrics", &[]).await).await;
-    for name in ["tidemill_events_total 0", "tidemill_ready 1", "# TYPE tidemill_freshness_seconds histogram"] {
+    for name in ["tidemill_events_total 0", "tidemill_ready 1", "# TYPE tidemill_freshness_seconds histogram"]
+    {
         assert!(metrics.contains(name), "{name} in {metrics}");
     }
 }

@@ -66,8 +66,18 @@ impl Page {
         let one = |value: f64| vec![(vec![], value)];
         let seconds = |nanos: u64| nanos as f64 / 1e9;
         let version = status.host.version.as_str();
-        self.gauge("tidemill_build_info", "The version of tidemill.", &["version"], vec![(vec![version], 1.0)]);
-        self.gauge("tidemill_start_time_seconds", "When the host started.", &[], one(unix(status.host.started)));
+        self.gauge(
+            "tidemill_build_info",
+            "The version of tidemill.",
+            &["version"],
+            vec![(vec![version], 1.0)],
+        );
+        self.gauge(
+            "tidemill_start_time_seconds",
+            "When the host started.",
+            &[],
+            one(unix(status.host.started)),
+        );
         self.gauge("tidemill_ready", "Whether the host does its work.", &[], one(truth(status.ready)));
         self.gauge(
             "tidemill_attention",
@@ -88,7 +98,12 @@ impl Page {
             one(seconds(meters.encode.get())),
         );
         self.counter("tidemill_events_total", "Events committed.", &[], one(counted.events as f64));
-        self.counter("tidemill_commits_total", "Commits with anything in them.", &[], one(counted.commits as f64));
+        self.counter(
+            "tidemill_commits_total",
+            "Commits with anything in them.",
+            &[],
+            one(counted.commits as f64),
+        );
         self.counter(
             "tidemill_abandoned_epochs_total",
             "Epochs of lanes that came to nothing; their events were read again.",
@@ -160,14 +175,41 @@ impl Page {
 
     fn transforms(&mut self, status: &Status, counted: &Snapshot) {
         let info = status.transforms.iter().map(|t| (vec![&*t.name, &*t.version, &*t.digest], 1.0)).collect();
-        self.gauge("tidemill_transform_info", "Transforms at work.", &["transform", "version", "digest"], info);
+        self.gauge(
+            "tidemill_transform_info",
+            "Transforms at work.",
+            &["transform", "version", "digest"],
+            info,
+        );
         let live = status.transforms.iter().filter(|t| t.state != TransformState::Old);
         let live = live.map(|t| (vec![&*t.name], truth(t.state == TransformState::Live))).collect();
         self.gauge("tidemill_transform_live", "1: all partitions of this host run it.", &["transform"], live);
+<<<<<<< HEAD
         let rows = counted.transforms.iter().flat_map(|(name, deeds)| {
             let Counts { input, emitted, rejected, filtered, absorbed } = deeds.rows;
             [("in", input), ("emitted", emitted), ("rejected", rejected), ("filtered", filtered), ("absorbed", absorbed)]
                 .map(|(kind, rows)| (vec![name.as_str(), kind], rows as f64))
+=======
+        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
+        for one in &status.transforms {
+            let sum = sums.entry(&one.name).or_default();
+            sum.rows += one.rows;
+            sum.busy += one.busy_ns;
+            sum.memory += one.memory_bytes;
+            sum.state += one.state_bytes;
+            sum.poison += one.poison_rows;
+        }
+        let rows = sums.iter().flat_map(|(name, sum)| {
+            let Counts { input, emitted, rejected, filtered, absorbed } = sum.rows;
+            [
+                ("in", input),
+                ("emitted", emitted),
+                ("rejected", rejected),
+                ("filtered", filtered),
+                ("absorbed", absorbed),
+            ]
+            .map(|(kind, rows)| (vec![*name, kind], rows as f64))
+>>>>>>> doctor
         });
         self.counter(
             "tidemill_transform_rows_total",
@@ -191,6 +233,7 @@ impl Page {
             label,
             each(|deeds| deeds.poison_rows as f64),
         );
+<<<<<<< HEAD
         // Two versions of one transform may be at work for a moment.
         let sums = |value: fn(&TransformStatus) -> u64| {
             let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
@@ -200,6 +243,16 @@ impl Page {
         let memory = sums(|t| t.memory_bytes);
         self.gauge("tidemill_transform_memory_bytes", "Memory of its instances, one for each partition.", label, memory);
         let state = sums(|t| t.state_bytes);
+=======
+        let memory = each(|s| s.memory as f64);
+        self.gauge(
+            "tidemill_transform_memory_bytes",
+            "Memory of its instances, one for each partition.",
+            label,
+            memory,
+        );
+        let state = each(|s| s.state as f64);
+>>>>>>> doctor
         self.gauge("tidemill_transform_state_bytes", "What it remembers, over all partitions.", label, state);
     }
 }

@@ -121,10 +121,12 @@ impl Default for Meters {
         #[cfg(target_os = "linux")]
         register_process(&registry);
         let counter = |name, help| register(&registry, IntCounter::new(name, help));
-        let histogram =
-            |name, help, bounds: &[f64]| HistogramOpts::new(name, help).buckets(bounds.to_vec());
+        let histogram = |name, help, bounds: &[f64]| HistogramOpts::new(name, help).buckets(bounds.to_vec());
         Meters {
-            source_events: counter("tidemill_source_events_total", "Events fetched from Kafka, read again or not."),
+            source_events: counter(
+                "tidemill_source_events_total",
+                "Events fetched from Kafka, read again or not.",
+            ),
             source_bytes: counter("tidemill_source_bytes_total", "Bytes of their keys, values and headers."),
             decode: unregistered("decode"),
             encode: unregistered("encode"),
@@ -150,7 +152,10 @@ impl Default for Meters {
             failures: register(
                 &registry,
                 IntCounterVec::new(
-                    Opts::new("tidemill_transform_failures_total", "Calls of a transform that came to nothing, by kind."),
+                    Opts::new(
+                        "tidemill_transform_failures_total",
+                        "Calls of a transform that came to nothing, by kind.",
+                    ),
                     &["transform", "kind"],
                 ),
             ),

@@ -24,11 +24,18 @@ impl Requests {
     pub(super) fn new(registry: &Registry) -> Requests {
         let (s3, labels) = ("tidemill_store_requests_total", ["zone", "operation", "outcome"]);
         let s3 = Opts::new(s3, "Requests to S3, retries included, by zone, operation and outcome.");
-        let took = HistogramOpts::new("tidemill_store_request_seconds", "Time until S3 answered, by zone and operation.");
-        let glue = Opts::new("tidemill_catalog_requests_total", "Requests to AWS Glue, by operation and outcome.");
+        let took = HistogramOpts::new(
+            "tidemill_store_request_seconds",
+            "Time until S3 answered, by zone and operation.",
+        );
+        let glue =
+            Opts::new("tidemill_catalog_requests_total", "Requests to AWS Glue, by operation and outcome.");
         Requests {
             s3: register(registry, IntCounterVec::new(s3, &labels)),
-            took: register(registry, HistogramVec::new(took.buckets(SECONDS.to_vec()), &["zone", "operation"])),
+            took: register(
+                registry,
+                HistogramVec::new(took.buckets(SECONDS.to_vec()), &["zone", "operation"]),
+            ),
             glue: register(registry, IntCounterVec::new(glue, &["operation", "outcome"])),
         }
     }

@@ -81,8 +81,15 @@ fn busy() -> Status {
         ..PartitionStatus::default()
     };
     let refused = Refused { file: "broken".into(), reason: "no\x1b[2J WebAssembly".into(), at: before(30) };
-    let last =
-        LastCommit { record: 17, at: before(2), events: 1_000, files: 4, bytes: 3 << 19, took_ms: 120, ..LastCommit::default() };
+    let last = LastCommit {
+        record: 17,
+        at: before(2),
+        events: 1_000,
+        files: 4,
+        bytes: 3 << 19,
+        took_ms: 120,
+        ..LastCommit::default()
+    };
     let mut status = Status {
         set: Some(5),
         transforms: vec![clean, minutes, old],
