@@ -139,9 +139,8 @@ impl Follower {
                 Ok(None) => Ok(()),
                 Ok(Some(bytes)) => {
                     let (shared, (table, _, key)) = (shared.clone(), file);
-                    let add = move || {
-                        rows::read(table, &key, bytes, |row| shared.state().sums.add(table, row))
-                    };
+                    let add =
+                        move || rows::read(table, &key, bytes, |row| shared.state().sums.add(table, row));
                     blocking("reading an aggregate table", add).await.and_then(|done| done)
                 }
                 Err(e) => {

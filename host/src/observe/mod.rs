@@ -17,13 +17,9 @@ mod traces;
 
 pub use board::Board;
 pub use metrics::{Meters, Requests, Stage, Step};
-<<<<<<< HEAD
 pub use stats::{Advanced, Commit, Deeds, Lap, Snapshot, Stats, Worked};
-pub use traces::Traces;
-=======
-pub use stats::{Advanced, Commit, Lap, Snapshot, Stats, Worked};
->>>>>>> doctor
 pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
 };
+pub use traces::Traces;
 pub use traces::Traces;

@@ -20,12 +20,8 @@ use super::aws::{Aws, Chain, NO_CREDENTIALS};
 use super::counted::Counting;
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
-<<<<<<< HEAD
-use crate::observe::Requests;
-use crate::table::Zone;
-=======
->>>>>>> doctor
 use crate::error::{Error, Result};
+use crate::observe::Requests;
 use crate::table::Zone;
 
 /// The bytes of every part but a file's last.
@@ -69,7 +65,6 @@ pub(crate) enum Answer {
 }
 
 impl S3 {
-<<<<<<< HEAD
     pub(super) fn open(
         bucket: &str,
         prefix: &str,
@@ -77,9 +72,6 @@ impl S3 {
         aws: &Aws,
         env: Env,
     ) -> Result<S3> {
-=======
-    pub(super) fn open(bucket: &str, prefix: &str, whose: (&str, Zone), aws: &Aws, env: Env) -> Result<S3> {
->>>>>>> doctor
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -89,28 +81,16 @@ impl S3 {
             max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
-<<<<<<< HEAD
-        let counting = |requests: &Requests| Counting {
-            zone: super::zone_name::name(zone),
-            requests: requests.clone(),
-        };
+        let counting =
+            |requests: &Requests| Counting { zone: super::zone_name::name(zone), requests: requests.clone() };
         let counting = aws.requests.as_ref().map(counting);
         S3::with((bucket, prefix), setting, aws, env, retry, counting)
-=======
-        S3::with(bucket, prefix, whose, aws, env, retry)
->>>>>>> doctor
     }
 
     /// The same for who tries again in another way.
     pub(super) fn with(
-<<<<<<< HEAD
         (bucket, prefix): (&str, &str),
         setting: &str,
-=======
-        bucket: &str,
-        prefix: &str,
-        (setting, zone): (&str, Zone),
->>>>>>> doctor
         aws: &Aws,
         env: Env,
         retry: RetryConfig,

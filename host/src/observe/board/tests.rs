@@ -102,12 +102,9 @@ fn what_is_committed_is_counted_where_it_belongs() {
     let one = &status.transforms[0];
     assert_eq!((one.rows.input, one.rows.rejected, one.busy_ns, one.ns_per_row), (80, 12, 40_000, Some(500)));
     assert_eq!((status.commits, status.events, status.abandoned), (1, 44, 1));
-<<<<<<< HEAD
     let held = (one.memory_bytes, one.state_bytes, one.poison_rows);
     assert_eq!(held, (1000, 30, 4), "8 holds nothing here any more");
     assert_eq!(status.recent.len(), 1);
-    let last = LastCommit { record: 3, at: At(5_000_000), events: 44, files: 2, bytes: 1024, took_ms: 70, ..LastCommit::default() };
-=======
     let last = LastCommit {
         record: 3,
         at: At(5_000_000),
@@ -117,7 +114,6 @@ fn what_is_committed_is_counted_where_it_belongs() {
         took_ms: 70,
         ..LastCommit::default()
     };
->>>>>>> doctor
     assert_eq!(status.last_commit, Some(last));
     assert_eq!(status.partitions.len(), 1, "8 is another member's");
     status.ends(&[(7, 150), (8, 9)].into());

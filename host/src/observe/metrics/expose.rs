@@ -184,23 +184,8 @@ impl Page {
         let live = status.transforms.iter().filter(|t| t.state != TransformState::Old);
         let live = live.map(|t| (vec![&*t.name], truth(t.state == TransformState::Live))).collect();
         self.gauge("tidemill_transform_live", "1: all partitions of this host run it.", &["transform"], live);
-<<<<<<< HEAD
         let rows = counted.transforms.iter().flat_map(|(name, deeds)| {
             let Counts { input, emitted, rejected, filtered, absorbed } = deeds.rows;
-            [("in", input), ("emitted", emitted), ("rejected", rejected), ("filtered", filtered), ("absorbed", absorbed)]
-                .map(|(kind, rows)| (vec![name.as_str(), kind], rows as f64))
-=======
-        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
-        for one in &status.transforms {
-            let sum = sums.entry(&one.name).or_default();
-            sum.rows += one.rows;
-            sum.busy += one.busy_ns;
-            sum.memory += one.memory_bytes;
-            sum.state += one.state_bytes;
-            sum.poison += one.poison_rows;
-        }
-        let rows = sums.iter().flat_map(|(name, sum)| {
-            let Counts { input, emitted, rejected, filtered, absorbed } = sum.rows;
             [
                 ("in", input),
                 ("emitted", emitted),
@@ -208,8 +193,7 @@ impl Page {
                 ("filtered", filtered),
                 ("absorbed", absorbed),
             ]
-            .map(|(kind, rows)| (vec![*name, kind], rows as f64))
->>>>>>> doctor
+            .map(|(kind, rows)| (vec![name.as_str(), kind], rows as f64))
         });
         self.counter(
             "tidemill_transform_rows_total",
@@ -233,7 +217,6 @@ impl Page {
             label,
             each(|deeds| deeds.poison_rows as f64),
         );
-<<<<<<< HEAD
         // Two versions of one transform may be at work for a moment.
         let sums = |value: fn(&TransformStatus) -> u64| {
             let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
@@ -241,18 +224,13 @@ impl Page {
             sums.into_iter().map(|(name, sum)| (vec![name], sum)).collect()
         };
         let memory = sums(|t| t.memory_bytes);
-        self.gauge("tidemill_transform_memory_bytes", "Memory of its instances, one for each partition.", label, memory);
-        let state = sums(|t| t.state_bytes);
-=======
-        let memory = each(|s| s.memory as f64);
         self.gauge(
             "tidemill_transform_memory_bytes",
             "Memory of its instances, one for each partition.",
             label,
             memory,
         );
-        let state = each(|s| s.state as f64);
->>>>>>> doctor
+        let state = sums(|t| t.state_bytes);
         self.gauge("tidemill_transform_state_bytes", "What it remembers, over all partitions.", label, state);
     }
 }
