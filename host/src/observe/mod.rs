@@ -22,4 +22,3 @@ pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
 };
 pub use traces::Traces;
-pub use traces::Traces;
