@@ -7,6 +7,7 @@ mod gc;
 mod graph;
 mod log;
 mod logs;
+mod monitor;
 mod produce;
 mod progress;
 mod rejects;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::transform::Compiling;
+use status::report::short;
 use crate::{Kind, Result};
 use logs::LogFormat;
 
@@ -58,6 +60,8 @@ enum Command {
     Graph(graph::Graph),
     /// Show how the running hosts are: transforms, partitions, the last commit
     Status(status::Status),
+    /// Watch the running hosts, or the lake alone, live; --once for scripts
+    Monitor(monitor::Monitor),
     /// Print the commit log: what became true, and when
     Log(log::Log),
     /// Prove that every event is in the lake exactly once, or say what is wrong
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Monitor(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Rejects(command) => command.run(),
@@ -117,6 +122,8 @@ fn code(result: Result<()>) -> ExitCode {
 /// Warnings for the demo and for tools, progress for a host. For people, but for a host whose log goes to no terminal.
 fn log(cli: &Cli) {
     let level = match (&cli.command, cli.verbose) {
+        // It would be written across the picture.
+        (Command::Monitor(monitor), _) if monitor.fills_the_terminal() => return,
         (Command::Run(_), 0) => "warn,tidemill=info",
         (_, 0) => "warn",
         (_, 1) => "warn,tidemill=debug",
