@@ -1,6 +1,6 @@
 //! The rows of a file of an aggregate table.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 use bytes::Bytes;
@@ -76,23 +76,25 @@ fn rows(batch: &RecordBatch, names: [&str; 2], row: &mut impl FnMut(Row<'_>)) ->
     let [events, users, sessions] = NUMBERS.map(|name| column(name, &DataType::Int64));
     let numbers = [events?, users?, sessions?];
     for at in 0..batch.num_rows() {
-        let text = |column: &Option<arrow::array::ArrayRef>| match column {
-            Some(column) if column.is_valid(at) => column.as_string::<i32>().value(at),
-            _ => "",
-        };
-        let number = |column: &Option<arrow::array::ArrayRef>| match column {
-            Some(column) if column.is_valid(at) => {
-                u64::try_from(column.as_primitive::<Int64Type>().value(at)).unwrap_or_default()
-            }
-            _ => 0,
-        };
         if window.is_valid(at) {
             row(Row {
                 window: window.value(at),
-                names: [text(&texts[0]), text(&texts[1])],
-                numbers: [number(&numbers[0]), number(&numbers[1]), number(&numbers[2])],
+                names: texts.each_ref().map(|column| text(column, at)),
+                numbers: numbers.each_ref().map(|column| number(column, at)),
             });
         }
     }
     Ok(())
+}
+
+/// Null and a column that is not there are empty.
+fn text(column: &Option<ArrayRef>, at: usize) -> &str {
+    let column = column.as_ref().filter(|column| column.is_valid(at));
+    column.map_or("", |column| column.as_string::<i32>().value(at))
+}
+
+/// … and nothing.
+fn number(column: &Option<ArrayRef>, at: usize) -> u64 {
+    let column = column.as_ref().filter(|column| column.is_valid(at));
+    column.map_or(0, |column| u64::try_from(column.as_primitive::<Int64Type>().value(at)).unwrap_or_default())
 }

@@ -157,11 +157,12 @@ impl Sums {
 impl Bucket {
     fn add(&mut self, kind: usize, name: &str, events: u64) {
         let counts = &mut self.names[kind];
-        match counts.get_mut(name) {
-            Some(count) => *count += events,
-            None if counts.len() < NAMES => drop(counts.insert(name.into(), events)),
-            None => *counts.entry(OTHER.into()).or_default() += events,
+        if let Some(count) = counts.get_mut(name) {
+            *count += events;
+            return;
         }
+        let name = if counts.len() < NAMES { name } else { OTHER };
+        *counts.entry(name.into()).or_default() += events;
     }
 }
 

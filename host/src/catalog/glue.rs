@@ -46,7 +46,7 @@ impl Glue {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(3));
         if let Some(requests) = requests {
-            config.push_interceptor(Counting(requests));
+            config = config.interceptor(Counting(requests));
         }
         let config = config.build();
         let region = sdk.region().map_or("us-east-1", |region| region.as_ref());

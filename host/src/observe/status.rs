@@ -15,7 +15,7 @@ use crate::env::Micros;
 /// Partitions that are named one by one to who looks for trouble.
 const NAMED: usize = 20;
 /// Commits that are kept.
-pub const RECENT: usize = 60;
+pub(super) const RECENT: usize = 60;
 
 /// A moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

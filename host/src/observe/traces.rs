@@ -84,3 +84,78 @@ fn time(at: Micros) -> SystemTime {
 fn end(lap: &Lap) -> SystemTime {
     time(lap.began) + lap.took
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use prost::Message;
+
+    use super::*;
+    use crate::observe::Step;
+
+    /// Takes one request as a collector does: its first line, and its body.
+    fn taken(listener: &TcpListener) -> (String, Vec<u8>) {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        let (mut first, mut length) = (String::new(), 0);
+        stream.read_line(&mut first).unwrap();
+        loop {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).unwrap();
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        (first, body)
+    }
+
+    #[test]
+    fn a_collector_gets_a_span_for_each_step_within_that_of_its_commit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let collector = std::thread::spawn(move || taken(&listener));
+        let traces = Traces::to(&endpoint, "host-1", "tidemill").unwrap();
+        let lap = |step, began, took| Lap { step, began, took: Duration::from_millis(took) };
+        let began = 1_795_925_106_000_000;
+        let commit = Commit { record: 17, events: 1000, ..Commit::default() };
+        let laps = [
+            lap(Step::Total, began, 30),
+            lap(Step::Stage, began, 10),
+            lap(Step::Publish, began + 10_000, 20),
+        ];
+        traces.commit(&commit, &laps);
+        drop(traces);
+        let (first, body) = collector.join().unwrap();
+        assert_eq!(first, "POST /v1/traces HTTP/1.1\r\n");
+        let request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
+        let spans: Vec<_> =
+            request.resource_spans.iter().flat_map(|r| &r.scope_spans).flat_map(|s| &s.spans).collect();
+        let of = |name: &str| *spans.iter().find(|span| span.name == name).unwrap();
+        let (root, publish) = (of("commit"), of("publish"));
+        assert_eq!(spans.len(), 3);
+        assert_eq!((&publish.parent_span_id, &publish.trace_id), (&root.span_id, &root.trace_id));
+        let nanos = u64::try_from(began).unwrap() * 1000;
+        assert_eq!((root.start_time_unix_nano, root.end_time_unix_nano), (nanos, nanos + 30_000_000));
+        assert_eq!(publish.end_time_unix_nano, nanos + 30_000_000);
+        assert!(root.attributes.iter().any(|attribute| attribute.key == "tidemill.record"));
+    }
+
+    #[test]
+    fn a_collector_that_is_away_holds_up_nothing() {
+        let traces = Traces::to("http://127.0.0.1:9", "host-1", "tidemill").unwrap();
+        let laps = [Lap { step: Step::Total, began: 0, took: Duration::from_millis(1) }];
+        let began = std::time::Instant::now();
+        (0..100).for_each(|_| traces.commit(&Commit::default(), &laps));
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(traces);
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -15,7 +15,7 @@ use crate::observe::health::checks;
 use crate::observe::http::{Asked, Server, Sources};
 use crate::observe::metrics::exposition;
 use crate::observe::socket::Socket;
-use crate::observe::{About, At, Board, Stats, Status};
+use crate::observe::{About, At, Stats, Status};
 use crate::sink::{Keys, Stores};
 use crate::source::Group;
 

@@ -15,7 +15,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-pub use expose::exposition;
+pub use expose::{CONTENT_TYPE, exposition};
 pub use requests::Requests;
 
 /// Bounds of the histogram of freshness, in seconds: 10 s is the promise.
@@ -118,6 +118,8 @@ impl Meters {
 impl Default for Meters {
     fn default() -> Self {
         let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        register_process(&registry);
         let counter = |name, help| register(&registry, IntCounter::new(name, help));
         let histogram =
             |name, help, bounds: &[f64]| HistogramOpts::new(name, help).buckets(bounds.to_vec());
@@ -160,6 +162,15 @@ impl Default for Meters {
 
 /// Meters to share.
 pub type SharedMeters = Arc<Meters>;
+
+/// Memory, processor time and open files of the process.
+#[cfg(target_os = "linux")]
+fn register_process(registry: &Registry) {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    if let Err(e) = registry.register(Box::new(process)) {
+        tracing::debug!("no metrics of the process: {e}");
+    }
+}
 
 fn unregistered(name: &str) -> IntCounter {
     made(IntCounter::new(name, name))
