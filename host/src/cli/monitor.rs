@@ -43,7 +43,8 @@ An alarm is on when
     commit is. Where events wait and their age is not known, --once looks again until they are in the lake, for as
     long as the bound, 30s at most; what waits then beyond a longer last commit counts as too old;
   - more than --max-lag events wait, or nothing was committed for --max-silence;
-  - how far behind a host is cannot be told for 5s (with --lake: only if one of the first two bounds is given);
+  - a zone does not answer a host for 5s, or the brokers do not tell how far behind it is (with --lake: only if a
+    bound of freshness or lag is given);
   - no host runs here and the lake cannot be read.
 
 Keys: q quits, tab shows the next host or the lake, up and down scroll, p holds the picture, ? explains.

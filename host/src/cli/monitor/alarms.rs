@@ -13,12 +13,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::lake::Facts;
-use super::waits::{Waits, between};
+use super::waits::{Waits, between, storage};
 use crate::cli::{age, short};
 use crate::env::Micros;
 use crate::observe::{PartitionStatus, Status};
 
-/// How long a host may start, and how long the brokers may be silent, before it is an alarm.
+/// How long a host may start, and how long brokers or zones may be silent, before it is an alarm.
 const STARTS: Duration = Duration::from_secs(60);
 pub(super) const SILENT: Duration = Duration::from_secs(5);
 
@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Starting,
     /// Nobody knows how many events wait.
     Unknown,
+    /// A zone does not answer the host.
+    Storage,
     /// A host does not answer.
     Unanswered,
     /// A host was there and is no more.
@@ -91,8 +93,7 @@ pub(super) fn judge(
 ) -> Verdict {
     let mut verdict = Verdict::default();
     let process = lake.is_none().then_some(status.host.pid);
-    let mut on =
-        |kind, partition, what| verdict.alarms.push(Alarm { kind, process, partition, what });
+    let mut on = |kind, partition, what| verdict.alarms.push(Alarm { kind, process, partition, what });
     for line in &status.attention {
         on(Kind::Attention, None, line.clone());
     }
@@ -139,6 +140,13 @@ pub(super) fn judge(
             let why = lake.and_then(|lake| lake.silent.clone());
             let why = why.unwrap_or_else(|| "the brokers do not tell the host where partitions end".into());
             on(Kind::Unknown, None, format!("how many events wait is not known: {why}"));
+        } else {
+            doubts = true;
+        }
+    }
+    if let Some((silent, what)) = waits.shut(now).zip(storage(status)) {
+        if silent >= SILENT || settle {
+            on(Kind::Storage, None, what.into());
         } else {
             doubts = true;
         }

@@ -41,7 +41,8 @@ impl Brokers {
             })
         });
         let Ok(answer) = tokio::time::timeout(most, asked).await else {
-            let silent = || format!("kafka at {} (setting `brokers`) has not answered", self.settings.brokers);
+            let silent =
+                || format!("kafka at {} (setting `brokers`) has not answered", self.settings.brokers);
             return Err(self.error.clone().unwrap_or_else(silent));
         };
         self.asked = None;

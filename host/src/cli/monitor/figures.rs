@@ -136,7 +136,10 @@ mod tests {
 
     #[test]
     fn a_host_that_has_just_begun_is_not_taken_for_a_slow_one() {
-        assert_eq!(rate(&[commit(101, 500), commit(102, 500)], 102 * SECOND, Some(100 * SECOND)), Some(500.0));
+        assert_eq!(
+            rate(&[commit(101, 500), commit(102, 500)], 102 * SECOND, Some(100 * SECOND)),
+            Some(500.0)
+        );
         assert_eq!(rate(&[], 102 * SECOND, Some(100 * SECOND)), None);
     }
 

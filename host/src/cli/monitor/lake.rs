@@ -72,8 +72,7 @@ impl Reader {
     /// Nothing is read yet. Must be called within a runtime.
     pub(super) async fn open(config: &Config) -> Result<Reader> {
         // All that is read lies in the processed zone: the raw one need not even exist.
-        let alone =
-            Config { raw: config.processed.clone(), catalog: CatalogKind::None, ..config.clone() };
+        let alone = Config { raw: config.processed.clone(), catalog: CatalogKind::None, ..config.clone() };
         let env = env::machine();
         let lake = Lake::open(&alone, &env, "monitor").await?;
         Ok(Reader {
@@ -232,6 +231,9 @@ mod tests {
         let mut partitions = BTreeMap::from([(0, known.clone()), (2, known)]);
         beyond(&mut partitions, &[(0, (0, 52)), (1, (30, 37))].into());
         let found: Vec<_> = partitions.values().map(|one| (one.committed, one.end, one.lag)).collect();
-        assert_eq!(found, [(Some(40), Some(52), Some(12)), (None, Some(37), Some(7)), (Some(40), None, None)]);
+        assert_eq!(
+            found,
+            [(Some(40), Some(52), Some(12)), (None, Some(37), Some(7)), (Some(40), None, None)]
+        );
     }
 }

@@ -73,7 +73,8 @@ pub(super) fn body(view: &View, width: usize, palette: Palette) -> Vec<Line<'sta
     let half = (width - 3) / 2;
     let side = |left: bool| {
         let sections = view.sections.iter().enumerate();
-        let ours = sections.filter(|(at, _)| (at % view.sections.len().saturating_sub(1).max(1) == 0) == left);
+        let ours =
+            sections.filter(|(at, _)| (at % view.sections.len().saturating_sub(1).max(1) == 0) == left);
         let mut lines = Vec::new();
         for (_, section) in ours {
             lines.push(Line::default());

@@ -14,8 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::lines::Palette;
 use super::model::{Key, Look, Model};
-use super::screen;
 use super::place::Place;
+use super::screen;
 use crate::env::{self, Env};
 use crate::{Error, Result};
 

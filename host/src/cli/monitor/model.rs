@@ -73,9 +73,7 @@ impl Subject {
             (Some(why), _, _, Some(pid)) => {
                 alarm(Kind::Unanswered, format!("process {pid} does not answer: {why}"))
             }
-            (None, None, Some(status), _) => {
-                judge(status, self.facts.as_ref(), &self.waits, bounds, settle)
-            }
+            (None, None, Some(status), _) => judge(status, self.facts.as_ref(), &self.waits, bounds, settle),
             (None, None, None, _) => Verdict::default(),
         }
     }
@@ -94,7 +92,9 @@ impl Subject {
             }),
             None => match self.process {
                 Some(pid) => View::nothing(&format!("process {pid}"), &alarms, ""),
-                None => View::nothing("lake", &alarms, if alarms.is_empty() { "reading the log …" } else { "" }),
+                None => {
+                    View::nothing("lake", &alarms, if alarms.is_empty() { "reading the log …" } else { "" })
+                }
             },
         }
     }

@@ -34,8 +34,7 @@ pub(super) async fn run(mut place: Place, bounds: &Bounds, as_json: bool, width:
         look(&mut place, &mut hosts, &mut lake).await;
         let settle = begun.elapsed() > most;
         let now = env.now();
-        let subjects: Vec<&Subject> =
-            if hosts.is_empty() { vec![&lake] } else { hosts.values().collect() };
+        let subjects: Vec<&Subject> = if hosts.is_empty() { vec![&lake] } else { hosts.values().collect() };
         let verdicts: Vec<Verdict> =
             subjects.iter().map(|subject| subject.verdict(bounds, now, settle)).collect();
         let doubts = verdicts.iter().any(|verdict| verdict.doubts);
@@ -51,7 +50,9 @@ pub(super) async fn run(mut place: Place, bounds: &Bounds, as_json: bool, width:
         return match alarms.as_slice() {
             [] => Ok(()),
             [one] => Err(Error::stop(format!("an alarm is on: {}", one.what))),
-            [first, ..] => Err(Error::stop(format!("{} alarms are on; the first: {}", alarms.len(), first.what))),
+            [first, ..] => {
+                Err(Error::stop(format!("{} alarms are on; the first: {}", alarms.len(), first.what)))
+            }
         };
     }
 }
@@ -159,8 +160,6 @@ fn lake(subject: &Subject) -> Value {
 
 fn transforms(status: &Status) -> Vec<Value> {
     let all = status.transforms.iter();
-    all.map(|one| {
-        json!({ "file": one.file, "name": one.name, "version": one.version, "digest": one.digest })
-    })
-    .collect()
+    all.map(|one| json!({ "file": one.file, "name": one.name, "version": one.version, "digest": one.digest }))
+        .collect()
 }

@@ -43,6 +43,7 @@ pub(super) fn busy(partitions: i32) -> Status {
         pid: 4711,
         version: "0.1.0".into(),
         started: before(3 * 3600 + 60),
+        ..About::default()
     };
     let clean = TransformStatus {
         file: "clean".into(),

@@ -183,7 +183,9 @@ fn summary(status: &Status, lake: Option<&Facts>) -> String {
         Some(lake) => format!("{last}; {} records in the log", lake.records),
         None => {
             let Status { commits, events, abandoned, .. } = status;
-            format!("{last}; since the start {commits} commits, {events} events, {abandoned} epochs abandoned")
+            format!(
+                "{last}; since the start {commits} commits, {events} events, {abandoned} epochs abandoned"
+            )
         }
     }
 }
@@ -285,12 +287,8 @@ const TRANSFORMS: [Column; 11] = [
     Column("per row", false, 0),
 ];
 
-const COMPONENTS: [Column; 4] = [
-    Column("name", true, 0),
-    Column("version", true, 0),
-    Column("file", true, 2),
-    Column("digest", true, 1),
-];
+const COMPONENTS: [Column; 4] =
+    [Column("name", true, 0), Column("version", true, 0), Column("file", true, 2), Column("digest", true, 1)];
 
 fn transforms(status: &Status, lake: Option<&Facts>) -> Section {
     let mut section = Section::default();

@@ -19,6 +19,8 @@ pub(super) struct Waits {
     seen: BTreeMap<i32, VecDeque<(Micros, i64)>>,
     /// Since when the brokers do not say where partitions end.
     silent: Option<Micros>,
+    /// Since when a zone does not answer the host.
+    shut: Option<Micros>,
 }
 
 impl Waits {
@@ -26,6 +28,7 @@ impl Waits {
     pub(super) fn note(&mut self, status: &Status) {
         let unknown = status.partitions.values().any(|one| one.lag.is_none());
         self.silent = unknown.then(|| self.silent.unwrap_or(status.at.0));
+        self.shut = storage(status).map(|_| self.shut.unwrap_or(status.at.0));
         self.seen.retain(|number, _| status.partitions.contains_key(number));
         for (number, one) in &status.partitions {
             let seen = self.seen.entry(*number).or_default();
@@ -55,6 +58,17 @@ impl Waits {
     pub(super) fn silent(&self, now: Micros) -> Option<Duration> {
         self.silent.map(|since| between(since, now))
     }
+
+    /// How long a zone has not answered the host.
+    pub(super) fn shut(&self, now: Micros) -> Option<Duration> {
+        self.shut.map(|since| between(since, now))
+    }
+}
+
+/// What a host that has started says of a zone that does not answer it.
+pub(super) fn storage(status: &Status) -> Option<&str> {
+    let check = status.checks.iter().find(|check| check.name == "storage" && !check.ok)?;
+    status.set.map(|_| check.what.as_str())
 }
 
 /// The time from one moment to another; nothing if it is the other way round.
@@ -72,8 +86,7 @@ mod tests {
     fn look(waits: &mut Waits, second: Micros, committed: i64, end: Option<i64>) -> Option<u64> {
         let lag = end.map(|end| u64::try_from(end - committed).unwrap());
         let one = PartitionStatus { committed: Some(committed), end, lag, ..PartitionStatus::default() };
-        let status =
-            Status { at: At(second * SECOND), partitions: [(0, one)].into(), ..Status::default() };
+        let status = Status { at: At(second * SECOND), partitions: [(0, one)].into(), ..Status::default() };
         waits.note(&status);
         waits.of(0, status.at.0).map(|time| time.as_secs())
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::health::Check;
 use crate::observe::{About, At, LastCommit};
 
 const SECOND: Micros = 1_000_000;
@@ -95,7 +96,8 @@ fn a_partition_that_never_had_a_commit_is_a_doubt_if_events_wait() {
 
 #[test]
 fn many_partitions_that_are_late_are_one_alarm_that_names_the_worst() {
-    let mut late = status(&[partition(Some(1), 600, 0), partition(Some(1), 600, 0), partition(Some(1), 600, 0)]);
+    let mut late =
+        status(&[partition(Some(1), 600, 0), partition(Some(1), 600, 0), partition(Some(1), 600, 0)]);
     let mut waits = Waits::default();
     late.partitions.get_mut(&2).unwrap().lag = Some(0);
     waits.note(&Status { at: At(NOW - 30 * SECOND), ..late.clone() });
@@ -137,12 +139,19 @@ fn each_line_that_needs_a_person_is_an_alarm() {
     };
     let alarms = judge(&ill, None, &Waits::default(), &bounds(), false).alarms;
     assert_eq!(alarms.len(), 2);
-    assert_eq!((alarms[0].kind, alarms[0].what.as_str()), (Kind::Attention, "partition 0 stands still: trapped"));
+    assert_eq!(
+        (alarms[0].kind, alarms[0].what.as_str()),
+        (Kind::Attention, "partition 0 stands still: trapped")
+    );
 }
 
 #[test]
 fn a_host_may_start_for_a_minute() {
-    let starting = |up| Status { set: None, host: About { started: At(NOW - up * SECOND), ..About::default() }, ..status(&[]) };
+    let starting = |up| Status {
+        set: None,
+        host: About { started: At(NOW - up * SECOND), ..About::default() },
+        ..status(&[])
+    };
     assert_eq!(of(&starting(60), &Waits::default(), &bounds()), (vec![], false));
     assert_eq!(of(&starting(61), &Waits::default(), &bounds()), (vec![Kind::Starting], false));
 }
@@ -152,6 +161,16 @@ fn brokers_that_are_silent_are_a_doubt_and_then_an_alarm() {
     let unknown = status(&[partition(None, 1, 0), partition(Some(0), 1, 0)]);
     assert_eq!(of(&unknown, &looked(&unknown, 4), &bounds()), (vec![], true));
     assert_eq!(of(&unknown, &looked(&unknown, 5), &bounds()), (vec![Kind::Unknown], false));
+}
+
+#[test]
+fn a_zone_that_does_not_answer_is_a_doubt_and_then_an_alarm_but_not_at_the_start() {
+    let check = Check { name: "storage".into(), ok: false, what: "cannot reach s3://b".into() };
+    let shut = Status { checks: vec![check], ..status(&[partition(Some(0), 1, 0)]) };
+    assert_eq!(of(&shut, &looked(&shut, 4), &bounds()), (vec![], true));
+    assert_eq!(of(&shut, &looked(&shut, 5), &bounds()), (vec![Kind::Storage], false));
+    let starts = Status { set: None, host: About { started: At(NOW), ..About::default() }, ..shut };
+    assert_eq!(of(&starts, &looked(&starts, 5), &bounds()), (vec![], false));
 }
 
 #[test]

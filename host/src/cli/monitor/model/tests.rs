@@ -20,7 +20,11 @@ fn a_host_that_goes_is_told_and_one_that_comes_takes_its_place() {
 
     hosts(&mut model, 3, &[]);
     let view = model.view(NOW + 15 * SECOND);
-    assert!(view.title.contains("process 7,") && view.alarms[0].contains("the host is gone"), "{:?}", view.alarms);
+    assert!(
+        view.title.contains("process 7,") && view.alarms[0].contains("the host is gone"),
+        "{:?}",
+        view.alarms
+    );
     assert!(view.alarms[0].contains("12s ago") && view.notes[0].contains("no host runs here"), "{view:?}");
     assert!(model.wants_lake() && model.around.tabs == ["tidemill 7 (gone)", "lake"]);
 
@@ -97,7 +101,8 @@ fn a_held_picture_does_not_change() {
 fn keys_scroll_explain_and_end() {
     let mut model = model();
     model.page(10);
-    for (key, scroll) in [(Key::Up, 0), (Key::Down, 1), (Key::PageDown, 11), (Key::PageUp, 1), (Key::Top, 0)] {
+    for (key, scroll) in [(Key::Up, 0), (Key::Down, 1), (Key::PageDown, 11), (Key::PageUp, 1), (Key::Top, 0)]
+    {
         model.press(key);
         assert_eq!(model.around.scroll, scroll, "{key:?}");
     }
