@@ -91,88 +91,143 @@ pub(super) fn judge(
     bounds: &Bounds,
     settle: bool,
 ) -> Verdict {
+    let judge = Judge { status, lake, waits, bounds, settle, now: status.at.0 };
     let mut verdict = Verdict::default();
-    let process = lake.is_none().then_some(status.host.pid);
-    let mut on = |kind, partition, what| verdict.alarms.push(Alarm { kind, process, partition, what });
-    for line in &status.attention {
-        on(Kind::Attention, None, line.clone());
-    }
-    let now = status.at.0;
-    let up = between(status.host.started.0, now);
-    if lake.is_none() && status.set.is_none() && up > STARTS {
-        let what = "brokers, zones or catalog have not answered (its log says which)";
-        on(Kind::Starting, None, format!("it has been starting for {}: {what}", age(up)));
-    }
-    let mut late: Vec<(Duration, bool, i32)> = Vec::new();
-    let mut doubts = false;
-    for (number, one) in status.partitions.iter().filter(|(_, one)| one.lag.is_some_and(|lag| lag > 0)) {
-        let waited = waits.of(*number, now).unwrap_or_default();
-        let most = at_most(*number, one, lake, now);
-        let doubtful = most.is_none_or(|most| most > bounds.freshness);
-        if waited > bounds.freshness {
-            late.push((waited, true, *number));
-        } else if doubtful && settle {
-            late.push((most.unwrap_or(waited), false, *number));
-        } else {
-            doubts |= doubtful;
+    verdict.alarms.extend(judge.attention());
+    verdict.alarms.extend(judge.starting());
+    let settled = [judge.freshness(), judge.unknown(), judge.storage()];
+    verdict.doubts = settled.iter().any(|found| matches!(found, Found::Doubt));
+    verdict.alarms.extend(settled.into_iter().filter_map(Found::alarm));
+    verdict.alarms.extend(judge.lag());
+    verdict.alarms.extend(judge.silence());
+    verdict
+}
+
+/// What became of a question.
+enum Found {
+    Well,
+    Doubt,
+    Alarm(Alarm),
+}
+
+impl Found {
+    fn alarm(self) -> Option<Alarm> {
+        match self {
+            Found::Alarm(alarm) => Some(alarm),
+            Found::Well | Found::Doubt => None,
         }
     }
-    if let Some((time, certain, number)) = late.iter().max() {
+}
+
+struct Judge<'a> {
+    status: &'a Status,
+    lake: Option<&'a Facts>,
+    waits: &'a Waits,
+    bounds: &'a Bounds,
+    settle: bool,
+    now: Micros,
+}
+
+impl Judge<'_> {
+    fn alarm(&self, kind: Kind, partition: Option<i32>, what: String) -> Alarm {
+        Alarm { kind, process: self.lake.is_none().then_some(self.status.host.pid), partition, what }
+    }
+
+    fn attention(&self) -> impl Iterator<Item = Alarm> {
+        self.status.attention.iter().map(|line| self.alarm(Kind::Attention, None, line.clone()))
+    }
+
+    fn starting(&self) -> Option<Alarm> {
+        let up = between(self.status.host.started.0, self.now);
+        let starting = self.lake.is_none() && self.status.set.is_none() && up > STARTS;
+        let what = "brokers, zones or catalog have not answered (its log says which)";
+        let what = format!("it has been starting for {}: {what}", age(up));
+        starting.then(|| self.alarm(Kind::Starting, None, what))
+    }
+
+    fn freshness(&self) -> Found {
+        let bound = self.bounds.freshness;
+        let (mut late, mut doubts) = (Vec::new(), false);
+        let waiting = self.status.partitions.iter().filter(|(_, one)| one.lag.is_some_and(|lag| lag > 0));
+        for (number, one) in waiting {
+            let waited = self.waits.of(*number, self.now).unwrap_or_default();
+            let most = self.at_most(*number, one);
+            let doubtful = most.is_none_or(|most| most > bound);
+            if waited > bound {
+                late.push((waited, true, *number));
+            } else if doubtful && self.settle {
+                late.push((most.unwrap_or(waited), false, *number));
+            } else {
+                doubts |= doubtful;
+            }
+        }
+        let Some((time, certain, number)) = late.iter().max() else {
+            return if doubts { Found::Doubt } else { Found::Well };
+        };
         let more = match late.len() - 1 {
             0 => String::new(),
             more => format!(", and those of {more} more partitions too long"),
         };
-        let (bound, time) = (short(bounds.freshness), short(*time));
+        let (bound, time) = (short(bound), short(*time));
         let how = if *certain { "at least" } else { "perhaps" };
         let what = format!("events of partition {number} wait for {how} {time} (bound {bound}){more}");
-        on(Kind::Freshness, Some(*number), what);
+        Found::Alarm(self.alarm(Kind::Freshness, Some(*number), what))
     }
-    let known = || status.partitions.iter().filter_map(|(number, one)| Some((one.lag?, *number)));
-    if let Some(bound) = bounds.lag {
-        let lag: u64 = known().map(|(lag, _)| lag).sum();
-        if let Some((_, worst)) = known().max().filter(|_| lag > bound) {
-            on(Kind::Lag, Some(worst), format!("{lag} events wait (bound {bound})"));
-        }
-    }
-    let matters = lake.is_none() || bounds.asked;
-    if let Some(silent) = waits.silent(now).filter(|_| matters) {
-        if silent >= SILENT || settle {
-            let why = lake.and_then(|lake| lake.silent.clone());
-            let why = why.unwrap_or_else(|| "the brokers do not tell the host where partitions end".into());
-            on(Kind::Unknown, None, format!("how many events wait is not known: {why}"));
-        } else {
-            doubts = true;
-        }
-    }
-    if let Some((silent, what)) = waits.shut(now).zip(storage(status)) {
-        if silent >= SILENT || settle {
-            on(Kind::Storage, None, what.into());
-        } else {
-            doubts = true;
-        }
-    }
-    let works = lake.is_some() || !status.partitions.is_empty();
-    if let Some(bound) = bounds.silence.filter(|_| works) {
-        let last = status.last_commit.as_ref().map(|last| last.at.0);
-        let since = last.or(lake.is_none().then_some(status.host.started.0));
-        let silent = since.map(|since| between(since, now));
-        if silent.is_none_or(|silent| silent > bound) {
-            let for_long = silent.map_or("ever".into(), |silent| format!("for {}", age(silent)));
-            on(Kind::Silence, None, format!("nothing was committed {for_long} (bound {})", short(bound)));
-        }
-    }
-    verdict.doubts = doubts;
-    verdict
-}
 
-/// The oldest event of a partition that waits is no older than this; none: nobody knows.
-fn at_most(number: i32, one: &PartitionStatus, lake: Option<&Facts>, now: Micros) -> Option<Duration> {
-    match lake {
-        Some(lake) => lake.newest.get(&number).map(|newest| between(*newest, now)),
-        None => {
-            let fresh = u64::try_from(one.freshness_ms?).unwrap_or_default();
-            Some(between(one.last_commit?.0, now) + Duration::from_millis(fresh))
+    /// The oldest event of a partition that waits is no older than this; none: nobody knows.
+    fn at_most(&self, number: i32, one: &PartitionStatus) -> Option<Duration> {
+        match self.lake {
+            Some(lake) => lake.newest.get(&number).map(|newest| between(*newest, self.now)),
+            None => {
+                let fresh = u64::try_from(one.freshness_ms?).unwrap_or_default();
+                Some(between(one.last_commit?.0, self.now) + Duration::from_millis(fresh))
+            }
         }
+    }
+
+    fn lag(&self) -> Option<Alarm> {
+        let bound = self.bounds.lag?;
+        let known = || self.status.partitions.iter().filter_map(|(number, one)| Some((one.lag?, *number)));
+        let lag: u64 = known().map(|(lag, _)| lag).sum();
+        let (_, worst) = known().max().filter(|_| lag > bound)?;
+        Some(self.alarm(Kind::Lag, Some(worst), format!("{lag} events wait (bound {bound})")))
+    }
+
+    fn unknown(&self) -> Found {
+        let matters = self.lake.is_none() || self.bounds.asked;
+        let silent = self.waits.silent(self.now).filter(|_| matters);
+        self.lasts(silent, || {
+            let why = self.lake.and_then(|lake| lake.silent.clone());
+            let why = why.unwrap_or_else(|| "the brokers do not tell the host where partitions end".into());
+            self.alarm(Kind::Unknown, None, format!("how many events wait is not known: {why}"))
+        })
+    }
+
+    fn storage(&self) -> Found {
+        let Some(what) = storage(self.status) else { return Found::Well };
+        self.lasts(self.waits.shut(self.now), || self.alarm(Kind::Storage, None, what.into()))
+    }
+
+    /// What may last a moment.
+    fn lasts(&self, time: Option<Duration>, alarm: impl FnOnce() -> Alarm) -> Found {
+        match time {
+            None => Found::Well,
+            Some(time) if time >= SILENT || self.settle => Found::Alarm(alarm()),
+            Some(_) => Found::Doubt,
+        }
+    }
+
+    fn silence(&self) -> Option<Alarm> {
+        let bound = self.bounds.silence?;
+        if self.lake.is_none() && self.status.partitions.is_empty() {
+            return None;
+        }
+        let last = self.status.last_commit.as_ref().map(|last| last.at.0);
+        let since = last.or(self.lake.is_none().then_some(self.status.host.started.0));
+        let silent = since.map(|since| between(since, self.now));
+        let for_long = silent.map_or("ever".into(), |silent| format!("for {}", age(silent)));
+        let what = format!("nothing was committed {for_long} (bound {})", short(bound));
+        silent.is_none_or(|silent| silent > bound).then(|| self.alarm(Kind::Silence, None, what))
     }
 }
 
