@@ -4,8 +4,9 @@
 #
 #   tests/real.sh [pytest arguments]        e.g.  tests/real.sh -k two-hosts -s
 #
-# Needs Java 17+ and Maven, Go, Python 3.11+, Chromium and the Rust toolchain; Linux. Everything else is downloaded once into
-# ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads nothing.
+# Needs Java 17+ and Maven, Go, Python 3.11+, Chromium and the Rust toolchain; Linux. Everything else is downloaded once
+# into ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads
+# nothing.
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
 # promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).

@@ -20,6 +20,7 @@ pub mod commit;
 pub mod config;
 pub mod decode;
 mod digest;
+pub mod doctor;
 pub mod env;
 pub mod error;
 mod failpoint;

@@ -16,6 +16,8 @@ PAGES, DEVICES, TYPES = ("/home", "/cart", "/help"), ("mobile", "desktop", "tabl
 # A table in which an event ends, and the columns that name the event.
 TABLES = {"user_events": ("kafka_partition", "kafka_offset"), "rejected_events": ("partition", '"offset"')}
 
+MOST = 1_000  # events that are made in one go
+
 
 class Load(threading.Thread):
     """A steady stream of events, one in a hundred of them bad. `acked[partition][offset]` is an event's timestamp in
@@ -23,7 +25,7 @@ class Load(threading.Thread):
 
     def __init__(self, kafka, topic, rate):
         super().__init__(daemon=True)
-        self.topic, self.rate, self.sent, self.error = topic, rate, 0, None
+        self.topic, self.rate, self.sent, self.behind, self.error = topic, rate, 0, 0, None
         self.acked = defaultdict(dict)
         self._random, self._ends = random.Random(7), threading.Event()
         # A producer that is back soon after its broker: what is measured is the way behind Kafka.
@@ -42,7 +44,9 @@ class Load(threading.Thread):
         try:
             began = time.monotonic()
             while not self._ends.is_set():
-                while self.sent < (time.monotonic() - began) * self.rate:
+                due = int((time.monotonic() - began) * self.rate)
+                self.behind = max(self.behind, due - self.sent)
+                for _ in range(min(due - self.sent, MOST)):
                     key, value = self._event()
                     self._producer.produce(self.topic, value, key, on_delivery=self._delivered)
                     self.sent += 1

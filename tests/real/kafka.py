@@ -15,15 +15,22 @@ from process import free_port, start_server, until
 
 LOGGING = Path(__file__).with_name("log4j2.properties")
 LARGEST = 20_000_000  # bytes of one message
+SASL_USER, SASL_PASSWORD = "ada", uuid.uuid4().hex  # who may use the listener that asks for it
 
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port}
+listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_{sasl_user}="{sasl_password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 inter.broker.listener.name=PLAINTEXT
 ssl.keystore.location={keystore}
 ssl.keystore.password={password}
@@ -54,12 +61,15 @@ def certificate(folder):
 
 class Kafka:
     def __init__(self, folder, jars):
-        self.data, self.port, tls_port = folder / "data", free_port(), free_port()
+        self.data, self.port = folder / "data", free_port()
+        tls_port, sasl_port = free_port(), free_port()
         folder.mkdir(parents=True)
         keystore, password, self.ca = certificate(folder)
         config = folder / "server.properties"
-        config.write_text(PROPERTIES.format(port=self.port, tls_port=tls_port, controller=free_port(), data=self.data,
-                                            largest=LARGEST, keystore=keystore, password=password))
+        config.write_text(PROPERTIES.format(port=self.port, tls_port=tls_port, sasl_port=sasl_port,
+                                            controller=free_port(), data=self.data, largest=LARGEST,
+                                            keystore=keystore, password=password, sasl_user=SASL_USER,
+                                            sasl_password=SASL_PASSWORD))
         self.folder, self.starts = folder, 0
         java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
                 f"-Dlog4j2.configurationFile={LOGGING}"]
@@ -69,6 +79,7 @@ class Kafka:
         self.command = [*java, "kafka.Kafka", config]
         self._start()
         self.brokers, self.tls_brokers = f"127.0.0.1:{self.port}", f"127.0.0.1:{tls_port}"
+        self.sasl_brokers = f"127.0.0.1:{sasl_port}"
         self.client = {"bootstrap.servers": self.brokers, "log_level": 2}
         self.admin = AdminClient(self.client)
 
@@ -133,11 +144,13 @@ class Kafka:
         """What the broker knows of a group, as soon as it has loaded its groups."""
         def ask():
             try:
-                return self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+                return self.admin.describe_consumer_groups([group], request_timeout=5)[group].result(8)
+            except TimeoutError:
+                return None  # asked in vain: once more
             except KafkaException as e:
                 if e.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
                     raise
-        return until(ask, 10, "the broker has loaded its groups")
+        return until(ask, 30, "the broker has loaded its groups")
 
     def members(self, group):
         """{member: partitions} of a group whose assignment is settled; none while it is not."""

@@ -49,13 +49,10 @@ impl Glue {
             config = config.interceptor(Counting(requests));
         }
         let config = config.build();
-        let region = sdk.region().map_or("us-east-1", |region| region.as_ref());
-        let endpoint = std::env::var("AWS_ENDPOINT_URL_GLUE").ok().filter(|url| !url.is_empty());
-        let endpoint = endpoint.or_else(|| sdk.endpoint_url().map(str::to_owned));
         Glue {
             client: Client::from_conf(config),
             database: database.into(),
-            endpoint: endpoint.unwrap_or_else(|| format!("https://glue.{region}.amazonaws.com")),
+            endpoint: endpoint(sdk),
             registered: Registered::default(),
         }
     }
@@ -322,6 +319,14 @@ impl Catalog for Glue {
         found.sort();
         Ok(Some(found))
     }
+}
+
+/// Where Glue is asked, for people.
+pub(crate) fn endpoint(sdk: &SdkConfig) -> String {
+    let region = sdk.region().map_or("us-east-1", |region| region.as_ref());
+    let endpoint = std::env::var("AWS_ENDPOINT_URL_GLUE").ok().filter(|url| !url.is_empty());
+    let endpoint = endpoint.or_else(|| sdk.endpoint_url().map(str::to_owned));
+    endpoint.unwrap_or_else(|| format!("https://glue.{region}.amazonaws.com"))
 }
 
 /// What Glue called the error.

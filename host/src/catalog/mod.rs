@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 pub use glue::Glue;
+pub(crate) use glue::endpoint as glue_endpoint;
 pub use local::Local;
 pub use none::NoCatalog;
 pub use schema::{Column, columns, hive_type};

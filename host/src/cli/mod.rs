@@ -3,6 +3,7 @@
 pub mod build;
 mod compile;
 mod demo;
+mod doctor;
 mod gc;
 mod graph;
 mod log;
@@ -64,6 +65,8 @@ enum Command {
     Monitor(monitor::Monitor),
     /// Print the commit log: what became true, and when
     Log(log::Log),
+    /// Look for what is wrong with brokers, zones, catalog, transforms and this machine, and say what to do
+    Doctor(doctor::Doctor),
     /// Prove that every event is in the lake exactly once, or say what is wrong
     Verify(verify::Verify),
     /// Count rejected events by reason, and send them back through the transforms
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Graph(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Monitor(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Rejects(command) => command.run(),
@@ -125,6 +129,8 @@ fn log(cli: &Cli) {
         // It would be written across the picture.
         (Command::Monitor(monitor), _) if monitor.fills_the_terminal() => return,
         (Command::Run(_), 0) => "warn,tidemill=info",
+        // What is wrong is what it prints.
+        (Command::Doctor(_), 0) => "error",
         (_, 0) => "warn",
         (_, 1) => "warn,tidemill=debug",
         _ => "info,tidemill=trace,librdkafka=debug",
@@ -171,7 +177,7 @@ fn table(rows: &[Vec<String>], left: &[usize]) -> String {
 }
 
 /// A size for people.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {
@@ -183,7 +189,7 @@ fn size(bytes: u64) -> String {
 }
 
 /// An age for people: its two largest units.
-fn age(age: std::time::Duration) -> String {
+pub(crate) fn age(age: std::time::Duration) -> String {
     let seconds = age.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

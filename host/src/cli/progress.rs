@@ -34,6 +34,11 @@ impl Bar {
         }
     }
 
+    /// Does something that prints, without the line in its way.
+    pub(super) fn aside<T>(&self, printing: impl FnOnce() -> T) -> T {
+        self.bar.suspend(printing)
+    }
+
     /// Takes it away.
     pub(super) fn end(&self) {
         self.bar.finish_and_clear();

@@ -46,6 +46,8 @@ pub struct Layers {
     cache: Option<PathBuf>,
     /// Where this user's hosts can be asked how they are.
     pub(super) sockets: Vec<PathBuf>,
+    /// Variables that look like settings and are none, in words.
+    strange: Vec<String>,
 }
 
 impl Layers {
@@ -144,10 +146,10 @@ impl Layers {
         {
             // No error: orchestrators put variables of such names there by themselves.
             let near = nearest(&rest.to_ascii_lowercase().replace('_', "-"));
-            tracing::warn!(
-                "{name} is no setting{}",
-                near.map_or(String::new(), |k| format!("; did you mean {}?", variable(k)))
-            );
+            let near = near.map_or(String::new(), |k| format!("; did you mean {}?", variable(k)));
+            let strange = format!("{name} is no setting{near}");
+            tracing::warn!("{strange}");
+            self.strange.push(strange);
         }
         Ok(())
     }
@@ -163,8 +165,42 @@ impl Layers {
         Ok(())
     }
 
+    /// Where values come from that are not the defaults, and which these are; without the values.
+    pub fn said(&self) -> BTreeMap<String, Vec<String>> {
+        let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let settings = self.values.iter().map(|(key, (_, source))| ((*key).to_owned(), source));
+        let properties = self.librdkafka.iter().map(|(key, (_, source))| (key.clone(), source));
+        for (key, source) in settings.chain(properties).filter(|(_, source)| **source != Source::Default) {
+            let place = match source {
+                Source::Flag => "flags".to_owned(),
+                Source::Environment(_) => "environment".to_owned(),
+                other => other.to_string(),
+            };
+            said.entry(place).or_default().push(key);
+        }
+        said
+    }
+
+    /// Variables that look like settings and are none, in words.
+    pub fn strange(&self) -> &[String] {
+        &self.strange
+    }
+
+    /// Values that must not be shown, with the file that they stand in, if it is one.
+    pub fn secrets(&self) -> Vec<(&str, Option<&str>)> {
+        let own = self.values.iter().filter(|(name, _)| super::print::secret(name));
+        let own = own.map(|(_, value)| value);
+        let passed =
+            self.librdkafka.iter().filter(|(name, _)| super::print::secret(name)).map(|(_, value)| value);
+        let file = |source| match source {
+            &Source::File(ref path) => Some(path.as_str()),
+            _ => None,
+        };
+        own.chain(passed).map(|(value, source)| (value.as_str(), file(source))).collect()
+    }
+
     /// A value that may be unset.
-    pub(super) fn text(&self, key: &str) -> Option<String> {
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
         self.values.get(key).map(|(value, _)| value.clone())
     }
 

@@ -65,7 +65,7 @@ impl Config {
 const MASK: &str = "********";
 
 /// Whether a librdkafka property may hold a secret. Paths to keys are none.
-fn secret(property: &str) -> bool {
+pub(super) fn secret(property: &str) -> bool {
     let name = property.to_ascii_lowercase();
     !name.ends_with("location")
         && ["password", "secret", "key", "pem", "token", "jaas", "credential", "oauthbearer.config"]

@@ -37,23 +37,12 @@ impl Loader {
     /// Plans how transforms work together. An error names the file.
     pub(super) fn plan(&self, packages: &[Package]) -> Result<Graph> {
         let load = |package| Component::load(&self.engine, package);
-        let components: Vec<Component> = packages.iter().map(load).collect::<Result<_>>()?;
-        let config = &self.config;
-        let (raw, rejected) = (table::raw(&config.topic), table::rejected());
-        let provenance: BTreeMap<String, bool> =
-            config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
-        let taken: &[&str] = &[&raw.name, &rejected.name];
-        Graph::plan(components, &Surroundings { topic: &config.topic, taken, provenance: &provenance })
+        planned(&self.config, packages.iter().map(load).collect::<Result<_>>()?)
     }
 
     /// Refuses settings of tables that no transform makes.
     pub(super) fn known_tables(&self, graph: &Graph) -> Result<()> {
-        match self.config.tables.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
-            None => Ok(()),
-            Some(name) => Err(Error::usage(format!(
-                "[tables.{name}] in the configuration: no transform makes a table {name}"
-            ))),
-        }
+        known_tables(&self.config, graph)
     }
 
     /// The set that these packages make, with its program. `previous` is the record of the set before.
@@ -101,6 +90,25 @@ impl Loader {
         }
         let program = self.program(stores, &Arc::new(packages), set.previous).await?;
         Ok(Program { set: Some(seq), ..program })
+    }
+}
+
+/// How these components work together. An error names the file.
+pub(super) fn planned(config: &Config, components: Vec<Component>) -> Result<Graph> {
+    let (raw, rejected) = (table::raw(&config.topic), table::rejected());
+    let provenance: BTreeMap<String, bool> =
+        config.tables.iter().map(|(name, table)| (name.clone(), table.provenance)).collect();
+    let taken: &[&str] = &[&raw.name, &rejected.name];
+    Graph::plan(components, &Surroundings { topic: &config.topic, taken, provenance: &provenance })
+}
+
+/// Refuses settings of tables that no transform makes.
+pub(super) fn known_tables(config: &Config, graph: &Graph) -> Result<()> {
+    match config.tables.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::usage(format!(
+            "[tables.{name}] in the configuration: no transform makes a table {name}"
+        ))),
     }
 }
 

@@ -42,8 +42,8 @@ use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
 use crate::transform::graph::Graph;
-use crate::transform::registry;
 use crate::transform::watch::Watch;
+use crate::transform::{Component, registry};
 use crate::{Error, Result};
 use begin::Ready;
 use dispatch::{Dispatch, Doors};
@@ -60,6 +60,13 @@ pub fn graph(config: &Config) -> Result<Graph> {
     let loader = Loader::new(config)?;
     let graph = loader.plan(&registry::read(&config.transforms)?)?;
     loader.known_tables(&graph)?;
+    Ok(graph)
+}
+
+/// Plans how components that were loaded work together, as [`graph`] does.
+pub fn plan(config: &Config, components: Vec<Component>) -> Result<Graph> {
+    let graph = loader::planned(config, components)?;
+    loader::known_tables(config, &graph)?;
     Ok(graph)
 }
 

@@ -12,6 +12,7 @@
 //! _tidemill/<pipeline>/inventory/<table>/<date>/<seq>.json         live files of a table and date
 //! _tidemill/<pipeline>/components/<sha256>.wasm                    transforms that records name
 //! _tidemill/<pipeline>/state/<epoch>/<partition>-<transform>.bin   what transforms remember
+//! _tidemill/<pipeline>/doctor/<id>/…                               what `tidemill doctor` tries, and removes
 //! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
 //! ```
 //!
@@ -118,6 +119,16 @@ impl Keys {
     /// The state of a transform in a partition as an epoch left it.
     pub fn state(&self, epoch: &str, partition: i32, transform: &str) -> String {
         format!("{}/{epoch}/{partition}-{transform}.bin", self.states())
+    }
+
+    /// The folder of what `tidemill doctor` writes while it tries a zone.
+    pub fn doctor(&self, id: &str) -> String {
+        format!("{HOUSE}/{}/doctor/{id}", self.segment)
+    }
+
+    /// The folder of everything that the host keeps beside the tables, for all pipelines.
+    pub fn house() -> &'static str {
+        HOUSE
     }
 
     /// Says which pipeline a table belongs to (rule L7); in the table's own zone. No pipeline's folder has

@@ -20,6 +20,7 @@ use super::aws::{Aws, Chain, NO_CREDENTIALS};
 use super::counted::Counting;
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
+use crate::observe::Requests;
 use crate::table::Zone;
 use crate::error::{Error, Result};
 
@@ -55,7 +56,7 @@ pub(super) enum Message {
 
 /// What the store said, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     MissingBucket,
     Denied,
     Missing,
@@ -71,14 +72,6 @@ impl S3 {
         aws: &Aws,
         env: Env,
     ) -> Result<S3> {
-        let name =
-            if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
-        let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
-        let own = aws.endpoint_of_s3();
-        let client = ClientOptions::new()
-            .with_connect_timeout(Duration::from_millis(2_500))
-            .with_timeout(TRANSFER)
-            .with_allow_http(own.is_some_and(|url| url.starts_with("http://")));
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -88,6 +81,31 @@ impl S3 {
             max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
+        let counting = |requests: &Requests| Counting {
+            zone: super::zone_name::name(zone),
+            requests: requests.clone(),
+        };
+        let counting = aws.requests.as_ref().map(counting);
+        S3::with((bucket, prefix), setting, aws, env, retry, counting)
+    }
+
+    /// The same for who tries again in another way.
+    pub(super) fn with(
+        (bucket, prefix): (&str, &str),
+        setting: &str,
+        aws: &Aws,
+        env: Env,
+        retry: RetryConfig,
+        counting: Option<Counting>,
+    ) -> Result<S3> {
+        let name =
+            if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+        let region = aws.sdk.region().map_or("us-east-1", |region| region.as_ref());
+        let own = aws.endpoint_of_s3();
+        let client = ClientOptions::new()
+            .with_connect_timeout(Duration::from_millis(2_500))
+            .with_timeout(TRANSFER)
+            .with_allow_http(own.is_some_and(|url| url.starts_with("http://")));
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
             .with_region(region)
@@ -99,9 +117,8 @@ impl S3 {
         if let Some(provider) = aws.sdk.credentials_provider() {
             builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
         }
-        if let Some(requests) = &aws.requests {
-            let (zone, requests) = (super::zone_name::name(zone), requests.clone());
-            builder = builder.with_http_connector(Counting { zone, requests });
+        if let Some(counting) = counting {
+            builder = builder.with_http_connector(counting);
         }
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
@@ -303,7 +320,7 @@ impl S3 {
 }
 
 /// What kind of failure it was, and its reason in a few words.
-pub(super) type Failure = (Answer, String);
+pub(crate) type Failure = (Answer, String);
 
 /// Does something that must answer in time.
 pub(super) async fn within<T>(
@@ -318,7 +335,7 @@ pub(super) async fn within<T>(
 }
 
 /// The kind and the innermost reason of an error; what wraps it repeats the request and counts retries.
-pub(super) fn explain(error: &object_store::Error) -> Failure {
+pub(crate) fn explain(error: &object_store::Error) -> Failure {
     let mut inner: &(dyn std::error::Error + 'static) = error;
     while let Some(next) = inner.source() {
         inner = next;

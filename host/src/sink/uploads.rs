@@ -1,15 +1,14 @@
 //! The multipart uploads of a bucket that were neither completed nor aborted.
 //!
-//! `object_store` cannot list them, so this makes and signs the request itself:
+//! `object_store` cannot list them, so the request is our own:
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>.
 
-use object_store::aws::AwsAuthorizer;
-use object_store::client::{HttpConnector, HttpRequest, HttpRequestBody, ReqwestConnector};
 use serde::Deserialize;
 
-use super::s3::{Answer, CALL, S3, explain};
+use super::request::Answered;
+use super::s3::{Answer, CALL, S3};
 use super::zone::Waiting;
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 
 /// Uploads that are listed at most: more than any clean-up removes at a time.
 const MOST: usize = 100_000;
@@ -71,28 +70,17 @@ impl S3 {
         }
         query.push(("uploads", ""));
         query.sort_unstable();
-        let address = url::Url::parse_with_params(&self.bucket_url, query);
-        let address = address.map_err(|e| failed(format!("{} is no address: {e}", self.bucket_url)))?;
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.uri_mut() =
-            address.as_str().parse().map_err(|_| failed(format!("{address} is no address")))?;
-        let credential = self.store.credentials().get_credential().await;
-        let credential = credential.map_err(|e| self.trouble("list uploads of", "", explain(&e)))?;
-        let signer = AwsAuthorizer::new(&credential, "s3", &self.region);
-        signer.try_authorize(&mut request, None).map_err(|e| failed(chain(&e)))?;
-        let client = ReqwestConnector::default().connect(&self.client).map_err(|e| failed(chain(&e)))?;
-        let answer = client.execute(request).await.map_err(|e| failed(chain(&e)))?;
-        let status = answer.status();
-        let body = answer.into_body().bytes().await.map_err(|e| failed(chain(&e)))?;
-        let body = String::from_utf8_lossy(&body);
-        if !status.is_success() {
+        let answer = self.request("GET", &query).await;
+        let Answered { status, body, .. } =
+            answer.map_err(|failure| self.trouble("list uploads of", "", failure))?;
+        if !(200..300).contains(&status) {
             let text = format!(
                 "cannot list the uploads of {} at {}: the store answered {status}: {}",
                 self.name,
                 self.endpoint,
                 body.chars().take(300).collect::<String>()
             );
-            return Err(if status.as_u16() == 403 { Error::stop(text) } else { Error::retry(text) });
+            return Err(if status == 403 { Error::stop(text) } else { Error::retry(text) });
         }
         parse(&body).map_err(failed)
     }

@@ -44,6 +44,11 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Settings {
     pub(super) fn consumer(&self) -> Result<BaseConsumer<Context>> {
+        self.config().create_with_context(Context::new(&self.brokers)).map_err(unusable)
+    }
+
+    /// What every client of these brokers is made from.
+    pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -52,7 +57,7 @@ impl Settings {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("client.id", "tidemill")
+            .set("client.id", super::examine::CLIENT)
             // Prefetch enough to be never idle, within bounds: the kilobytes are those of one partition.
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", "8192")
@@ -65,12 +70,17 @@ impl Settings {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Warning);
-        config.create_with_context(Context::new(&self.brokers)).map_err(|e| match e {
-            KafkaError::ClientConfig(_, reason, name, _) => Error::usage(format!(
-                "librdkafka does not take the property {name} (setting `librdkafka`, flag -X): {reason}"
-            )),
-            other => Error::stop(format!("cannot make a Kafka client: {other}")),
-        })
+        config
+    }
+}
+
+/// Why no client can be made.
+pub(super) fn unusable(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => Error::usage(format!(
+            "librdkafka does not take the property {name} (setting `librdkafka`, flag -X): {reason}"
+        )),
+        other => Error::stop(format!("cannot make a Kafka client: {other}")),
     }
 }
 

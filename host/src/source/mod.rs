@@ -9,6 +9,7 @@ mod admin;
 mod client;
 mod collect;
 pub mod embedded;
+pub mod examine;
 pub mod generate;
 mod group;
 mod orphans;

@@ -32,7 +32,7 @@ impl Cache {
     /// Makes the directory if there is none. One that others can write is not used, and that is told.
     pub(super) fn open(directory: Option<&Path>) -> Cache {
         let directory = directory.filter(|directory| {
-            let prepared = prepare(directory);
+            let prepared = usable(directory);
             if let Err(why) = &prepared {
                 tracing::warn!(
                     "transforms are compiled at every start: the cache {} is not used, {why} (setting `cache`)",
@@ -131,7 +131,8 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(u64::try_from(env::machine().now()).unwrap_or_default())
 }
 
-fn prepare(directory: &Path) -> Result<(), String> {
+/// Makes the directory if there is none. An error says why it may not be used.
+pub(crate) fn usable(directory: &Path) -> Result<(), String> {
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

@@ -7,7 +7,7 @@
 
 pub mod again;
 mod bindings;
-mod cache;
+pub(crate) mod cache;
 mod careful;
 mod clock;
 mod columns;

@@ -38,6 +38,9 @@ fn text(status: &Status) -> String {
         host.pid,
         since(status, host.started)
     );
+    if !host.dashboard.is_empty() {
+        let _ = writeln!(text, "dashboard: {}", host.dashboard);
+    }
     for line in &status.attention {
         let _ = writeln!(text, "! {line}");
     }
