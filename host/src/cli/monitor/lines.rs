@@ -188,15 +188,17 @@ pub(super) fn cut(text: &str, width: usize) -> String {
 
 /// A text as lines of at most this width, broken between words where that is possible.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let (mut lines, mut line) = (Vec::new(), String::new());
-    for word in text.split(' ') {
-        let gap = if line.is_empty() { 0 } else { 1 };
-        if wide(&line) + gap + wide(word) <= width {
-            line.push_str(&" "[..gap]);
+    let words = text.trim_start_matches(' ');
+    let indent = " ".repeat((text.len() - words.len()).min(width / 2));
+    let (mut lines, mut line) = (Vec::new(), indent);
+    for word in words.split(' ') {
+        let begun = !line.trim_start().is_empty();
+        if wide(&line) + usize::from(begun) + wide(word) <= width {
+            line.push_str(if begun { " " } else { "" });
             line.push_str(word);
             continue;
         }
-        if !line.is_empty() {
+        if begun {
             lines.push(std::mem::take(&mut line));
         }
         for letter in word.chars() {
@@ -209,4 +211,45 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::monitor::view::Column;
+
+    #[test]
+    fn a_text_is_broken_between_words_and_what_is_too_long_within() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("  one two", 7), ["  one", "two"]);
+        assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrap("key   what it does", 40), ["key   what it does"]);
+        assert_eq!(wrap("", 5), [""]);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_so_and_takes_no_more_room_than_there_is() {
+        assert_eq!((cut("abcdef", 6), cut("abcdef", 4)), ("abcdef".into(), "abc…".into()));
+        assert_eq!((cut("日本語", 5), cut("日本語", 4)), ("日本…".into(), "日…".into()));
+        assert_eq!((cut("ab", 1), cut("ab", 0)), ("…".into(), String::new()));
+    }
+
+    #[test]
+    fn columns_go_in_their_order_and_what_must_stay_gives_way_last() {
+        let cell = |text: &str| Cell { text: text.into(), tone: Tone::Plain };
+        let section = Section {
+            columns: vec![Column("name", true, 0), Column("bytes", false, 1), Column("lane", false, 2)],
+            rows: vec![vec![cell("a-long-name"), cell("12"), cell("3")]],
+            ..Section::default()
+        };
+        let there = |width| -> Vec<Option<usize>> { widths(&section, width) };
+        assert_eq!(there(24), [Some(11), Some(5), Some(4)]);
+        assert_eq!(there(23), [Some(11), Some(5), None]);
+        assert_eq!(there(17), [Some(11), None, None]);
+        assert_eq!(there(6), [Some(6), None, None]);
+        assert_eq!(
+            line(&section.columns, &section.rows[0], &there(6), Palette { coloured: false }).to_string(),
+            "a-lon…"
+        );
+    }
 }

@@ -135,12 +135,12 @@ fn title(status: &Status, lake: Option<&Facts>) -> String {
     plain(&match lake {
         Some(lake) => format!("lake of pipeline {}, topic {}, {}", host.pipeline, host.topic, lake.place),
         None => format!(
-            "pipeline {}, topic {}, host {}, process {}, up {}, tidemill {}",
+            "pipeline {}, topic {}, process {}, up {}, host {}, tidemill {}",
             host.pipeline,
             host.topic,
-            host.name,
             host.pid,
             age(between(host.started.0, status.at.0)),
+            host.name,
             host.version
         ),
     })

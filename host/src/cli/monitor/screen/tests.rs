@@ -49,7 +49,7 @@ fn a_host_fits_on_80_by_24() {
     let lines = shown(&view(status), 80, 24);
     println!("{}", lines.join("\n"));
     let wanted = [
-        " pipeline tidemill, topic user-events, host host-1, process 4711, up 3",
+        " pipeline tidemill, topic user-events, process 4711, up 3h1m, host ho",
         "! partition 1 stands still: transform activity_per_minute trapped [2J",
         "events/s 2000",
         "partitions",
