@@ -124,9 +124,9 @@ class Watch(threading.Thread):
 class Freshness:
     """For each second of a stretch of time: the greatest age that an event had in it which Kafka had confirmed and no
     reader could see, in the table of good events or among the rejects. The age begins with the event's timestamp in
-    Kafka, so that what it waits for a broker counts too."""
+    Kafka, so that what it waits for a broker counts too, unless that time is left out as `away`: (from, to)."""
 
-    def __init__(self, acked, visible, begins, ends):
+    def __init__(self, acked, visible, begins, ends, away=()):
         self.begins, length = int(begins) + 1, int(ends) - int(begins) - 1
         self.oldest = array("d", [0.0]) * length
         self.events = 0
@@ -137,7 +137,8 @@ class Freshness:
                 there = seen[offset]  # a missing event is an error, not an old one
                 first, last = int(min(confirmed, there)) - self.begins, int(there) - self.begins
                 for second in range(max(first, 0), min(last, length - 1) + 1):
-                    age = min(there, self.begins + second + 1) - stamp
+                    now = min(there, self.begins + second + 1)
+                    age = now - stamp - sum(max(0, min(now, to) - max(stamp, at)) for at, to in away)
                     if age > self.oldest[second]:
                         self.oldest[second] = age
 

@@ -144,13 +144,11 @@ class Kafka:
         """What the broker knows of a group, as soon as it has loaded its groups."""
         def ask():
             try:
-                return self.admin.describe_consumer_groups([group], request_timeout=5)[group].result(8)
-            except TimeoutError:
-                return None  # asked in vain: once more
+                return self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
             except KafkaException as e:
                 if e.args[0].code() not in (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR):
                     raise
-        return until(ask, 30, "the broker has loaded its groups")
+        return until(ask, 10, "the broker has loaded its groups")
 
     def members(self, group):
         """{member: partitions} of a group whose assignment is settled; none while it is not."""
