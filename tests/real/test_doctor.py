@@ -33,7 +33,10 @@ class Doctor:
 
     def __call__(self, *arguments, **env):
         began = time.monotonic()
-        asked = self.tidemill("doctor", *self.arguments, "--json", *arguments, **env)
+        # A flag can be given once: what a test says stands instead.
+        usual = dict(zip(self.arguments[::2], self.arguments[1::2]))
+        usual = [part for flag, value in usual.items() if flag not in arguments for part in (flag, value)]
+        asked = self.tidemill("doctor", *usual, "--json", *arguments, **env)
         code = asked.wait(90)
         self.took, self.asked = time.monotonic() - began, asked
         answer = json.loads(asked.stdout)
@@ -115,7 +118,8 @@ def test_all_is_well_on_a_disk_for_people(on_disk):
 def test_a_running_host_is_found_and_does_not_notice(on_disk, tidemill, kafka, name, tmp_path_factory):
     lake, doctor = on_disk
     host = tidemill.run(name, name, lake, "--catalog", "local", "--http", doctor.http)
-    until(lambda: len(kafka.members(name)) == 1, 60, "it is in the group", alive=[host])
+    all_three = lambda: doctor("--only", "host") == 0 and "3 partitions" in doctor.steps["host", "running"]["found"]
+    until(all_three, 60, "it has its partitions", every=0.5, alive=[host])
     before = kafka.members(name)
     assert doctor("--only", "brokers,host,zones") == 0, doctor.told()
     assert f"process {host.pid}, 3 partitions" in doctor.one("host", "running")[0]
@@ -154,6 +158,7 @@ def test_something_else_than_kafka_listens(on_disk):
         server.server_close()
     found, remedy = doctor.only("brokers", "speaks kafka")
     assert f"(process {os.getpid()}) does not speak Kafka" in found and "--brokers" in remedy
+    assert "it answered \"" in found and "400" in found
 
 
 def test_a_topic_that_is_missing_is_named_with_the_one_that_was_meant(on_disk, name):
@@ -224,12 +229,12 @@ def test_tls_and_no_tls_are_told_apart(on_disk, kafka):
     assert "certificate is not trusted" in found and "ssl.ca.location" in remedy
     assert doctor("--brokers", kafka.tls_brokers, "-X", "security.protocol=SSL", "-X", f"ssl.ca.location={kafka.ca}",
                   "--only", "brokers") == 0, doctor.told()
-    # Its name in the certificate is 127.0.0.1.
+    # Its name in the certificate is 127.0.0.1; librdkafka does not say that this is what is wrong.
     port = kafka.tls_brokers.split(":")[1]
     assert doctor("--brokers", f"localhost:{port}", "-X", "security.protocol=SSL", "-X", f"ssl.ca.location={kafka.ca}",
                   "--only", "brokers") == 1
     found, remedy = doctor.only("brokers", "answers")
-    assert "TLS" in found and "name" in remedy
+    assert found.startswith("TLS") and "another name" in remedy
 
 
 SASL = ["-X", "security.protocol=SASL_PLAINTEXT", "-X", "sasl.mechanism=PLAIN", "-X", f"sasl.username={SASL_USER}"]
@@ -389,7 +394,7 @@ def test_lifecycle_rules_that_are_in_the_way(on_aws, s3, kafka, name, changed):
     assert doctor.wrong() == {("raw", "lifecycle"): "failed", ("processed", "lifecycle"): "warning"}, doctor.told()
     assert "_tidemill/" in doctor.one("raw", "lifecycle")[0]
     found, remedy = doctor.one("processed", "lifecycle")
-    assert "after 1 days" in found and "7d" in found and "Kafka's retention" in remedy
+    assert "after 1 day," in found and "7d" in found and "Kafka's retention" in remedy
 
 
 RIGHTS = [right for right in GLUE if right not in ("clean-up", "CreateDatabase", "DeleteTable")]

@@ -52,7 +52,7 @@ pub(super) async fn run(
     };
     course.step("advertised", &["answers"], advertised(&cluster, &named, limit)).await;
     course.step("topic", &["answers"], asking.topic(&cluster)).await;
-    let kept = course.step("retention", &["topic"], asking.retention()).await;
+    let kept = course.step("retention", &["topic", "advertised"], asking.retention()).await;
     told.send_replace(Some(kept.unwrap_or(Retention::Unknown)));
     course.step("events", &["topic", "advertised"], asking.events(&cluster, env)).await;
     course.step("group", &["topic", "advertised"], asking.group(&cluster)).await;

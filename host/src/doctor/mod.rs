@@ -182,7 +182,12 @@ async fn credentials(mut course: Course) -> Option<Aws> {
                     Finding::failed("the AWS credentials have expired", remedy)
                 }
                 Ok(Ok(_)) => Finding::ok(format!("found; region {region}")).with(aws),
-                Ok(Err(e)) => Finding::failed(format!("there are no AWS credentials: {}", chain(&e)), remedy),
+                Ok(Err(e)) => {
+                    let why = chain(&e);
+                    // What follows is a list of all that could have been.
+                    let why = why.split(" Attempted").next().unwrap_or_default().trim_end_matches('.');
+                    Finding::failed(format!("there are no AWS credentials: {why}"), remedy)
+                }
                 Err(_) => Finding::failed("who should hand out AWS credentials does not answer", remedy),
             }
         })

@@ -54,15 +54,10 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
         );
     }
     if has(&["certificate verify failed", "unable to get local issuer", "self-signed", "self signed"]) {
-        if has(&["hostname mismatch", "ip address mismatch"]) {
-            return Finding::failed(
-                format!("TLS: the broker's certificate is for another name: {}", refusal.why),
-                "name the broker as its certificate does (--brokers)",
-            );
-        }
         return Finding::failed(
             format!("TLS: the broker's certificate is not trusted: {}", refusal.why),
-            "-X ssl.ca.location=FILE with the certificate (PEM) of the authority that signed it",
+            "-X ssl.ca.location=FILE with the certificate (PEM) of the authority that signed it; if it is for another \
+             name, name the broker as it does (--brokers)",
         );
     }
     if has(&["certificate required", "bad certificate", "client ssl authentication", "alert number 116"]) {
@@ -77,7 +72,9 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
             "see which versions and certificates the broker's listener has; -X ssl.ca.location=FILE",
         );
     }
-    if !security.sasl && has(&["sasl", "disconnected"]) {
+    // Kafka says nothing to who should have begun with SASL, and goes.
+    let gone = has(&["sasl", "disconnected"]) || refusal.code == Some(Code::BrokerTransportFailure);
+    if !security.sasl && gone {
         let with = if security.tls { "SASL_SSL" } else { "SASL_PLAINTEXT" };
         return Finding::failed(
             format!(
@@ -174,7 +171,9 @@ mod tests {
             &[],
         );
         assert!(found.contains("may want SASL") && remedy.contains("SASL_PLAINTEXT"), "{found}: {remedy}");
-        let (found, _) = said(Some(Code::BrokerTransportFailure), "Timed out", &sasl);
+        let (found, _) = said(Some(Code::BrokerTransportFailure), "broker transport failure", &[]);
+        assert!(found.contains("may want SASL"), "{found}");
+        let (found, _) = said(Some(Code::OperationTimedOut), "Timed out", &sasl);
         assert!(found.contains("do not answer"), "{found}");
     }
 

@@ -110,7 +110,8 @@ pub(super) fn judge(body: &str, prefix: &str, retention: Retention) -> Finding {
         return Finding::ok("no rule is in the way; what killed hosts leave, `tidemill gc` removes");
     };
     let age = Duration::from_secs(days.saturating_mul(86_400));
-    let found = format!("the rule \"{}\" aborts uploads after {days} days", rule.id);
+    let plural = if *days == 1 { "" } else { "s" };
+    let found = format!("the rule \"{}\" aborts uploads after {days} day{plural}", rule.id);
     match retention {
         Retention::For(kept) if age < kept => Finding::warning(
             format!("{found}, and Kafka keeps events for {}", crate::cli::age(kept)),
