@@ -23,9 +23,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::transform::Compiling;
-use status::report::short;
 use crate::{Kind, Result};
 use logs::LogFormat;
+use status::report::short;
 
 /// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
 #[derive(Parser)]

@@ -108,7 +108,7 @@ impl Aggregation for Overview {
         event.watermark
     }
 
-    fn key<'a>(&self, _: &'a Event<'_>) {}
+    fn key(&self, _: &Event<'_>) {}
 
     fn add(&self, (events, users, sessions, ..): &mut Self::Value, event: &Event<'_>) {
         events.add();
