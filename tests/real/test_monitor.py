@@ -31,21 +31,26 @@ def runtime():
 
 @pytest.fixture
 def settings(kafka, disk, name):
-    return ["--brokers", kafka.brokers, "--topic", name, "--group", name, *disk.arguments(), "--catalog", "local"]
+    """The settings of this test's pipeline as flags; some of them may be others."""
+    def flags(**others):
+        ours = {"brokers": kafka.brokers, "topic": name, "group": name, "raw": disk.raw.url,
+                "processed": disk.processed.url, "catalog": "local"}
+        return [part for key, value in (ours | others).items() for part in (f"--{key}", value)]
+    return flags
 
 
 @pytest.fixture
 def run(tidemill, settings, transforms, runtime):
     """Starts a host that commits each second, or as told."""
     return lambda interval="1s", folder=transforms: tidemill(
-        "run", *settings, "--transforms", folder, "--commit-interval", interval, XDG_RUNTIME_DIR=runtime)
+        "run", *settings(), "--transforms", folder, "--commit-interval", interval, XDG_RUNTIME_DIR=runtime)
 
 
 @pytest.fixture
 def once(tidemill, settings, runtime):
     """One look; gives (exit code, what it says, stderr, seconds)."""
-    def look(*arguments, **env):
-        process = tidemill("monitor", "--once", "--json", *settings, *arguments,
+    def look(*arguments, env={}, **others):
+        process = tidemill("monitor", "--once", "--json", *settings(**others), *arguments,
                            **{"XDG_RUNTIME_DIR": runtime, **env})
         code = process.wait(60)
         assert code in (0, 1), process.stderr
@@ -198,22 +203,21 @@ def test_the_lake_alone_is_told_from_its_log_and_the_brokers(tidemill, kafka, s3
     assert (code, kinds(said), said["lake"]["lag"]) == (1, ["lag"], 500) and "500 events wait (bound 499)" in error
     code, said, _, seconds = once("--lake", "--max-freshness", "3s")
     assert (code, kinds(said)) == (1, ["freshness"]) and seconds < 15, said["alarms"]
-    text = tidemill("monitor", "--once", *settings, XDG_RUNTIME_DIR=runtime)
+    text = tidemill("monitor", "--once", *settings(), XDG_RUNTIME_DIR=runtime)
     assert text.wait(60) == 1 and "no host runs here" in text.stdout and "! events of partition" in text.stdout
     print(text.stdout)
 
     # Without brokers the log still tells; what they alone know is an alarm only if it was asked for.
-    nobody = "--brokers", "127.0.0.1:1"
-    code, said, _, _ = once("--lake", *nobody)
+    code, said, _, _ = once("--lake", brokers="127.0.0.1:1")
     assert code == 0 and said["lake"]["lag"] is None and "cannot reach kafka" in said["lake"]["brokers_error"]
     assert said["lake"]["partitions"]["0"]["committed"] == last[0][0]
-    assert kinds(once("--lake", *nobody, "--max-lag", 1_000_000)[1]) == ["unknown"]
+    assert kinds(once("--lake", "--max-lag", 1_000_000, brokers="127.0.0.1:1")[1]) == ["unknown"]
     assert pipeline.log() == log, "it changes nothing"
 
-    missing = "--processed", f"s3://{name}-there-is-none", "--catalog", "none"
-    code, said, error, _ = once("--lake", *missing)
+    missing = {"processed": f"s3://{name}-there-is-none", "catalog": "none"}
+    code, said, error, _ = once("--lake", **missing)
     assert (code, kinds(said)) == (1, ["unreadable"]) and "bucket" in error and said["lake"]["error"]
-    code, said, error, _ = once("--lake", *missing, AWS_ENDPOINT_URL_S3="http://127.0.0.1:1")
+    code, said, error, _ = once("--lake", **missing, env={"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"})
     assert (code, kinds(said)) == (1, ["unreadable"]) and "127.0.0.1:1" in error, error
 
 
@@ -222,7 +226,7 @@ def test_a_lake_on_s3_is_told_without_a_host(tidemill, kafka, buckets, name, onc
     pipeline = Pipeline(tidemill, name, name, lake, "--catalog", "none")
     assert tidemill.produce(name, COUNT).wait(60) == 0
     pipeline.until_end()
-    code, said, _, seconds = once("--lake", *lake.arguments(), "--catalog", "none")
+    code, said, _, seconds = once("--lake", raw=lake.raw.url, processed=lake.processed.url, catalog="none")
     print(f"one look at S3 took {seconds:.2f} s")
     assert code == 0 and said["lake"]["lag"] == 0 and said["lake"]["records"] == len(pipeline.log())
     assert sum(record["events"] for record in said["lake"]["recent"]) == COUNT
@@ -243,7 +247,7 @@ def live(tidemill, settings, runtime):
 
     def start(*arguments, columns=80, lines=24, **env):
         env = {**tidemill.env, "XDG_RUNTIME_DIR": runtime, **env}
-        started.append(Terminal([BINARY, "monitor", *settings, *arguments], env, columns, lines))
+        started.append(Terminal([BINARY, "monitor", *settings(), *arguments], env, columns, lines))
         return started[-1]
     yield start
     for terminal in started:

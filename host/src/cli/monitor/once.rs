@@ -27,12 +27,13 @@ const BROKERS: Duration = Duration::from_secs(7);
 /// Looks, prints, and fails if an alarm is on.
 pub(super) async fn run(mut place: Place, bounds: &Bounds, as_json: bool, width: usize) -> Result<()> {
     let (mut hosts, mut lake) = (BTreeMap::new(), Subject::default());
-    let begun = Instant::now();
+    let mut first = None;
     let most = bounds.freshness.clamp(SILENT, LONGEST) + Duration::from_secs(1);
     let env = env::machine();
     loop {
         look(&mut place, &mut hosts, &mut lake).await;
-        let settle = begun.elapsed() > most;
+        // From the first look on, however long it took.
+        let settle = first.get_or_insert_with(Instant::now).elapsed() > most;
         let now = env.now();
         let subjects: Vec<&Subject> = if hosts.is_empty() { vec![&lake] } else { hosts.values().collect() };
         let verdicts: Vec<Verdict> =
