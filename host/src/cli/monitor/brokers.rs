@@ -1,13 +1,17 @@
 //! Asks the brokers how far the topic goes, without holding up who asks.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::source::{self, Ends, Group};
 use crate::wait::blocking;
+
+/// For so long they are asked again, if they answer that they do not know.
+const HICCUP: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A client that is a member of nothing, made at the first question.
 type Client = Arc<Mutex<Option<(String, Group)>>>;
@@ -59,5 +63,12 @@ fn ask(client: &Client, settings: source::Settings) -> Result<Ends, String> {
         *client = Some((topic, Group::new(settings).map_err(|e| e.to_string())?));
     }
     let (_, group) = client.as_ref().ok_or("there is no client")?;
-    group.ends().map_err(|e| e.to_string())
+    let begun = Instant::now();
+    loop {
+        match group.ends() {
+            // A topic that was just made, or a leader that moves: a moment later they answer.
+            Err(_) if begun.elapsed() < HICCUP => std::thread::sleep(PAUSE),
+            answer => return answer.map_err(|e| e.to_string()),
+        }
+    }
 }
