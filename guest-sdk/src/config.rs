@@ -49,7 +49,8 @@ impl Config {
     {
         self.ask(key);
         if let Some(entry) = self.entries.iter().find(|entry| entry.key == key) {
-            return Err(format!("config: `{key}` is a list: {key} = [{:?}]", entry.value));
+            let value = &entry.value;
+            return Err(format!("config: `{key}` is a list: {key} = [\"{value}\"]"));
         }
         let mut items = Vec::new();
         loop {
@@ -116,7 +117,8 @@ where
 
 #[cold]
 fn cannot(key: &str, value: &str, error: &dyn Display) -> String {
-    format!("config: `{key}` cannot be {value:?}: {error}")
+    // Not `{value:?}`: what escapes characters makes each component eight kilobytes larger.
+    format!("config: `{key}` cannot be \"{value}\": {error}")
 }
 
 /// Whether `key` is `list.0`, `list.1`, …

@@ -50,6 +50,7 @@ class Chromium:
     def open(self, url, width=1280, height=900, **how):
         """A page with its own cookies and storage, as a new visitor sees it."""
         context = self._browser.new_context(viewport={"width": width, "height": height}, **how)
+        context.set_default_timeout(60_000)  # machines of tests are busy
         return Dashboard(context, url)
 
     def close(self):

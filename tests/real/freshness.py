@@ -16,6 +16,8 @@ PAGES, DEVICES, TYPES = ("/home", "/cart", "/help"), ("mobile", "desktop", "tabl
 # A table in which an event ends, and the columns that name the event.
 TABLES = {"user_events": ("kafka_partition", "kafka_offset"), "rejected_events": ("partition", '"offset"')}
 
+MOST = 1_000  # events that are made in one go
+
 
 class Load(threading.Thread):
     """A steady stream of events, one in a hundred of them bad. `acked[partition][offset]` is an event's timestamp in
@@ -23,7 +25,7 @@ class Load(threading.Thread):
 
     def __init__(self, kafka, topic, rate):
         super().__init__(daemon=True)
-        self.topic, self.rate, self.sent, self.error = topic, rate, 0, None
+        self.topic, self.rate, self.sent, self.behind, self.error = topic, rate, 0, 0, None
         self.acked = defaultdict(dict)
         self._random, self._ends = random.Random(7), threading.Event()
         # A producer that is back soon after its broker: what is measured is the way behind Kafka.
@@ -42,7 +44,9 @@ class Load(threading.Thread):
         try:
             began = time.monotonic()
             while not self._ends.is_set():
-                while self.sent < (time.monotonic() - began) * self.rate:
+                due = int((time.monotonic() - began) * self.rate)
+                self.behind = max(self.behind, due - self.sent)
+                for _ in range(min(due - self.sent, MOST)):
                     key, value = self._event()
                     self._producer.produce(self.topic, value, key, on_delivery=self._delivered)
                     self.sent += 1
@@ -120,9 +124,9 @@ class Watch(threading.Thread):
 class Freshness:
     """For each second of a stretch of time: the greatest age that an event had in it which Kafka had confirmed and no
     reader could see, in the table of good events or among the rejects. The age begins with the event's timestamp in
-    Kafka, so that what it waits for a broker counts too."""
+    Kafka, so that what it waits for a broker counts too, unless that time is left out as `away`: (from, to)."""
 
-    def __init__(self, acked, visible, begins, ends):
+    def __init__(self, acked, visible, begins, ends, away=()):
         self.begins, length = int(begins) + 1, int(ends) - int(begins) - 1
         self.oldest = array("d", [0.0]) * length
         self.events = 0
@@ -133,7 +137,8 @@ class Freshness:
                 there = seen[offset]  # a missing event is an error, not an old one
                 first, last = int(min(confirmed, there)) - self.begins, int(there) - self.begins
                 for second in range(max(first, 0), min(last, length - 1) + 1):
-                    age = min(there, self.begins + second + 1) - stamp
+                    now = min(there, self.begins + second + 1)
+                    age = now - stamp - sum(max(0, min(now, to) - max(stamp, at)) for at, to in away)
                     if age > self.oldest[second]:
                         self.oldest[second] = age
 

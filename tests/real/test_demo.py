@@ -42,10 +42,11 @@ def test_the_demo_fills_a_lake(checkout, monkeypatch):
     raw, = db.sql("select count(*) from user_events_raw").fetchall()[0]
     good, = db.sql("select count(*) from user_events").fetchall()[0]
     minutes, = db.sql("select sum(events) from user_activity_per_minute").fetchall()[0]
+    active, = db.sql("select sum(events) from active_users where period = 'minute'").fetchall()[0]
     print(f"raw {raw}, user_events {good}, rejected {len(lake.rejected())}, per minute {minutes}")
     assert raw > 1_000 and good > 0.9 * raw
     assert good + len(lake.rejected()) == raw
-    assert minutes == good
+    assert minutes == active == good
 
     said = demo.stdout + demo.stderr
     assert "tidemill-demo" in said, "it says where the files are"

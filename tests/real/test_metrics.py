@@ -150,24 +150,26 @@ def test_metrics_are_what_is_documented_and_what_the_lake_holds(directory, kafka
     pipeline.proven()
 
 
-def test_thousands_of_reasons_are_a_hundred_series(directory, kafka, disk, name):
+def test_hundreds_of_reasons_are_a_hundred_series(directory, kafka, disk, name):
     """A transform may put anything into a reason. Whatever comes, no series that was there counts back or goes."""
-    kafka.create(name)
+    kafka.create(name, partitions=1)
     ours, port = directory('do = "reasons_for_every_row"'), free_port()
     pipeline, scrape = Pipeline(ours, name, name, disk, "--catalog", "local"), Scraper(port)
     host = pipeline.run("--http", f"127.0.0.1:{port}")
     host.says(re.compile("partitions assigned"), 60)
     sent = 0
-    for count in (30, 500, 20_000):
+    for count in (30, 300, 900, 900):  # a call may give a thousand
         assert ours.produce(name, count).wait(60) == 0
         sent += count
         until(lambda: (scrape()("tidemill_events_total") or 0) == sent, 60, f"{sent} events", every=0.1, alive=[host])
-    now = scrape()
-    reasons = now.by("tidemill_rejected_events_total", "reason")
     told = disk.open().sql("select count(distinct reason), count(*) from rejected_events").fetchall()[0]
+    # Counters of one answer may be of two moments, a commit apart.
+    reasons = lambda: scrape().by("tidemill_rejected_events_total", "reason")
+    until(lambda: sum(reasons().values()) == told[1], 10, f"all {told[1]} rejected rows are counted", alive=[host])
+    reasons = reasons()
     print(f"{told[0]} reasons in the table, {len(reasons)} series, the last {reasons.get('other reasons', 0):.0f} of "
           f"{told[1]} rows together")
-    assert told[0] > 1000 and len(reasons) == 101 and sum(reasons.values()) == told[1]
+    assert told[0] > 200 and len(reasons) == 101
     assert reasons["other reasons"] > 0
     assert host.stop(20) == 0
 
@@ -178,9 +180,9 @@ def test_brokers_that_are_silent_leave_no_stale_lag(tidemill, kafka, disk, name)
     pipeline, scrape = Pipeline(tidemill, name, name, disk, "--catalog", "local"), Scraper(port)
     assert tidemill.produce(name, 1_000).wait(60) == 0
     host = pipeline.run("--http", f"127.0.0.1:{port}")
-    up = lambda: "partitions assigned" in host.stderr and (now := scrape())("tidemill_events_total") == 1_000 and now
-    until(up, 60, "all is committed", every=0.2, alive=[host])
-    assert scrape()("tidemill_partition_lag_events") == 0
+    host.says(re.compile("partitions assigned"), 60)
+    done = lambda: (now := scrape())("tidemill_events_total") == 1_000 and now("tidemill_partition_lag_events") == 0
+    until(done, 60, "all is committed", every=0.2, alive=[host])
     kafka.process.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()

@@ -61,11 +61,12 @@ def test_a_host_says_how_it_is(tidemill, kafka, disk, name, transforms, tmp_path
     ends = kafka.ends(name)
     assert {int(p): (one["committed"], one["end"], one["lag"]) for p, one in found["partitions"].items()} \
         == {p: (end, end, 0) for p, end in ends.items()} and len(ends) == 3
-    sessions, clean, minutes = sorted(found["transforms"], key=lambda one: one["name"], reverse=True)
-    assert (sessions["name"], sessions["state"]) == ("sessions", "live")
+    sessions, overview, clean, minutes = sorted(found["transforms"], key=lambda one: one["name"], reverse=True)
+    assert [(one["name"], one["state"]) for one in (sessions, overview)] == [("sessions", "live"), ("overview", "live")]
     assert (clean["name"], clean["state"], minutes["state"]) == ("clean", "live", "live")
     good = disk.count("user_events")
     assert clean["rows"]["emitted"] == minutes["rows"]["input"] == minutes["rows"]["absorbed"] == good
+    assert overview["rows"]["input"] == overview["rows"]["absorbed"] == good
     assert clean["rows"]["input"] == clean["rows"]["emitted"] + clean["rows"]["rejected"]
     assert clean["ns_per_row"] > 0 and found["attention"] == []
     print(f"{clean['ns_per_row']} ns a row in clean, {minutes['ns_per_row']} in {minutes['name']}")

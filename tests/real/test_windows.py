@@ -1,7 +1,8 @@
-"""Windows on real components, with hosts that are killed: minutes and sessions are what plain SQL makes of the raw zone.
+"""Windows on real components, with hosts that are killed: minutes, sessions and active users are what plain SQL makes of the raw zone.
 
 Events come out of order by up to an hour, twice, far too late and from the future; one partition's clock jumps ahead,
-one partition is empty. Lateness is one hour, so what is late follows from the topic alone.
+one partition is empty. Lateness is one hour, so what is late follows from the topic alone; of two days for
+`overview`, so that nothing is.
 """
 
 import json
@@ -75,6 +76,7 @@ def windows(tidemill, kafka, tmp_path_factory):
     hour = "[event-time]\nlateness = '1h'\n"
     (ours.transforms / "activity_per_minute.toml").write_text("[config]\nlate = 'reject'\n" + hour)
     (ours.transforms / "sessions.toml").write_text(hour)
+    (ours.transforms / "overview.toml").write_text("[event-time]\nlateness = '48h'\n")
     pipeline = Pipeline(ours, name, name, Lake.within(folder), "--catalog", "local")
     kafka.create(name, partitions=PARTITIONS)
     begin = int(datetime.now(timezone.utc).timestamp() * 1000) - 24 * HOUR
@@ -132,7 +134,7 @@ def test_event_time_never_goes_back_whoever_goes_on(windows):
             for what, at in times.items():
                 assert at >= reached.get((p, what), at), (record["seq"], p, what)
                 reached[p, what], seen = at, seen + 1
-    assert seen > 50 and {what for _, what in reached} == {"newest", "activity_per_minute", "sessions"}
+    assert seen > 50 and {what for _, what in reached} == {"newest", "activity_per_minute", "overview", "sessions"}
 
 
 def test_rows_are_late_where_they_must_be_and_nowhere_else(windows):
@@ -174,6 +176,25 @@ def test_sessions_are_what_sql_makes_of_the_raw_zone(windows):
     assert len(found) > 300 and any(row[4] > 5 for row in found)
     assert len(set(found)) == len(found), "a session is there twice"
     assert set(found) == set(expected), different(found, expected)
+
+
+def test_active_users_pages_and_locations_are_what_sql_makes_of_the_raw_zone(windows):
+    *_, db = windows
+    found = db.sql("""select epoch_us(window_start), period, sum(events)::bigint, sum(users)::bigint, sum(sessions)::bigint
+                      from active_users group by all""").fetchall()
+    # Users and sessions add up over partitions: those of the end have a partition each.
+    expected = db.sql("""
+        select start, period, sum(events)::bigint, sum(users)::bigint, sum(sessions)::bigint from (
+            select epoch_us(date_trunc(period, t at time zone 'UTC')) as start, period, p,
+                   count(*) as events, count(distinct u) as users, count(distinct s) as sessions
+            from event, unnest(['minute', 'hour', 'day']) as lengths(period) group by all) group by all""").fetchall()
+    assert len(found) > 300 and {period for _, period, *_ in found} == {"minute", "hour", "day"}
+    assert set(found) == set(expected), different(found, expected)
+    for table, column in [("user_pages_per_minute", "page"), ("user_locations_per_minute", "location")]:
+        found = db.sql(f"select epoch_us(window_start), {column}, sum(events)::bigint from {table} group by all").fetchall()
+        expected = db.sql(f"""select epoch_us(time_bucket(interval 1 minute, t)), coalesce({column}, 'unknown'), count(*)
+                              from event group by all""").fetchall()
+        assert set(found) == set(expected), different(found, expected)
 
 
 def different(found, expected):

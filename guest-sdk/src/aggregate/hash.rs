@@ -18,12 +18,13 @@ pub trait Stable {
 impl Stable for str {
     #[inline]
     fn hash(&self) -> u64 {
-        XxHash64::oneshot(0, self.as_bytes())
+        self.as_bytes().hash()
     }
 }
 
 impl Stable for [u8] {
-    #[inline]
+    /// Once in a component, not wherever it is needed.
+    #[inline(never)]
     fn hash(&self) -> u64 {
         XxHash64::oneshot(0, self)
     }

@@ -8,6 +8,7 @@
 //! | [`Sum<T>`] | `i64`, `f64`, `Decimal` | `T` | `[sum]` |
 //! | [`Min<T>`], [`Max<T>`] | what has an order | `Option<T>` | `[min]`, `[max]` |
 //! | [`Distinct`] | anything [`Stable`] | `i64`, or the bytes of a sketch | `[sum]`, kept until the window closes |
+//! | [`Tally<K, N>`] | a [`Key`](crate::Key) | each of the first `N` keys and its count | `[sum]`, kept until the window closes |
 //! | [`Mean`] | `f64` | `Option<f64>` | no: emit sum and count |
 //! | [`First<K>`], [`Last<K>`] | a [`Key`](crate::Key) and its time | `Option` of it | no |
 //! | [`TopK<K, N>`] | a [`Key`](crate::Key) | the most frequent keys and counts | no |
@@ -21,6 +22,7 @@ mod hash;
 mod hashes;
 mod hll;
 mod numbers;
+mod tally;
 mod top;
 
 use std::collections::BinaryHeap;
@@ -32,6 +34,7 @@ pub use distinct::Distinct;
 pub use edge::{First, Last};
 pub use hash::Stable;
 pub use numbers::{Count, Max, Mean, Min, Number, Sum};
+pub use tally::Tally;
 pub use top::TopK;
 
 /// Something that rows are added to, one by one.
@@ -55,7 +58,7 @@ pub trait Aggregate: Clone + Debug + Default + Stored + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be handed out as increments",
     label = "no increments of this",
-    note = "Count, Sum, Min, Max, Distinct and tuples of them can; for the others, `type Mode = Final` hands out each window once, when it closes"
+    note = "Count, Sum, Min, Max, Distinct, Tally and tuples of them can; for the others, `type Mode = Final` hands out each window once, when it closes"
 )]
 pub trait Incremental: Aggregate {
     /// A change.
@@ -66,6 +69,13 @@ pub trait Incremental: Aggregate {
 
     /// What changed since the last call.
     fn change(&mut self) -> Self::Change;
+
+    /// What a change weighs beyond a row without texts, in bytes, about: by it, calls are kept short.
+    #[inline]
+    fn weight(change: &Self::Change) -> usize {
+        let _ = change;
+        0
+    }
 }
 
 /// Sorts. `slice::sort` is faster, and adds ten to twenty-five kilobytes to a component for each type that is sorted.
@@ -97,6 +107,11 @@ macro_rules! tuple {
 
             fn change(&mut self) -> Self::Change {
                 ($(self.$index.change(),)+)
+            }
+
+            #[inline]
+            fn weight(change: &Self::Change) -> usize {
+                0 $(+ $part::weight(&change.$index))+
             }
         }
     };

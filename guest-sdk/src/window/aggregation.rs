@@ -128,6 +128,14 @@ pub trait Aggregation: Sized + 'static {
     /// Adds a row to its group.
     fn add(&self, value: &mut Self::Value, row: &Self::Row<'_>);
 
+    /// Adds a row to its group in this window: for windows of several lengths that do not all count the same. Of a
+    /// session only the row's own time is told.
+    #[inline]
+    fn add_in(&self, window: Window, value: &mut Self::Value, row: &Self::Row<'_>) {
+        let _ = window;
+        self.add(value, row);
+    }
+
     /// Emits what became of a group: with [`Increments`](super::Increments) what changed since it was last emitted, with
     /// [`Final`](super::Final) the value. Only to outputs without copied columns.
     fn emit(&self, window: Window, key: KeyRef<'_, Self>, value: Emitted<Self>, out: &mut Self::Out);

@@ -124,9 +124,7 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         let slots = &self.slots;
         let same = |&slot: &u32| {
             let group = slots[slot as usize].group.as_ref();
-            group.is_some_and(|group| {
-                group.hash == hash && group.window.start == window.start && group.key.is(key)
-            })
+            group.is_some_and(|group| group.hash == hash && group.window == window && group.key.is(key))
         };
         let slot = self.index.find(hash, same).copied();
         self.add_to(slot, hash, window, key, add)

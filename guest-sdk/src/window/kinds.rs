@@ -1,4 +1,4 @@
-//! Which windows there are: tumbling, sliding, sessions.
+//! Which windows there are: tumbling, sliding, nested, sessions.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Window {
     pub end: Timestamp,
 }
 
-/// How event time is cut into windows: [`Tumbling`], [`Sliding`] or [`Sessions`].
+/// How event time is cut into windows: [`Tumbling`], [`Sliding`], [`Nested`] or [`Sessions`].
 pub trait Windows: Copy + Debug + sealed::Sealed + 'static {
     /// Whether windows are made by what is in them.
     #[doc(hidden)]
@@ -24,6 +24,23 @@ pub trait Windows: Copy + Debug + sealed::Sealed + 'static {
     /// Its lengths.
     #[doc(hidden)]
     fn shape(&self) -> Shape;
+
+    /// The windows that a time is in, if they are known beforehand: those that end last come first.
+    #[doc(hidden)]
+    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window>;
+
+    /// Whether there is such a window.
+    #[doc(hidden)]
+    fn has(&self, window: Window) -> bool {
+        self.of_time(window.start).any(|have| have == window)
+    }
+
+    /// What is between the end of a window and the watermark that closes it.
+    #[doc(hidden)]
+    #[inline]
+    fn gap(&self) -> i64 {
+        0
+    }
 }
 
 /// Windows whose bounds are known beforehand.
@@ -33,14 +50,17 @@ pub trait Windows: Copy + Debug + sealed::Sealed + 'static {
 )]
 pub trait Fixed: Windows {}
 
-/// The lengths of windows, in microseconds.
+/// How many lengths windows may have.
+const NESTED: usize = 4;
+
+/// The lengths of windows, in microseconds: of fixed ones size and slide, of sessions their gap, of nested ones -1 and
+/// all of their sizes. What is not needed is 0.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// So long, one begins every `slide`.
-    Fixed { size: i64, slide: i64 },
-    /// As long as no gap between two events is so long.
-    Sessions { gap: i64 },
+pub struct Shape {
+    size: i64,
+    slide: i64,
+    nested: [i64; NESTED],
 }
 
 /// Windows of one length, one after the other: a row is in one of them. They begin at multiples of their length since
@@ -63,6 +83,18 @@ pub struct Sliding {
     slide: i64,
 }
 
+/// Windows of several lengths, each as [`Tumbling`]: a row is in one of each. Of two of the same start, the shorter one
+/// comes first. What is counted in each of them, [`add_in`](super::Aggregation::add_in) may say.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill_sdk::window::Nested;
+///
+/// let minutes_and_hours = Nested::of([Duration::from_mins(1), Duration::from_hours(1)]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nested([i64; NESTED]);
+
 /// A window for each visit: it ends when a key has had no row for `gap` of event time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sessions(i64);
@@ -81,6 +113,22 @@ impl Sliding {
         let (size, slide) = (length(size), length(slide));
         assert!(slide <= size && size / slide <= 1000, "a row is in 1 to 1000 windows");
         Sliding { size, slide }
+    }
+}
+
+impl Nested {
+    /// Windows of these lengths, at most four. Panics unless each is a multiple of the one before it.
+    pub const fn of<const N: usize>(sizes: [Duration; N]) -> Self {
+        assert!(N > 0 && N <= NESTED, "there are 1 to 4 lengths");
+        let mut nested = [0; NESTED];
+        let mut at = 0;
+        while at < N {
+            nested[at] = length(sizes[at]);
+            let fits = at == 0 || (nested[at] > nested[at - 1] && nested[at] % nested[at - 1] == 0);
+            assert!(fits, "each length is a multiple of the one before");
+            at += 1;
+        }
+        Nested(nested)
     }
 }
 
@@ -105,7 +153,12 @@ impl Windows for Tumbling {
 
     #[inline]
     fn shape(&self) -> Shape {
-        Shape::Fixed { size: self.0, slide: self.0 }
+        Shape { size: self.0, slide: self.0, nested: [0; NESTED] }
+    }
+
+    #[inline]
+    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
+        std::iter::once(around(time, self.0))
     }
 }
 
@@ -114,7 +167,32 @@ impl Windows for Sliding {
 
     #[inline]
     fn shape(&self) -> Shape {
-        Shape::Fixed { size: self.size, slide: self.slide }
+        Shape { size: self.size, slide: self.slide, nested: [0; NESTED] }
+    }
+
+    #[inline]
+    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
+        let Sliding { size, slide } = *self;
+        let mut start = Some(time.floor(slide).0);
+        std::iter::from_fn(move || {
+            let this = start?;
+            start = this.checked_sub(slide).filter(|next| time.0.saturating_sub(*next) < size);
+            Some(Window { start: Timestamp(this), end: Timestamp(this.saturating_add(size)) })
+        })
+    }
+}
+
+impl Windows for Nested {
+    const SESSIONS: bool = false;
+
+    #[inline]
+    fn shape(&self) -> Shape {
+        Shape { size: -1, slide: -1, nested: self.0 }
+    }
+
+    #[inline]
+    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
+        self.0.into_iter().rev().filter(|size| *size > 0).map(move |size| around(time, size))
     }
 }
 
@@ -123,52 +201,46 @@ impl Windows for Sessions {
 
     #[inline]
     fn shape(&self) -> Shape {
-        Shape::Sessions { gap: self.0 }
+        Shape { size: self.0, slide: 0, nested: [0; NESTED] }
     }
+
+    fn of_time(&self, _: Timestamp) -> impl Iterator<Item = Window> {
+        std::iter::empty()
+    }
+
+    fn has(&self, Window { start, end }: Window) -> bool {
+        start <= end
+    }
+
+    #[inline]
+    fn gap(&self) -> i64 {
+        self.0
+    }
+}
+
+/// The window of this length that a time is in.
+#[inline]
+fn around(time: Timestamp, size: i64) -> Window {
+    let start = time.floor(size);
+    Window { start, end: Timestamp(start.0.saturating_add(size)) }
 }
 
 impl Fixed for Tumbling {}
 impl Fixed for Sliding {}
+impl Fixed for Nested {}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Tumbling {}
     impl Sealed for super::Sliding {}
+    impl Sealed for super::Nested {}
     impl Sealed for super::Sessions {}
 }
 
 impl Shape {
-    /// The fixed windows that a time is in: the latest first.
-    #[inline]
-    pub(super) fn of(self, time: Timestamp) -> impl Iterator<Item = Window> {
-        let (size, slide) = match self {
-            Shape::Fixed { size, slide } => (size, slide),
-            Shape::Sessions { gap } => (gap, gap),
-        };
-        let mut start = Some(time.floor(slide).0);
-        std::iter::from_fn(move || {
-            let this = start?;
-            start = this.checked_sub(slide).filter(|next| time.0.saturating_sub(*next) < size);
-            Some(Window { start: Timestamp(this), end: Timestamp(this.saturating_add(size)) })
-        })
-    }
-
-    /// What is between the end of a window and the watermark that closes it.
-    pub(super) fn gap(self) -> i64 {
-        match self {
-            Shape::Fixed { .. } => 0,
-            Shape::Sessions { gap } => gap,
-        }
-    }
-
-    /// Whether there is such a window.
-    pub(super) fn has(self, Window { start, end }: Window) -> bool {
-        match self {
-            Shape::Fixed { size, slide } => {
-                start.floor(slide) == start && start.0.saturating_add(size) == end.0
-            }
-            Shape::Sessions { .. } => start <= end,
-        }
+    /// Whether it is that of sessions.
+    pub(super) fn is_sessions(self) -> bool {
+        self.slide == 0
     }
 }
 
@@ -184,19 +256,22 @@ impl Stored for Window {
 }
 
 impl Stored for Shape {
-    /// Sessions have no slide.
     fn write(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Shape::Fixed { size, slide } => (*size, *slide).write(bytes),
-            Shape::Sessions { gap } => (*gap, 0_i64).write(bytes),
+        (self.size, self.slide).write(bytes);
+        if self.slide < 0 {
+            self.nested.iter().for_each(|size| size.write(bytes));
         }
     }
 
     fn read(input: &mut Input<'_>) -> Option<Self> {
-        match Stored::read(input)? {
-            (gap, 0) => Some(Shape::Sessions { gap }),
-            (size, slide) => Some(Shape::Fixed { size, slide }),
+        let (size, slide) = Stored::read(input)?;
+        let mut nested = [0; NESTED];
+        if slide < 0 {
+            for size in &mut nested {
+                *size = Stored::read(input)?;
+            }
         }
+        Some(Shape { size, slide, nested })
     }
 }
 
@@ -205,7 +280,7 @@ mod tests {
     use super::*;
 
     fn starts(windows: impl Windows, time: i64) -> Vec<i64> {
-        let windows: Vec<Window> = windows.shape().of(Timestamp(time)).collect();
+        let windows: Vec<Window> = windows.of_time(Timestamp(time)).collect();
         assert!(
             windows.iter().all(|window| window.start.0 <= time && (time < window.end.0 || time == i64::MAX))
         );
@@ -229,10 +304,41 @@ mod tests {
     }
 
     #[test]
+    fn windows_that_there_are_not_are_told_from_those_that_there_are() {
+        let window = |start, end| Window { start: Timestamp(start), end: Timestamp(end) };
+        let sliding = Sliding::of(Duration::from_micros(10), Duration::from_micros(4));
+        assert!(sliding.has(window(-4, 6)) && !sliding.has(window(-2, 8)) && !sliding.has(window(0, 4)));
+        let sessions = Sessions::of(Duration::from_micros(10));
+        assert!(sessions.has(window(3, 3)) && !sessions.has(window(3, 2)));
+    }
+
+    #[test]
     fn there_are_windows_at_the_ends_of_time() {
         let sliding = Sliding::of(Duration::from_hours(1), Duration::from_mins(10));
         assert_eq!(starts(sliding, i64::MAX).len(), 6);
         assert_eq!(starts(sliding, i64::MIN)[0], i64::MIN);
+    }
+
+    #[test]
+    fn a_time_is_in_one_window_of_each_length() {
+        let sizes = [10, 30, 120].map(Duration::from_micros);
+        let nested = Nested::of(sizes);
+        assert_eq!(starts(nested, 59), [0, 30, 50]);
+        assert_eq!(starts(nested, -1), [-120, -30, -10]);
+        assert_eq!(starts(nested, i64::MAX).len(), 3);
+        let windows: Vec<Window> = nested.of_time(Timestamp(59)).collect();
+        assert!(windows.is_sorted_by(|a, b| a.end >= b.end) && windows.iter().all(|one| nested.has(*one)));
+        let between = Window { start: Timestamp(10), end: Timestamp(40) };
+        assert!(!nested.has(between));
+        let mut bytes = Vec::new();
+        nested.shape().write(&mut bytes);
+        assert_eq!(Shape::read(&mut Input::new(&bytes)), Some(nested.shape()));
+    }
+
+    #[test]
+    #[should_panic(expected = "each length is a multiple of the one before")]
+    fn a_short_window_lies_in_a_long_one() {
+        let _ = Nested::of([Duration::from_secs(60), Duration::from_secs(90)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Aggregates by windows of event time: what a transform with state mostly is.
 //!
-//! An [`Aggregation`] says how time is cut ([`Tumbling`], [`Sliding`], [`Sessions`]), by which key rows are grouped, what
+//! An [`Aggregation`] says how time is cut ([`Tumbling`], [`Sliding`], [`Nested`], [`Sessions`]), by which key rows are grouped, what
 //! is made of a group (an [aggregate](crate::aggregate) or a tuple of them), and when it is handed out: bit by bit
 //! ([`Increments`]) or once ([`Final`]). [`Windowed`] does the rest: it finds the groups, closes windows, keeps memory
 //! within its bound, writes and reads the state. All of it, with its test:
@@ -33,7 +33,7 @@ mod state;
 mod windowed;
 
 pub use aggregation::{Aggregation, Emitted, KeyRef, Late, StateOf};
-pub use kinds::{Fixed, Sessions, Sliding, Tumbling, Window, Windows};
+pub use kinds::{Fixed, Nested, Sessions, Sliding, Tumbling, Window, Windows};
 pub use mode::{Final, Increments, Mode};
 pub use state::{Open, Ready, State};
 pub use windowed::Windowed;

@@ -21,7 +21,7 @@ pub trait Mode<V: Aggregate, W: Windows>: sealed::Sealed + 'static {
     /// What is handed out of a value.
     #[doc(hidden)]
     fn emit(value: &mut V) -> Self::Emitted;
-    /// What it costs to keep, beyond its own size.
+    /// What it costs to keep and to hand out, beyond one row without texts.
     #[doc(hidden)]
     fn heap(emitted: &Self::Emitted) -> usize;
 }
@@ -30,7 +30,7 @@ pub trait Mode<V: Aggregate, W: Windows>: sealed::Sealed + 'static {
 ///
 /// For tables with `[key]`, `[sum]`, `[min]` and `[max]` columns: fresh within a commit, and whoever reads them merges.
 /// What needs no memory of what was handed out (counts, sums, extremes) is forgotten at once and is never late;
-/// `Distinct` stays until its window closes.
+/// `Distinct` and `Tally` stay until their window closes.
 #[derive(Clone, Copy, Debug)]
 pub enum Increments {}
 
@@ -48,8 +48,8 @@ impl<V: Incremental, W: Fixed> Mode<V, W> for Increments {
         value.change()
     }
 
-    fn heap(_: &V::Change) -> usize {
-        0
+    fn heap(change: &V::Change) -> usize {
+        V::weight(change)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::Window;
 use super::groups::order;
-use super::kinds::Shape;
+use super::kinds::{Shape, Windows};
 use crate::stored::{Input, Stored};
 use crate::{Key, Result, Timestamp};
 
@@ -79,19 +79,20 @@ impl<K: Key, V: Stored, E: Stored> State<K, V, E> {
         Some(State { shape, watermark, open, ready })
     }
 
-    /// Whether it can be taken up by windows of this shape.
+    /// Whether it can be taken up by these windows.
     #[inline(never)]
-    pub(super) fn check(&self, now: Shape) -> Result<()> {
+    pub(super) fn check<W: Windows>(&self, windows: &W) -> Result<()> {
+        let now = windows.shape();
         let then = self.shape.unwrap_or(now);
         // Sessions may go on with another gap: it only says what is added to them from here on.
-        let same = then == now || matches!((then, now), (Shape::Sessions { .. }, Shape::Sessions { .. }));
+        let same = then == now || (W::SESSIONS && then.is_sessions());
         if !same {
             return Err("the state has windows of other lengths: what is open cannot be carried over".into());
         }
         if !self.open.is_sorted_by(|a, b| order((a.window, &a.key), (b.window, &b.key)).is_lt()) {
             return Err("the state is damaged: its groups are not in order".into());
         }
-        if !self.open.iter().all(|open| now.has(open.window)) {
+        if !self.open.iter().all(|open| windows.has(open.window)) {
             return Err("the state is damaged: it has windows that there are not".into());
         }
         Ok(())
@@ -146,14 +147,21 @@ pub(super) fn begin(shape: Shape, watermark: Timestamp) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::{Sessions, Sliding, Tumbling};
     use super::*;
 
     type Text = State<String, i64, i64>;
 
+    fn minutes() -> Tumbling {
+        Tumbling::of(Duration::from_micros(60))
+    }
+
     fn state() -> Text {
         let window = |start| Window { start: Timestamp(start), end: Timestamp(start + 60) };
         State {
-            shape: Some(Shape::Fixed { size: 60, slide: 60 }),
+            shape: Some(minutes().shape()),
             watermark: Timestamp(-7),
             open: vec![
                 Open { window: window(0), key: "ä".into(), value: 3, changed: true },
@@ -187,24 +195,24 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_in_words() {
-        let check = |change: fn(&mut Text), now| {
+        fn check<W: Windows>(change: fn(&mut Text), windows: W) -> Result<()> {
             let mut state = state();
             change(&mut state);
-            state.check(now)
-        };
-        let minutes = Shape::Fixed { size: 60, slide: 60 };
-        assert_eq!(check(|_| (), minutes), Ok(()));
-        assert_eq!(check(|state| state.shape = None, minutes), Ok(()));
-        let other = check(|_| (), Shape::Fixed { size: 5_000_000, slide: 1_000_000 });
+            state.check(&windows)
+        }
+        assert_eq!(check(|_| (), minutes()), Ok(()));
+        assert_eq!(check(|state| state.shape = None, minutes()), Ok(()));
+        let other = check(|_| (), Sliding::of(Duration::from_secs(5), Duration::from_secs(1)));
         let words = "the state has windows of other lengths: what is open cannot be carried over";
         assert_eq!(other, Err(words.into()));
-        assert!(check(|_| (), Shape::Sessions { gap: 60 }).is_err());
+        let sessions = |gap| Sessions::of(Duration::from_micros(gap));
+        assert!(check(|_| (), sessions(60)).is_err());
         let order = Err("the state is damaged: its groups are not in order".to_owned());
-        assert_eq!(check(|state| state.open.swap(0, 1), minutes), order);
-        assert_eq!(check(|state| state.open[1] = state.open[0].clone(), minutes), order);
-        let window = check(|state| state.open[1].window.end.0 += 1, minutes);
+        assert_eq!(check(|state| state.open.swap(0, 1), minutes()), order);
+        assert_eq!(check(|state| state.open[1] = state.open[0].clone(), minutes()), order);
+        let window = check(|state| state.open[1].window.end.0 += 1, minutes());
         assert_eq!(window, Err("the state is damaged: it has windows that there are not".into()));
-        let sessions = |state: &mut Text| state.shape = Some(Shape::Sessions { gap: 1 });
-        assert_eq!(check(sessions, Shape::Sessions { gap: 2 }), Ok(()));
+        let other_gap = |state: &mut Text| state.shape = Some(Sessions::of(Duration::from_micros(1)).shape());
+        assert_eq!(check(other_gap, sessions(2)), Ok(()));
     }
 }

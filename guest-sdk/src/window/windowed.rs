@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::aggregation::{Aggregation, Emitted, KeyRef, Late};
 use super::groups::{Group, Groups};
-use super::kinds::{Shape, Window, Windows};
+use super::kinds::{Window, Windows};
 use super::mode::Mode;
 use super::state::{Open, Ready, State, begin, write_open};
 use crate::{Config, Key, Reject, Result, Stored, Timestamp, Transform};
@@ -27,7 +27,7 @@ const SHRINK: [usize; 4] = [2048, 1024, 512, 256];
 #[derive(Debug)]
 pub struct Windowed<A: Aggregation> {
     aggregation: A,
-    shape: Shape,
+    windows: A::Windows,
     groups: Groups<A::Key, A::Value>,
     /// What waits to be handed out.
     queue: VecDeque<Ready<A::Key, Emitted<A>>>,
@@ -58,11 +58,11 @@ impl<A: Aggregation> Transform for Windowed<A> {
         let late = if Self::CLOSES { config.get_or("late", A::LATE)? } else { A::LATE };
         let memory = config.get::<usize>("memory_mib")?.map_or(A::MEMORY, |mib| mib.saturating_mul(1 << 20));
         let aggregation = A::open(config)?;
-        let shape = aggregation.windows().shape();
+        let windows = aggregation.windows();
         Ok(Windowed {
             aggregation,
-            shape,
-            groups: Groups::new(Self::CLOSES.then(|| shape.gap())),
+            windows,
+            groups: Groups::new(Self::CLOSES.then(|| windows.gap())),
             queue: VecDeque::new(),
             watermark: Timestamp::MIN,
             late,
@@ -124,7 +124,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
             return Ok(None);
         }
         self.saved = any;
-        let mut bytes = begin(self.shape, self.watermark);
+        let mut bytes = begin(self.windows.shape(), self.watermark);
         (self.groups.len() as u64).write(&mut bytes);
         self.groups.sorted(|Group { window, key, value, changed, .. }| {
             write_open(*window, key, value, *changed, &mut bytes);
@@ -140,7 +140,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
         } else {
             self.aggregation.migrate(version, state)?
         };
-        state.check(self.shape)?;
+        state.check(&self.windows)?;
         for Open { window, key, value, changed } in state.open {
             self.groups.restore(window, key, value, changed, A::Windows::SESSIONS);
         }
@@ -191,16 +191,17 @@ impl<A: Aggregation> Windowed<A> {
     /// Adds a row to its fixed windows.
     #[inline]
     fn add(&mut self, time: Timestamp, key: KeyRef<'_, A>, row: &A::Row<'_>) -> Result<(), Reject> {
-        let mut windows = self.shape.of(time).peekable();
+        let windows = self.windows;
+        let mut windows = windows.of_time(time).peekable();
         let closed = |window: &Window, watermark| Self::CLOSES && window.end <= watermark;
-        // Windows come latest first: if this one is closed, all are.
+        // What ends last comes first: if this one is closed, all are.
         let is_late = windows.peek().is_some_and(|window| closed(window, self.watermark));
         if is_late && self.late == Late::Reject {
             return Err("late".into());
         }
         for window in windows {
             if !closed(&window, self.watermark) {
-                let bytes = self.groups.add(window, key, |value| self.aggregation.add(value, row));
+                let bytes = self.groups.add(window, key, |value| self.aggregation.add_in(window, value, row));
                 self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes);
             } else if self.late == Late::Correct {
                 self.correct(window, key, row);
@@ -216,12 +217,13 @@ impl<A: Aggregation> Windowed<A> {
         key: KeyRef<'_, A>,
         row: &A::Row<'_>,
     ) -> Result<(), Reject> {
-        let is_late = time.0.saturating_add(self.shape.gap()) <= self.watermark.0;
-        let add = |value: &mut A::Value| self.aggregation.add(value, row);
+        let is_late = time.0.saturating_add(self.windows.gap()) <= self.watermark.0;
+        let window = Window { start: time, end: time };
+        let add = |value: &mut A::Value| self.aggregation.add_in(window, value, row);
         match self.groups.add_to_session(time, key, !is_late, add) {
             Some(bytes) => self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes),
             None if self.late == Late::Reject => return Err("late".into()),
-            None => self.correct(Window { start: time, end: time }, key, row),
+            None => self.correct(window, key, row),
         }
         Ok(())
     }
@@ -231,7 +233,7 @@ impl<A: Aggregation> Windowed<A> {
     #[cold]
     fn correct(&mut self, window: Window, key: KeyRef<'_, A>, row: &A::Row<'_>) {
         let mut value = A::Value::default();
-        self.aggregation.add(&mut value, row);
+        self.aggregation.add_in(window, &mut value, row);
         let (key, value) = (A::Key::own(key), A::Mode::emit(&mut value));
         let ready = Ready { window, key, value };
         self.added = (self.added.0 + 1, self.added.1 + weight::<A>(&ready));

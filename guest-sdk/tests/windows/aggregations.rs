@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use tidemill_sdk::aggregate::{Count, Distinct, First, Last, Max, Min, Sum, TopK};
-use tidemill_sdk::window::{Aggregation, Final, Increments, Sessions, Sliding, Tumbling, Window, Windows};
+use tidemill_sdk::window::{
+    Aggregation, Final, Increments, Nested, Sessions, Sliding, Tumbling, Window, Windows,
+};
 use tidemill_sdk::{Config, Int, Reject, Result, Text, Timestamp};
 
 pub(crate) const SIZE: i64 = 600 * Timestamp::SECOND;
 pub(crate) const SLIDE: i64 = 240 * Timestamp::SECOND;
+pub(crate) const SIZES: [i64; 3] =
+    [120 * Timestamp::SECOND, 600 * Timestamp::SECOND, 3600 * Timestamp::SECOND];
 pub(crate) const GAP: i64 = 300 * Timestamp::SECOND;
 
 tidemill_sdk::input! {
@@ -42,6 +46,14 @@ impl Lengths for Tumbling {
 impl Lengths for Sliding {
     const THIS: Sliding =
         Sliding::of(Duration::from_micros(SIZE.unsigned_abs()), Duration::from_micros(SLIDE.unsigned_abs()));
+}
+
+impl Lengths for Nested {
+    const THIS: Nested = Nested::of([
+        Duration::from_micros(SIZES[0].unsigned_abs()),
+        Duration::from_micros(SIZES[1].unsigned_abs()),
+        Duration::from_micros(SIZES[2].unsigned_abs()),
+    ]);
 }
 
 impl Lengths for Sessions {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tidemill_sdk::Timestamp;
-use tidemill_sdk::window::{Aggregation, Sessions, Sliding, Tumbling};
+use tidemill_sdk::window::{Aggregation, Nested, Sessions, Sliding, Tumbling};
 
 use crate::aggregations::{Once, Retained};
 use crate::properties::{rows, steps};
@@ -23,6 +23,7 @@ fn same<A: Aggregation>(cases: u32) {
 fn windows_that_are_closed_early() {
     same::<Retained<Tumbling, LITTLE>>(400);
     same::<Retained<Sliding, LITTLE>>(300);
+    same::<Retained<Nested, LITTLE>>(300);
     same::<Once<Tumbling, LITTLE>>(300);
 }
 

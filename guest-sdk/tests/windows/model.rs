@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tidemill_sdk::Timestamp;
 
-use crate::aggregations::{GAP, SIZE, SLIDE};
+use crate::aggregations::{GAP, SIZE, SIZES, SLIDE};
 use crate::run::{Row, Table};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Tumbling,
     Sliding,
+    Nested,
     Sessions,
 }
 
@@ -34,9 +35,18 @@ struct Group {
 }
 
 pub(crate) fn model(kind: Kind, given: Given, rows: &[Row], correct: bool) -> Table {
+    let sliding = |at: i64, slide: i64| {
+        let last = at.div_euclid(slide) * slide;
+        let starts = (0..).map(|i| last - i * slide).take_while(|start| start + SIZE > at);
+        starts.map(|start| (start, start + SIZE)).collect()
+    };
+    let nested =
+        |at: i64| SIZES.map(|size| (at.div_euclid(size) * size, at.div_euclid(size) * size + size)).to_vec();
+    let never_late = given == Given::Additive;
     let (groups, late) = match kind {
-        Kind::Tumbling => fixed(SIZE, given == Given::Additive, rows, correct),
-        Kind::Sliding => fixed(SLIDE, given == Given::Additive, rows, correct),
+        Kind::Tumbling => fixed(|at| sliding(at, SIZE), never_late, rows, correct),
+        Kind::Sliding => fixed(|at| sliding(at, SLIDE), never_late, rows, correct),
+        Kind::Nested => fixed(nested, never_late, rows, correct),
         Kind::Sessions => sessions(rows, correct),
     };
     let mut table: Vec<String> =
@@ -45,17 +55,21 @@ pub(crate) fn model(kind: Kind, given: Given, rows: &[Row], correct: bool) -> Ta
     Table { rows: table, late }
 }
 
-fn fixed(slide: i64, never_late: bool, rows: &[Row], correct: bool) -> (Vec<Group>, Vec<usize>) {
-    let (mut open, mut corrections, mut late) = (BTreeMap::<(i64, u8), Group>::new(), vec![], vec![]);
+/// Windows by what a time is in: start and end of each.
+fn fixed(
+    windows: impl Fn(i64) -> Vec<(i64, i64)>,
+    never_late: bool,
+    rows: &[Row],
+    correct: bool,
+) -> (Vec<Group>, Vec<usize>) {
+    let (mut open, mut corrections, mut late) = (BTreeMap::<(i64, i64, u8), Group>::new(), vec![], vec![]);
     for (offset, row) in rows.iter().enumerate() {
-        let last = row.at.div_euclid(slide) * slide;
-        let starts = (0..).map(|i| last - i * slide).take_while(|start| start + SIZE > row.at);
         let mut taken = false;
-        for start in starts {
-            let (end, key, is_late) = (start + SIZE, row.key, start + SIZE <= row.mark && !never_late);
+        for (start, end) in windows(row.at) {
+            let (key, is_late) = (row.key, end <= row.mark && !never_late);
             let group = || Group { start, end, key, rows: vec![] };
             if !is_late {
-                open.entry((start, key)).or_insert_with(group).rows.push(row.clone());
+                open.entry((start, end, key)).or_insert_with(group).rows.push(row.clone());
             } else if correct {
                 corrections.push(Group { rows: vec![row.clone()], ..group() });
             }
@@ -126,13 +140,13 @@ fn whole(group: &Group) -> String {
 }
 
 fn merged(groups: &[Group], given: Given) -> Vec<String> {
-    let mut merged = BTreeMap::<(i64, u8), (&Group, [i64; 5])>::new();
+    let mut merged = BTreeMap::<(i64, i64, u8), (&Group, [i64; 5])>::new();
     for group in groups {
         let mut new = numbers(group);
         if given == Given::Additive {
             new[1] = 0;
         }
-        let entry = merged.entry((group.start, group.key));
+        let entry = merged.entry((group.start, group.end, group.key));
         entry
             .and_modify(|(_, have)| {
                 (0..3).for_each(|i| have[i] += new[i]);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tidemill_sdk::Timestamp;
-use tidemill_sdk::window::{Aggregation, Sessions, Sliding, Tumbling};
+use tidemill_sdk::window::{Aggregation, Nested, Sessions, Sliding, Tumbling};
 
 use crate::aggregations::{Additive, Once, Retained};
 use crate::model::{Given, Kind, model};
@@ -85,6 +85,17 @@ fn tumbling_increments_with_distinct() {
 #[test]
 fn sliding_increments_with_distinct() {
     same::<Retained<Sliding, MUCH>>(1400, Kind::Sliding, Given::Retained);
+}
+
+#[test]
+fn nested_increments_with_distinct() {
+    same::<Retained<Nested, MUCH>>(1000, Kind::Nested, Given::Retained);
+}
+
+#[test]
+fn nested_once_or_forgotten() {
+    same::<Once<Nested, MUCH>>(500, Kind::Nested, Given::Once);
+    same::<Additive<Nested>>(500, Kind::Nested, Given::Additive);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -15,19 +16,24 @@ use super::rows::{self, TABLES};
 use crate::Result;
 use crate::env::{HOUR, Micros};
 use crate::table::Hour;
+use crate::wait::blocking;
 
 /// How often all hours are listed.
 const AGAIN: Duration = Duration::from_secs(300);
 /// An epoch is this old at most when its files become visible, but for those that a full listing finds.
 const OLDEST: Micros = 300_000_000;
-/// Hours that are followed: a day, and the one that has begun.
-const HOURS: i64 = 25;
+/// Hours of a day, and the one that has begun.
+const DAY: i64 = 25;
+/// Hours of the last sixty minutes.
+const LAST: i64 = 2;
 /// Files of an hour that are read.
 const FILES: usize = 50_000;
 /// Files that are read side by side.
 const ABREAST: usize = 8;
-/// Files after which the sums are shown, and looked for what is newer.
-const SHOWN: usize = 200;
+/// Files after which the sums are shown.
+const SHOWN: usize = 100;
+/// How long a round reads before it is looked for what is newer.
+const READING: Duration = Duration::from_secs(2);
 
 /// What was read.
 #[derive(Default)]
@@ -35,40 +41,51 @@ pub(super) struct Follower {
     /// Keys that were read, hashed, by hour.
     seen: BTreeMap<i64, HashSet<u64>>,
     hasher: RandomState,
-    /// When all hours were listed.
-    listed: Option<Instant>,
+    /// When all hours were listed, and how many.
+    listed: Option<(Instant, i64)>,
+    /// The last round came to nothing.
+    failed: bool,
     /// What waits to be read: table and key, the newest last.
     waiting: Vec<(usize, i64, String)>,
 }
 
 impl Follower {
     /// Looks for files, and reads some. What cannot be done is tried again in the next round.
-    pub(super) async fn round(&mut self, shared: &Shared) {
-        let done = self.look(shared).await;
-        let done = match done {
-            Ok(()) => self.read(shared).await,
-            Err(e) => Err(e),
-        };
-        let mut state = shared.state();
-        (state.begun, state.loading) = (true, self.waiting.len());
-        state.error = done.err().map(|e| e.to_string());
-        state.sums.forget(shared.env.now());
+    pub(super) async fn round(&mut self, shared: &Arc<Shared>) {
+        let (began, mut done) = (Instant::now(), self.look(shared).await);
+        loop {
+            if done.is_ok() {
+                done = self.read(shared).await;
+            }
+            let mut state = shared.state();
+            (state.begun, state.loading) = (true, self.waiting.len());
+            state.error = done.as_ref().err().map(ToString::to_string);
+            state.sums.forget(shared.env.now());
+            self.failed = done.is_err();
+            if self.idle() || began.elapsed() > READING {
+                return;
+            }
+        }
+    }
+
+    /// Whether there is nothing to do before the next round.
+    pub(super) fn idle(&self) -> bool {
+        self.failed || self.waiting.is_empty()
     }
 
     async fn look(&mut self, shared: &Shared) -> Result<()> {
         let now = shared.env.now();
         let hour = now.div_euclid(HOUR);
-        self.seen = self.seen.split_off(&(hour - HOURS));
-        self.waiting.retain(|(_, of, _)| *of > hour - HOURS);
-        let all = self.listed.is_none_or(|listed| listed.elapsed() > AGAIN);
+        let hours = if shared.state().day { DAY } else { LAST };
+        self.seen = self.seen.split_off(&(hour - DAY));
+        self.waiting.retain(|(_, of, _)| *of > hour - DAY);
+        let all = self.listed.is_none_or(|(when, listed)| listed < hours || when.elapsed() > AGAIN);
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for (table, (name, _)) in TABLES.iter().enumerate() {
-            if all && shared.store.list(name, 1).await?.is_empty() {
-                missing.push(*name);
-            }
+            let before = found.len();
             // A clock of a producer may be ahead.
-            for of in (hour - HOURS + 1)..=hour + 1 {
+            for of in (hour - hours + 1)..=hour + 1 {
                 let at = Hour::of(of * HOUR);
                 let keys = match all {
                     true => {
@@ -83,10 +100,21 @@ impl Follower {
                 };
                 found.extend(keys.into_iter().map(|key| (table, of, key)));
             }
+            // Nothing of late, or nothing ever?
+            if all && found.len() == before && shared.store.list(name, 1).await?.is_empty() {
+                missing.push(*name);
+            }
         }
-        if all {
-            self.listed = Some(Instant::now());
-            shared.state().missing = missing;
+        match all {
+            true => {
+                self.listed = Some((Instant::now(), hours));
+                shared.state().missing = missing;
+            }
+            // It may have come meanwhile.
+            false => shared
+                .state()
+                .missing
+                .retain(|name| found.iter().all(|(table, _, _)| TABLES[*table].0 != *name)),
         }
         let Follower { seen, hasher, waiting, .. } = self;
         found.retain(|(_, of, key)| {
@@ -97,7 +125,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn read(&mut self, shared: &Shared) -> Result<()> {
+    async fn read(&mut self, shared: &Arc<Shared>) -> Result<()> {
         let some = self.waiting.split_off(self.waiting.len().saturating_sub(SHOWN));
         let read = some.into_iter().map(|file| async move {
             let content = shared.store.part(&file.2, 0..rows::LARGEST).await;
@@ -110,7 +138,10 @@ impl Follower {
                 // It is gone: whoever took it away put something else there.
                 Ok(None) => Ok(()),
                 Ok(Some(bytes)) => {
-                    rows::read(file.0, &file.2, bytes, |row| shared.state().sums.add(file.0, row))
+                    let (shared, (table, _, key)) = (shared.clone(), file);
+                    let add =
+                        move || rows::read(table, &key, bytes, |row| shared.state().sums.add(table, row));
+                    blocking("reading an aggregate table", add).await.and_then(|done| done)
                 }
                 Err(e) => {
                     self.waiting.push(file);

@@ -126,6 +126,8 @@ struct State {
     missing: Vec<&'static str>,
     /// When somebody looked last; none: nobody follows.
     looked: Option<Instant>,
+    /// Somebody looked at the whole day: the hours before the last ones are read, too.
+    day: bool,
     /// A round was made.
     begun: bool,
 }
@@ -138,7 +140,7 @@ impl Activity {
 
     /// What is known now. The first look begins to read; it waits for a moment. Must be called within a runtime.
     pub async fn look(&self, range: Range) -> Overview {
-        if self.begin() {
+        if self.begin(range) {
             tokio::spawn(follow(self.0.clone()));
         }
         let deadline = Instant::now() + FIRST;
@@ -155,8 +157,10 @@ impl Activity {
     }
 
     /// Notes a look. True: somebody has to begin to follow.
-    fn begin(&self) -> bool {
-        self.0.state().looked.replace(Instant::now()).is_none()
+    fn begin(&self, range: Range) -> bool {
+        let mut state = self.0.state();
+        state.day |= range == Range::Day;
+        state.looked.replace(Instant::now()).is_none()
     }
 }
 
@@ -177,10 +181,15 @@ async fn follow(shared: Arc<Shared>) {
     loop {
         match shared.unwatched() {
             unwatched if unwatched > KEPT => break,
-            unwatched if unwatched > WATCHED => {}
-            _ => follower.round(&shared).await,
+            unwatched if unwatched > WATCHED => tokio::time::sleep(ROUND).await,
+            _ => {
+                follower.round(&shared).await;
+                // What waits is read without a pause, and what is newer is looked for in between.
+                if follower.idle() {
+                    tokio::time::sleep(ROUND).await;
+                }
+            }
         }
-        tokio::time::sleep(ROUND).await;
     }
     *shared.state() = State::default();
 }

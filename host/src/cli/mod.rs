@@ -8,6 +8,7 @@ mod gc;
 mod graph;
 mod log;
 mod logs;
+mod monitor;
 mod produce;
 mod progress;
 mod rejects;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::transform::Compiling;
 use crate::{Kind, Result};
 use logs::LogFormat;
+use status::report::short;
 
 /// A Kafka topic in your lake: sandboxed WebAssembly transforms, Parquet on S3, tables in AWS Glue.
 #[derive(Parser)]
@@ -59,6 +61,8 @@ enum Command {
     Graph(graph::Graph),
     /// Show how the running hosts are: transforms, partitions, the last commit
     Status(status::Status),
+    /// Watch the running hosts, or the lake alone, live; --once for scripts
+    Monitor(monitor::Monitor),
     /// Print the commit log: what became true, and when
     Log(log::Log),
     /// Look for what is wrong with brokers, zones, catalog, transforms and this machine, and say what to do
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Graph(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Monitor(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
@@ -121,6 +126,8 @@ fn code(result: Result<()>) -> ExitCode {
 /// Warnings for the demo and for tools, progress for a host. For people, but for a host whose log goes to no terminal.
 fn log(cli: &Cli) {
     let level = match (&cli.command, cli.verbose) {
+        // It would be written across the picture.
+        (Command::Monitor(monitor), _) if monitor.fills_the_terminal() => return,
         (Command::Run(_), 0) => "warn,tidemill=info",
         // What is wrong is what it prints.
         (Command::Doctor(_), 0) => "error",

@@ -1,6 +1,6 @@
 //! `tidemill status`
 
-mod report;
+pub(super) mod report;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

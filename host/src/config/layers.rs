@@ -204,6 +204,11 @@ impl Layers {
         self.values.get(key).map(|(value, _)| value.clone())
     }
 
+    /// Whether anybody has said anything of a setting.
+    pub fn given(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|(_, source)| *source != Source::Default)
+    }
+
     pub(super) fn required(&self, key: &str) -> Result<String> {
         self.text(key).filter(|v| !v.is_empty()).ok_or_else(|| self.wrong(key, "a value"))
     }

@@ -17,7 +17,7 @@ mod traces;
 
 pub use board::Board;
 pub use metrics::{Meters, Requests, Stage, Step};
-pub use stats::{Advanced, Commit, Lap, Snapshot, Stats, Worked};
+pub use stats::{Advanced, Commit, Deeds, Lap, Snapshot, Stats, Worked};
 pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
 };

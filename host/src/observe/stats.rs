@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// … by table.
     pub table_bytes: BTreeMap<String, u64>,
+    /// What transforms did, by name: all versions of one together.
+    pub transforms: BTreeMap<String, Deeds>,
     /// Epochs that were abandoned, a lane each.
     pub abandoned: u64,
     /// Times that a lane went over to other transforms.
@@ -47,6 +49,20 @@ pub struct Snapshot {
     /// At the last commit: microseconds from the oldest event in it to its being visible.
     pub freshness: Option<Micros>,
 }
+
+/// What a transform did since the start.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub struct Deeds {
+    /// What became of its rows.
+    pub rows: Counts,
+    /// How long it was at work, on its lanes' processors.
+    pub busy_ns: u64,
+    /// Rows that were rejected because it failed on them.
+    pub poison_rows: u64,
+}
+
+/// Names of transforms that are counted.
+const NAMES: usize = 200;
 
 /// What one commit adds.
 #[derive(Debug, Default)]
@@ -126,6 +142,16 @@ impl Stats {
             *stats.files.entry(table.clone()).or_default() += 1;
             *stats.table_bytes.entry(table.clone()).or_default() += bytes;
             stats.bytes += bytes;
+        }
+        for done in &commit.works {
+            let name = &done.identity.name;
+            if stats.transforms.len() >= NAMES && !stats.transforms.contains_key(name) {
+                continue;
+            }
+            let deeds = stats.transforms.entry(name.clone()).or_default();
+            deeds.rows += done.counts;
+            deeds.busy_ns += u64::try_from(done.busy.as_nanos()).unwrap_or_default();
+            deeds.poison_rows += done.vitals.poison;
         }
     }
 

@@ -25,7 +25,7 @@ const BROKERS: Duration = Duration::from_secs(1);
 const ZONE: Duration = Duration::from_secs(3);
 /// How long it is believed that the zones answer: each question costs a request.
 const ANSWERED: Duration = Duration::from_secs(15);
-/// How long an answer is given again: many may ask.
+/// How long what the brokers said is taken to be so: many may ask.
 const FRESH: Duration = Duration::from_millis(900);
 
 /// A host that can be asked.
@@ -47,7 +47,8 @@ struct Host {
     lake: OnceLock<(Stores, Activity)>,
     /// When the zones answered last.
     answered: Mutex<Option<Instant>>,
-    last: Mutex<Option<(Instant, Status)>>,
+    /// What the brokers said last, and when.
+    said: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
 }
 
 impl Answering {
@@ -78,7 +79,7 @@ impl Answering {
             brokers: Mutex::new(Some(group.clone())),
             lake: OnceLock::new(),
             answered: Mutex::default(),
-            last: Mutex::default(),
+            said: Mutex::default(),
         });
         let socket = Socket::open(&config.sockets, keys.segment(), Arc::new(status_of(&host)));
         let token = config.http_token.as_ref().map(|token| token.0.as_str());
@@ -133,22 +134,21 @@ fn sources(host: &Arc<Host>) -> Sources {
 
 impl Host {
     async fn status(self: &Arc<Host>) -> Status {
-        // Held over the questions on purpose: the others wait for its answer instead of asking too.
-        let mut last = self.last.lock().await;
-        if let Some((_, status)) = last.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
-            return status.clone();
-        }
         let (ends, storage) = tokio::join!(self.ends(), self.storage());
         // After the ends, so that what is committed by now does not look like a lag.
         let mut status = self.stats.board().status();
         status.ends(&ends);
         status.checks = checks(&status, self.interval, storage);
         status.ready = status.checks.iter().all(|check| check.ok);
-        *last = Some((Instant::now(), status.clone()));
         status
     }
 
     async fn ends(self: &Arc<Host>) -> BTreeMap<i32, i64> {
+        // Held over the question on purpose: the others wait for its answer instead of asking too.
+        let mut said = self.said.lock().await;
+        if let Some((_, ends)) = said.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
+            return ends.clone();
+        }
         let partitions = self.stats.board().partitions();
         if partitions.is_empty() {
             return BTreeMap::new();
@@ -168,7 +168,9 @@ impl Host {
             });
             asked.await.unwrap_or_default()
         };
-        tokio::time::timeout(BROKERS, asked).await.unwrap_or_default()
+        let ends = tokio::time::timeout(BROKERS, asked).await.unwrap_or_default();
+        *said = Some((Instant::now(), ends.clone()));
+        ends
     }
 
     /// Whether both zones answer.

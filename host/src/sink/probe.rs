@@ -11,7 +11,6 @@ use super::request::Answered;
 use super::s3::{Failure, S3};
 use crate::env::Env;
 use crate::error::Result;
-use crate::table::Zone;
 
 /// A bucket with its prefix.
 #[derive(Debug)]
@@ -19,14 +18,14 @@ pub struct Bucket(S3);
 
 impl Bucket {
     /// The bucket, with the credentials, endpoint and way to address it that hosts have.
-    pub fn open(bucket: &str, prefix: &str, whose: (&str, Zone), aws: &Aws, env: &Env) -> Result<Bucket> {
+    pub fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: &Env) -> Result<Bucket> {
         let retry = RetryConfig {
             backoff: BackoffConfig::default(),
             // One hiccup is no finding.
             max_retries: 1,
             retry_timeout: Duration::from_secs(2),
         };
-        S3::with(bucket, prefix, whose, aws, env.clone(), retry).map(Bucket)
+        S3::with((bucket, prefix), setting, aws, env.clone(), retry, None).map(Bucket)
     }
 
     /// Where its objects are, as hosts reach them.

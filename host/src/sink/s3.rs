@@ -21,6 +21,7 @@ use super::counted::Counting;
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::observe::Requests;
 use crate::table::Zone;
 
 /// The bytes of every part but a file's last.
@@ -64,7 +65,13 @@ pub(crate) enum Answer {
 }
 
 impl S3 {
-    pub(super) fn open(bucket: &str, prefix: &str, whose: (&str, Zone), aws: &Aws, env: Env) -> Result<S3> {
+    pub(super) fn open(
+        bucket: &str,
+        prefix: &str,
+        (setting, zone): (&str, Zone),
+        aws: &Aws,
+        env: Env,
+    ) -> Result<S3> {
         let retry = RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -74,17 +81,20 @@ impl S3 {
             max_retries: 6,
             retry_timeout: Duration::from_secs(8),
         };
-        S3::with(bucket, prefix, whose, aws, env, retry)
+        let counting =
+            |requests: &Requests| Counting { zone: super::zone_name::name(zone), requests: requests.clone() };
+        let counting = aws.requests.as_ref().map(counting);
+        S3::with((bucket, prefix), setting, aws, env, retry, counting)
     }
 
     /// The same for who tries again in another way.
     pub(super) fn with(
-        bucket: &str,
-        prefix: &str,
-        (setting, zone): (&str, Zone),
+        (bucket, prefix): (&str, &str),
+        setting: &str,
         aws: &Aws,
         env: Env,
         retry: RetryConfig,
+        counting: Option<Counting>,
     ) -> Result<S3> {
         let name =
             if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
@@ -105,9 +115,8 @@ impl S3 {
         if let Some(provider) = aws.sdk.credentials_provider() {
             builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
         }
-        if let Some(requests) = &aws.requests {
-            let (zone, requests) = (super::zone_name::name(zone), requests.clone());
-            builder = builder.with_http_connector(Counting { zone, requests });
+        if let Some(counting) = counting {
+            builder = builder.with_http_connector(counting);
         }
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))

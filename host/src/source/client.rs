@@ -62,6 +62,8 @@ impl Settings {
             .set("queued.min.messages", "100000")
             .set("queued.max.messages.kbytes", "8192")
             .set("fetch.queue.backoff.ms", "20")
+            // By default up to 10 s pass before a broker is tried again: most of what readers notice of its restart.
+            .set("reconnect.backoff.max.ms", "500")
             .set("log.connection.close", "false");
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);

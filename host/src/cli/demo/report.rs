@@ -41,7 +41,7 @@ pub(super) fn print(dir: &Path, sent: &Sent, done: &Snapshot) {
   tidemill verify --raw {dir}/raw --processed {dir}/processed
 
 Try next:
-  tidemill graph --transforms transforms     how the two components fit together
+  tidemill graph --transforms transforms     how the components fit together
   transforms/clean/src/lib.rs                change a rule, and run the demo again
   tidemill run --help                        the same with your Kafka, S3 and Glue",
         dir = dir.display()

@@ -38,6 +38,9 @@ fn text(status: &Status) -> String {
         host.pid,
         since(status, host.started)
     );
+    if !host.dashboard.is_empty() {
+        let _ = writeln!(text, "dashboard: {}", host.dashboard);
+    }
     for line in &status.attention {
         let _ = writeln!(text, "! {line}");
     }
@@ -78,19 +81,11 @@ fn rows<const N: usize>(head: &[&str; N], rows: impl Iterator<Item = [String; N]
 }
 
 fn transform(status: &Status, one: &TransformStatus) -> [String; 11] {
-    let (all, on) = (status.partitions.len(), one.partitions.len());
-    let state = match one.state {
-        TransformState::Live | TransformState::StandsStill => one.state.name().into(),
-        TransformState::FellBack => format!("fell back in {} of {all}", all.saturating_sub(on)),
-        TransformState::GoingOver | TransformState::Old => {
-            format!("{}, {on} of {all} run it", one.state.name())
-        }
-    };
     [
         one.name.clone(),
         one.version.clone(),
         one.digest.get(..12).unwrap_or(&one.digest).into(),
-        state,
+        transform_state(status, one),
         one.since.map_or("-".into(), |at| ago(status, at)),
         one.rows.input.to_string(),
         one.rows.emitted.to_string(),
@@ -102,24 +97,40 @@ fn transform(status: &Status, one: &TransformStatus) -> [String; 11] {
 }
 
 fn partition(status: &Status, number: i32, one: &PartitionStatus) -> [String; 8] {
-    let state = match (one.paused, one.fell_back_from) {
-        (true, _) => "stands still",
-        (false, Some(_)) => "fell back",
-        (false, None) if one.set != status.set => "going over",
-        (false, None) => "runs",
-    };
     let number_or = |value: Option<String>| value.unwrap_or_else(|| "-".into());
     let freshness = one.freshness_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
     [
         number.to_string(),
         one.lane.to_string(),
         number_or(one.set.map(|set| set.to_string())),
-        state.into(),
+        partition_state(status, one).into(),
         number_or(one.committed.map(|at| at.to_string())),
         one.lag.map_or("unknown".into(), |lag| lag.to_string()),
         freshness.map_or("-".into(), short),
         one.last_commit.map_or("-".into(), |at| ago(status, at)),
     ]
+}
+
+/// How a transform is, in a word or with the partitions that are different.
+pub(in crate::cli) fn transform_state(status: &Status, one: &TransformStatus) -> String {
+    let (all, on) = (status.partitions.len(), one.partitions.len());
+    match one.state {
+        TransformState::Live | TransformState::StandsStill => one.state.name().into(),
+        TransformState::FellBack => format!("fell back in {} of {all}", all.saturating_sub(on)),
+        TransformState::GoingOver | TransformState::Old => {
+            format!("{}, {on} of {all} run it", one.state.name())
+        }
+    }
+}
+
+/// How a partition is, in a word.
+pub(in crate::cli) fn partition_state(status: &Status, one: &PartitionStatus) -> &'static str {
+    match (one.paused, one.fell_back_from) {
+        (true, _) => "stands still",
+        (false, Some(_)) => "fell back",
+        (false, None) if one.set != status.set => "going over",
+        (false, None) => "runs",
+    }
 }
 
 fn commits(status: &Status) -> String {
@@ -146,12 +157,13 @@ fn since(status: &Status, at: At) -> String {
     age(Duration::from_micros(micros))
 }
 
-fn ago(status: &Status, at: At) -> String {
+/// How long ago a moment was.
+pub(in crate::cli) fn ago(status: &Status, at: At) -> String {
     format!("{} ago", since(status, at))
 }
 
 /// A short time for people: three digits of it at most.
-fn short(time: Duration) -> String {
+pub(in crate::cli) fn short(time: Duration) -> String {
     if time >= Duration::from_secs(60) {
         return age(time);
     }

@@ -76,7 +76,13 @@ fn what_is_committed_is_counted_where_it_belongs() {
     board.stands(7, 100);
     board.failed(7, "once");
     let rows = Counts { input: 40, emitted: 30, rejected: 6, filtered: 4, absorbed: 0 };
-    let worked = || Worked { identity: identity(&clean), counts: rows, busy: Duration::from_micros(20) };
+    let worked = |partition| Worked {
+        partition,
+        identity: identity(&clean),
+        counts: rows,
+        busy: Duration::from_micros(20),
+        vitals: Vitals { memory: 1000, state: 30, poison: 2 },
+    };
     let commit = Commit {
         events: 44,
         record: 3,
@@ -85,7 +91,7 @@ fn what_is_committed_is_counted_where_it_belongs() {
             Advanced { partition: 7, to: 144, freshness: Some(1_500_000) },
             Advanced { partition: 8, to: 9, freshness: None },
         ],
-        works: vec![worked(), worked()],
+        works: vec![worked(7), worked(8)],
         files: vec![("t".into(), 30, 1000), ("t".into(), 6, 24)],
         took: Duration::from_millis(70),
         ..Commit::default()
@@ -96,6 +102,9 @@ fn what_is_committed_is_counted_where_it_belongs() {
     let one = &status.transforms[0];
     assert_eq!((one.rows.input, one.rows.rejected, one.busy_ns, one.ns_per_row), (80, 12, 40_000, Some(500)));
     assert_eq!((status.commits, status.events, status.abandoned), (1, 44, 1));
+    let held = (one.memory_bytes, one.state_bytes, one.poison_rows);
+    assert_eq!(held, (1000, 30, 4), "8 holds nothing here any more");
+    assert_eq!(status.recent.len(), 1);
     let last = LastCommit {
         record: 3,
         at: At(5_000_000),

@@ -11,7 +11,7 @@ use prometheus::{CounterVec, GaugeVec, Opts, TextEncoder};
 
 use super::{Meters, made};
 use crate::batch::Counts;
-use crate::observe::{At, PartitionStatus, Snapshot, Status, TransformState};
+use crate::observe::{At, Deeds, PartitionStatus, Snapshot, Status, TransformState, TransformStatus};
 
 /// The content type of what [`exposition`] gives.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -24,7 +24,7 @@ pub fn exposition(meters: &Meters, status: &Status, counted: &Snapshot) -> Strin
     page.tables(counted);
     page.rejects(status);
     page.partitions(status);
-    page.transforms(status);
+    page.transforms(status, counted);
     families.extend(page.0);
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = String::new();
@@ -173,8 +173,7 @@ impl Page {
         });
     }
 
-    fn transforms(&mut self, status: &Status) {
-        // Two versions of one transform may be at work for a moment.
+    fn transforms(&mut self, status: &Status, counted: &Snapshot) {
         let info = status.transforms.iter().map(|t| (vec![&*t.name, &*t.version, &*t.digest], 1.0)).collect();
         self.gauge(
             "tidemill_transform_info",
@@ -185,17 +184,8 @@ impl Page {
         let live = status.transforms.iter().filter(|t| t.state != TransformState::Old);
         let live = live.map(|t| (vec![&*t.name], truth(t.state == TransformState::Live))).collect();
         self.gauge("tidemill_transform_live", "1: all partitions of this host run it.", &["transform"], live);
-        let mut sums: BTreeMap<&str, Sum> = BTreeMap::new();
-        for one in &status.transforms {
-            let sum = sums.entry(&one.name).or_default();
-            sum.rows += one.rows;
-            sum.busy += one.busy_ns;
-            sum.memory += one.memory_bytes;
-            sum.state += one.state_bytes;
-            sum.poison += one.poison_rows;
-        }
-        let rows = sums.iter().flat_map(|(name, sum)| {
-            let Counts { input, emitted, rejected, filtered, absorbed } = sum.rows;
+        let rows = counted.transforms.iter().flat_map(|(name, deeds)| {
+            let Counts { input, emitted, rejected, filtered, absorbed } = deeds.rows;
             [
                 ("in", input),
                 ("emitted", emitted),
@@ -203,7 +193,7 @@ impl Page {
                 ("filtered", filtered),
                 ("absorbed", absorbed),
             ]
-            .map(|(kind, rows)| (vec![*name, kind], rows as f64))
+            .map(|(kind, rows)| (vec![name.as_str(), kind], rows as f64))
         });
         self.counter(
             "tidemill_transform_rows_total",
@@ -211,39 +201,38 @@ impl Page {
             &["transform", "kind"],
             rows.collect(),
         );
-        let each = |value: fn(&Sum) -> f64| sums.iter().map(|(name, s)| (vec![*name], value(s))).collect();
         let label = &["transform"];
+        let each = |value: fn(&Deeds) -> f64| {
+            counted.transforms.iter().map(|(name, deeds)| (vec![name.as_str()], value(deeds))).collect()
+        };
         self.counter(
             "tidemill_transform_busy_seconds_total",
             "Processor time of a transform.",
             label,
-            each(|s| s.busy as f64 / 1e9),
+            each(|deeds| deeds.busy_ns as f64 / 1e9),
         );
         self.counter(
             "tidemill_transform_poison_rows_total",
             "Rows that were rejected because a transform failed on them.",
             label,
-            each(|s| s.poison as f64),
+            each(|deeds| deeds.poison_rows as f64),
         );
-        let memory = each(|s| s.memory as f64);
+        // Two versions of one transform may be at work for a moment.
+        let sums = |value: fn(&TransformStatus) -> u64| {
+            let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
+            status.transforms.iter().for_each(|t| *sums.entry(&t.name).or_default() += value(t) as f64);
+            sums.into_iter().map(|(name, sum)| (vec![name], sum)).collect()
+        };
+        let memory = sums(|t| t.memory_bytes);
         self.gauge(
             "tidemill_transform_memory_bytes",
             "Memory of its instances, one for each partition.",
             label,
             memory,
         );
-        let state = each(|s| s.state as f64);
+        let state = sums(|t| t.state_bytes);
         self.gauge("tidemill_transform_state_bytes", "What it remembers, over all partitions.", label, state);
     }
-}
-
-#[derive(Default)]
-struct Sum {
-    rows: Counts,
-    busy: u64,
-    memory: u64,
-    state: u64,
-    poison: u64,
 }
 
 fn truth(is: bool) -> f64 {

@@ -16,6 +16,7 @@ fn host() -> Status {
         transforms: "transforms".into(),
         pid: 4711,
         version: "0.1.0".into(),
+        dashboard: "http://127.0.0.1:8080".into(),
         started: before(3 * 3600 + 60),
     };
     Status { at: before(0), host, ..Status::default() }
@@ -112,6 +113,7 @@ fn busy() -> Status {
 fn a_host_is_shown_with_what_needs_a_person_on_top() {
     let wanted = "\
 tidemill 0.1.0, pipeline tidemill, topic user-events, host host-1, process 4711, up 3h1m
+dashboard: http://127.0.0.1:8080
 ! broken.wasm was not taken in: no [2J WebAssembly
 ! partition 1 fell back to the transforms of record 3, those of record 5 do not run there: trapped
 
@@ -140,6 +142,7 @@ since the start: 9 commits, 60000 events, 3 epochs abandoned
 fn a_host_that_starts_says_so() {
     let wanted = "\
 tidemill 0.1.0, pipeline tidemill, topic user-events, host host-1, process 4711, up 3h1m
+dashboard: http://127.0.0.1:8080
 it is starting: brokers, zones or catalog have not answered yet (its log says which)
 ";
     assert_eq!(report(&host(), false), wanted);
