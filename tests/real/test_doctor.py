@@ -158,7 +158,7 @@ def test_something_else_than_kafka_listens(on_disk):
         server.server_close()
     found, remedy = doctor.only("brokers", "speaks kafka")
     assert f"(process {os.getpid()}) does not speak Kafka" in found and "--brokers" in remedy
-    assert "it answered \"" in found and "400" in found
+    assert 'it answered "' in found
 
 
 def test_a_topic_that_is_missing_is_named_with_the_one_that_was_meant(on_disk, name):

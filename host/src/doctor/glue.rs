@@ -122,9 +122,11 @@ impl<'a> Probe<'a> {
                 self.denied.store(true, Ordering::Relaxed);
                 self.refused("GetDatabase", &why)
             }
-            Answer::Else(why) => {
-                Finding::failed(format!("glue:GetDatabase fails at {}: {why}", self.endpoint), SEE)
-            }
+            Answer::Else(why) => Finding::failed(
+                format!("glue:GetDatabase fails at {}: {why}", self.endpoint),
+                "see whether it is Glue that answers there (AWS_ENDPOINT_URL_GLUE, unset for Amazon's own); a busy \
+                 service passes",
+            ),
             Answer::Silent(why) => self.unreachable(why).await,
         }
     }

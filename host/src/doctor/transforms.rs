@@ -40,7 +40,7 @@ pub(super) async fn run(mut course: Course, config: &Config) {
     let limit = course.limit().saturating_mul(COMPILING).min(Duration::from_secs(90));
     for package in packages {
         let name = format!("{}.wasm", package.name);
-        let loaded = course.long(&name, &[], limit, load(engine.clone(), package)).await;
+        let loaded = course.long(&name, &[], limit, load(engine.clone(), package, limit.mul_f32(0.95))).await;
         components.extend(loaded);
         needs.push(name);
     }
@@ -63,9 +63,15 @@ async fn directory(config: &Config) -> Finding<Vec<Package>> {
     }
 }
 
-async fn load(engine: Arc<Engine>, package: Package) -> Finding<Component> {
+async fn load(engine: Arc<Engine>, package: Package, limit: Duration) -> Finding<Component> {
     let file = package.file.clone();
-    let loaded = blocking("loading a transform", move || Component::load(&engine, &package)).await;
+    let loading = blocking("loading a transform", move || Component::load(&engine, &package));
+    let Ok(loaded) = tokio::time::timeout(limit, loading).await else {
+        return Finding::failed(
+            format!("{file} was not compiled within {:.0} s", limit.as_secs_f64()),
+            "the machine is busy, or the component is very large: `--limit 30s` gives it longer",
+        );
+    };
     match loaded.and_then(|loaded| loaded) {
         Ok(component) => {
             let identity = &component.identity;

@@ -164,7 +164,13 @@ impl Objects<'_> {
                 format!("{action}: no answer: {why}"),
                 "see whether the store is up (AWS_ENDPOINT_URL_S3) and the network lets it through".into(),
             ),
-            Answer::Missing | Answer::Refused => (format!("{action} fails on {name}: {why}"), self.another()),
+            Answer::Refused if why.starts_with("NotImplemented") || why.contains("501 ") => {
+                (format!("this store does not know {action} as it is asked for it: {why}"), self.another())
+            }
+            Answer::Missing | Answer::Refused => (
+                format!("{action} fails on {name}: {why}"),
+                "see whether it is S3 that answers there (AWS_ENDPOINT_URL_S3), and what its log says".into(),
+            ),
         }
     }
 }

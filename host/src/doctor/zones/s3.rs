@@ -85,7 +85,7 @@ async fn reach(opened: Result<Bucket>, setting: &str, env: &Env, limit: Duration
     };
     let endpoint = store.endpoint().to_owned();
     let begun = env.now();
-    let answer = tokio::time::timeout(limit.mul_f32(0.6), store.ask("HEAD", &[])).await;
+    let answer = tokio::time::timeout(limit.mul_f32(0.5), store.ask("HEAD", &[])).await;
     let ended = env.now();
     let why = match answer {
         Ok(Ok(answered)) => {
@@ -106,7 +106,7 @@ async fn reach(opened: Result<Bucket>, setting: &str, env: &Env, limit: Duration
     let address = address.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)));
     let mut why = why;
     if let Some((host, port)) = address {
-        match net::reach(&host, port, limit.mul_f32(0.3)).await {
+        match net::reach(&host, port, limit.mul_f32(0.25)).await {
             Err(plainly) => why = plainly,
             Ok((at, _)) => {
                 if let Some(who) = ports::held(at) {
