@@ -174,7 +174,7 @@ fn keep<T>(of: &mut BTreeMap<Micros, T>, from: Micros, to: Micros) {
 fn greatest(sums: BTreeMap<&str, u64>) -> Vec<Named> {
     let mut all: Vec<Named> =
         sums.into_iter().map(|(name, events)| Named { name: name.into(), events }).collect();
-    all.sort_by(|a, b| b.events.cmp(&a.events));
+    all.sort_by_key(|named| std::cmp::Reverse(named.events));
     all
 }
 

@@ -24,6 +24,16 @@ pub enum Source {
     Default,
 }
 
+impl Source {
+    /// The file, if it is one.
+    fn file(&self) -> Option<&str> {
+        match self {
+            Source::File(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -192,11 +202,7 @@ impl Layers {
         let own = own.map(|(_, value)| value);
         let passed =
             self.librdkafka.iter().filter(|(name, _)| super::print::secret(name)).map(|(_, value)| value);
-        let file = |source| match source {
-            &Source::File(ref path) => Some(path.as_str()),
-            _ => None,
-        };
-        own.chain(passed).map(|(value, source)| (value.as_str(), file(source))).collect()
+        own.chain(passed).map(|(value, source)| (value.as_str(), source.file())).collect()
     }
 
     /// A value that may be unset.

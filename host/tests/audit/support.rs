@@ -80,7 +80,7 @@ impl House {
     /// A lake without a catalog under an address on S3.
     pub(crate) async fn on_s3(address: &str) -> House {
         let (folder, zone) = (TempDir::new().unwrap(), |name| format!("{address}/{name}"));
-        let aws = Aws::load().await;
+        let aws = Aws::load(None).await;
         let mut house = House::open(folder.path(), [zone("raw"), zone("processed")], Some(&aws)).await;
         house._folder = Some(folder);
         house.begun().await

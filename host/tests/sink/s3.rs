@@ -144,7 +144,7 @@ async fn objects(store: &AmazonS3, under: &str) -> Vec<(String, u64)> {
 async fn on_a_real_server_a_file_is_invisible_until_it_is_published() -> tidemill::Result<()> {
     let (bucket, reader) = real();
     let run = machine().now().to_string();
-    let aws = Aws::load().await;
+    let aws = Aws::load(None).await;
     let address = format!("s3://{bucket}/{run}");
     let stores =
         Stores { raw: zone(Zone::Raw, &address, &aws), processed: zone(Zone::Processed, &address, &aws) };
@@ -181,7 +181,7 @@ async fn on_a_real_server_a_large_file_goes_in_parts_and_can_be_given_up() -> ti
     use std::io::Write;
     let (bucket, reader) = real();
     let run = machine().now().to_string();
-    let aws = Aws::load().await;
+    let aws = Aws::load(None).await;
     let store = zone(Zone::Raw, &format!("s3://{bucket}/{run}"), &aws);
     let to = Arc::clone(&store);
     // Two full parts exactly, and two with a rest.
@@ -218,7 +218,7 @@ async fn on_a_real_server_a_large_file_goes_in_parts_and_can_be_given_up() -> ti
 async fn on_a_real_server_an_abandoned_epoch_leaves_nothing() {
     let (bucket, reader) = real();
     let run = machine().now().to_string();
-    let aws = Aws::load().await;
+    let aws = Aws::load(None).await;
     let store = zone(Zone::Processed, &format!("s3://{bucket}/{run}"), &aws);
     let stores = Stores { raw: Arc::clone(&store), processed: store };
     let mut writer = lane(move || {
@@ -237,7 +237,7 @@ async fn on_a_real_server_an_abandoned_epoch_leaves_nothing() {
 #[ignore = "needs a real S3 server: TIDEMILL_TEST_S3=<bucket> and AWS settings"]
 async fn on_a_real_server_a_missing_bucket_and_wrong_keys_are_told_apart() {
     let (bucket, _) = real();
-    let missing = zone(Zone::Raw, "s3://no-such-bucket-anywhere", &Aws::load().await);
+    let missing = zone(Zone::Raw, "s3://no-such-bucket-anywhere", &Aws::load(None).await);
     let error = missing.check().await.expect_err("no such bucket");
     assert_eq!(error.kind(), Kind::Stop, "{error}");
     assert!(error.to_string().contains("does not exist"), "{error}");

@@ -73,7 +73,9 @@ fn look(runtime: &Runtime, place: Place, wants_lake: Arc<AtomicBool>, tell: &mps
     runtime.spawn(async move {
         loop {
             let next = tokio::time::Instant::now() + EVERY;
-            if wants_lake.load(Ordering::SeqCst) && told.send(Look::Lake(lake.look(BROKERS).await)).is_err() {
+            if wants_lake.load(Ordering::SeqCst)
+                && told.send(Look::Lake(lake.look(BROKERS).await.map(Box::new))).is_err()
+            {
                 return;
             }
             tokio::time::sleep_until(next).await;

@@ -18,7 +18,7 @@ pub(super) enum Look {
     /// The hosts that run here, and when they were asked.
     Hosts(Micros, Vec<Host>),
     /// The lake, or why it cannot be read.
-    Lake(Result<(Status, Facts), String>),
+    Lake(Result<Box<(Status, Facts)>, String>),
 }
 
 /// One thing that can be looked at.
@@ -179,7 +179,7 @@ impl Model {
         match look {
             Look::Lake(said) => {
                 if let Some(lake) = self.subjects.last_mut() {
-                    lake.says(said.map(|(status, facts)| (status, Some(facts))));
+                    lake.says(said.map(|found| (found.0, Some(found.1))));
                 }
             }
             Look::Hosts(at, hosts) => self.take_hosts(at, hosts),

@@ -291,8 +291,7 @@ const COMPONENTS: [Column; 4] =
     [Column("name", true, 0), Column("version", true, 0), Column("file", true, 2), Column("digest", true, 1)];
 
 fn transforms(status: &Status, lake: Option<&Facts>) -> Section {
-    let mut section = Section::default();
-    section.title = match (status.set, lake) {
+    let title = match (status.set, lake) {
         (None, _) => "transforms: the log names none yet".into(),
         (Some(set), Some(lake)) => {
             let since = lake.set_at.map(|at| format!(", {}", ago(status, at))).unwrap_or_default();
@@ -300,7 +299,8 @@ fn transforms(status: &Status, lake: Option<&Facts>) -> Section {
         }
         (Some(set), None) => format!("transforms, of record {set} ({})", plain(&status.host.transforms)),
     };
-    section.columns = if lake.is_some() { COMPONENTS.to_vec() } else { TRANSFORMS.to_vec() };
+    let columns = if lake.is_some() { COMPONENTS.to_vec() } else { TRANSFORMS.to_vec() };
+    let mut section = Section { title, columns, ..Section::default() };
     for one in &status.transforms {
         section.rows.push(match lake {
             Some(_) => [&one.name, &one.version, &one.file, digest(one)].map(cell).to_vec(),

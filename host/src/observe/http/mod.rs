@@ -37,6 +37,9 @@ pub use server::Server;
 /// Something that is found out when it is asked for.
 pub type Asked<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Finds out what happened in a range, if there is one of that name.
+pub type Activity = Box<dyn Fn(&str) -> Option<Asked<Value>> + Send + Sync>;
+
 /// What is shown.
 pub struct Sources {
     /// How the host is.
@@ -44,7 +47,7 @@ pub struct Sources {
     /// Its metrics, given that.
     pub metrics: Box<dyn Fn(&Status) -> String + Send + Sync>,
     /// What happened in a range, `hour` or `day`; none: there is no such range.
-    pub activity: Box<dyn Fn(&str) -> Option<Asked<Value>> + Send + Sync>,
+    pub activity: Activity,
 }
 
 #[derive(Deserialize)]

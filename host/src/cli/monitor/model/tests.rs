@@ -55,7 +55,7 @@ fn where_no_host_runs_the_lake_is_shown_until_one_comes() {
     assert!(model.view(NOW).notes.iter().any(|note| note.contains("reading the log")));
     model.take(Look::Lake(Err("the bucket does not exist".into())));
     assert_eq!(model.view(NOW).alarms, ["the lake cannot be read: the bucket does not exist"]);
-    model.take(Look::Lake(Ok(lake())));
+    model.take(Look::Lake(Ok(Box::new(lake()))));
     let view = model.view(NOW);
     assert!(view.title.starts_with("lake of pipeline tidemill") && view.alarms.is_empty(), "{view:?}");
     hosts(&mut model, 1, &[9]);
@@ -80,7 +80,7 @@ fn who_chose_the_lake_keeps_it_when_hosts_come() {
 fn the_lake_alone_asks_for_no_hosts() {
     let mut model = Model::new(bounds(), true, String::new());
     assert!(model.wants_lake());
-    model.take(Look::Lake(Ok(lake())));
+    model.take(Look::Lake(Ok(Box::new(lake()))));
     let view = model.view(NOW);
     assert!(view.title.starts_with("lake of") && view.notes.is_empty());
 }
