@@ -27,8 +27,6 @@ RATE = 1_500
 BOUND = 10  # seconds: what is fresh
 GOAL = 0.999
 GAP = 20  # seconds from fault to fault
-# librdkafka waits up to 10 s before it tries again to reach a broker: most of what readers would notice of a restart.
-SETTINGS = ("-X", "reconnect.backoff.max.ms=500")
 ASSIGNED = re.compile(r"partitions assigned\W+starts\W+\d")  # for people, or as JSON
 SUPERVISED = 1  # seconds until who was killed is started again, as by systemd or Kubernetes
 
@@ -42,7 +40,7 @@ class Place:
 
     def start(self):
         named = ["--instance", self.name] if STATIC else []
-        self.hosts.append(self.pipeline.run(*named, "-X", f"client.id={self.name}", *SETTINGS))
+        self.hosts.append(self.pipeline.run(*named, "-X", f"client.id={self.name}"))
 
     @property
     def host(self):
