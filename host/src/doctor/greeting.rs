@@ -60,17 +60,18 @@ async fn ask(
         let _ = stream.write_all(question).await;
         let (mut answer, mut part) = (Vec::new(), [0; 512]);
         while !right(&answer) && answer.len() < 64 {
-            match stream.read(&mut part).await? {
-                0 => break,
-                read => answer.extend_from_slice(part.get(..read).unwrap_or_default()),
+            match stream.read(&mut part).await {
+                // Who breaks off has said something all the same.
+                Ok(0) | Err(_) => break,
+                Ok(read) => answer.extend_from_slice(part.get(..read).unwrap_or_default()),
             }
         }
-        Ok::<_, std::io::Error>(answer)
+        answer
     };
     match tokio::time::timeout(wait, exchange).await {
         Err(_) => Heard::Silence,
-        Ok(Ok(answer)) if right(&answer) => Heard::Right,
-        Ok(Ok(answer)) if !answer.is_empty() => Heard::Else(printable(&answer)),
+        Ok(answer) if right(&answer) => Heard::Right,
+        Ok(answer) if !answer.is_empty() => Heard::Else(printable(&answer)),
         Ok(_) => Heard::Closed,
     }
 }
