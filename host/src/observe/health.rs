@@ -61,8 +61,7 @@ fn committing(status: &Status, interval: Duration) -> Result<String, String> {
         if partition.paused {
             return Err(format!("partition {number} stands still"));
         }
-        let last = partition.last_commit.unwrap_or(status.host.started).max(partition.since);
-        if partition.lag.is_some_and(|lag| lag > 0) && since(status, last) > bound {
+        if partition.waiting.is_some_and(|waiting| since(status, waiting) > bound) {
             late.push(number.to_string());
         }
     }
@@ -108,17 +107,16 @@ mod tests {
 
     #[test]
     fn events_that_wait_too_long_make_it_unready() {
-        let waits = |lag, last| PartitionStatus {
-            lag: Some(lag),
-            last_commit: Some(At(last * SECOND)),
+        let waits = |since: Option<i64>| PartitionStatus {
+            lag: Some(5),
+            waiting: since.map(|since| At(since * SECOND)),
+            last_commit: Some(At(10 * SECOND)),
             ..PartitionStatus::default()
         };
-        assert_eq!(found(&status(0, Some(waits(5, 960)))), [true, true, true]);
-        assert_eq!(found(&status(0, Some(waits(5, 940)))), [true, false, true]);
-        assert_eq!(found(&status(0, Some(waits(0, 10)))), [true, true, true], "nothing waits");
-        let taken = PartitionStatus { since: At(990 * SECOND), ..waits(5, 10) };
-        assert_eq!(found(&status(0, Some(taken))), [true, true, true], "it came a moment ago");
-        let stands = PartitionStatus { paused: true, ..waits(0, 999) };
+        assert_eq!(found(&status(0, Some(waits(Some(960))))), [true, true, true]);
+        assert_eq!(found(&status(0, Some(waits(Some(940))))), [true, false, true]);
+        assert_eq!(found(&status(0, Some(waits(None)))), [true, true, true], "quiet until a moment ago");
+        let stands = PartitionStatus { paused: true, ..waits(None) };
         assert_eq!(found(&status(0, Some(stands))), [true, false, true]);
     }
 

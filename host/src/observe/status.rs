@@ -192,6 +192,8 @@ pub struct PartitionStatus {
     pub end: Option<i64>,
     /// Offsets between the two.
     pub lag: Option<u64>,
+    /// Since when, as far as this host has looked, events wait beyond what is committed; none: none do, or not known.
+    pub waiting: Option<At>,
     /// When this host last committed it.
     pub last_commit: Option<At>,
     /// … and how old the oldest event in that was when readers could see it, in milliseconds.

@@ -2,7 +2,7 @@
 //! whether the zones answer. On a socket for `tidemill status`, and over HTTP.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -47,6 +47,8 @@ struct Host {
     lake: OnceLock<(Stores, Activity)>,
     /// When the zones answered last.
     answered: Mutex<Option<Instant>>,
+    /// Partitions with events that wait: where they stood when that was seen first, and when.
+    waiting: StdMutex<BTreeMap<i32, (Option<i64>, At)>>,
     /// What the brokers said last, and when.
     said: Mutex<Option<(Instant, BTreeMap<i32, i64>)>>,
 }
@@ -79,6 +81,7 @@ impl Answering {
             brokers: Mutex::new(Some(group.clone())),
             lake: OnceLock::new(),
             answered: Mutex::default(),
+            waiting: StdMutex::default(),
             said: Mutex::default(),
         });
         let socket = Socket::open(&config.sockets, keys.segment(), Arc::new(status_of(&host)));
@@ -138,9 +141,30 @@ impl Host {
         // After the ends, so that what is committed by now does not look like a lag.
         let mut status = self.stats.board().status();
         status.ends(&ends);
+        self.wait(&mut status);
         status.checks = checks(&status, self.interval, storage);
         status.ready = status.checks.iter().all(|check| check.ok);
         status
+    }
+
+    /// Notes since when events wait in partitions that do not get on.
+    fn wait(&self, status: &mut Status) {
+        let mut known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|number, _| status.partitions.contains_key(number));
+        for (number, partition) in &mut status.partitions {
+            match partition.lag {
+                Some(0) => drop(known.remove(number)),
+                Some(_) => {
+                    let since = known.entry(*number).or_insert((partition.committed, status.at));
+                    if since.0 != partition.committed {
+                        *since = (partition.committed, status.at);
+                    }
+                }
+                // The brokers do not say: it is as it was.
+                None => {}
+            }
+            partition.waiting = known.get(number).map(|(_, since)| *since);
+        }
     }
 
     async fn ends(self: &Arc<Host>) -> BTreeMap<i32, i64> {

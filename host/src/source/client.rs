@@ -64,6 +64,8 @@ impl Settings {
             .set("fetch.queue.backoff.ms", "20")
             // By default up to 10 s pass before a broker is tried again: most of what readers notice of its restart.
             .set("reconnect.backoff.max.ms", "500")
+            // A broker that is starting takes connections before it answers: by default that is waited for for 30 s.
+            .set("socket.connection.setup.timeout.ms", "5000")
             .set("log.connection.close", "false");
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);
