@@ -252,7 +252,7 @@ def test_a_host_killed_while_it_sums_up_the_log(tidemill, kafka, disk, name):
     pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
     produce = tidemill.produce(name, 0, rate=1_000)
     host = pipeline.run(interval="100ms", failpoint="summary")
-    assert host.wait(60) == -signal.SIGKILL and "failpoint summary" in host.stderr
+    assert host.wait(150) == -signal.SIGKILL and "failpoint summary" in host.stderr
     at = len(pipeline.slots())
     assert at >= 100
     host = pipeline.run(interval="100ms")
