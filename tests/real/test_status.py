@@ -96,6 +96,8 @@ def test_brokers_that_are_silent_and_hosts_that_hang_hold_up_nobody(kafka, name,
     until(lambda: len((status()[1] or {}).get("partitions", [])) == 3, 60, "it has partitions", alive=[host])
     kafka.process.signal(signal.SIGSTOP)
     try:
+        # What the brokers said a moment ago is taken to be so for a second.
+        until(lambda: None in [one["lag"] for one in status()[1]["partitions"].values()], 10, "they are silent")
         began = time.monotonic()
         code, found, _ = status()
         took = time.monotonic() - began
