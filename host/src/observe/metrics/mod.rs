@@ -7,7 +7,6 @@
 mod expose;
 mod requests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -164,9 +163,6 @@ impl Default for Meters {
         }
     }
 }
-
-/// Meters to share.
-pub type SharedMeters = Arc<Meters>;
 
 /// Memory, processor time and open files of the process.
 #[cfg(target_os = "linux")]
