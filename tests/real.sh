@@ -10,6 +10,7 @@
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
 # promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).
+# runc, which runs what the image holds, must be on PATH, and this be root; TIDEMILL_TEST_RUNC=none goes without.
 # Servers listen on 127.0.0.1 only, on ports that are free.
 set -euo pipefail
 
@@ -17,6 +18,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 real="$root/tests/real"
 cache=${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidemill-tests}
 versitygw=v1.8.0
+compose=v2.16.2
 
 missing=0
 need() { # need COMMAND "what to install" [check]
@@ -24,6 +26,7 @@ need() { # need COMMAND "what to install" [check]
   echo "tests/real.sh needs $1: install $2" >&2
   missing=1
 }
+# shellcheck disable=SC2016  # `need` evaluates it
 need java "a Java runtime, 17 or later (Debian: default-jre-headless)" \
   '[ "$(java -version 2>&1 | sed -n "s/.*version \"\([0-9]*\).*/\1/p;" | head -1)" -ge 17 ]'
 need mvn "Maven 3.8 or later (Debian: maven)"
@@ -32,6 +35,7 @@ need python3 "Python 3.11 or later with venv (Debian: python3 python3-venv)" \
   'python3 -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"'
 chromium=${TIDEMILL_TEST_CHROMIUM:-chromium}
 [ "$chromium" = none ] || need "$chromium" "Chromium, or set TIDEMILL_TEST_CHROMIUM to one (Debian: chromium)"
+[ "${TIDEMILL_TEST_RUNC:-}" = none ] || need runc "runc, or set TIDEMILL_TEST_RUNC=none and leave out test_container.py (Debian: runc)"
 need cargo "Rust (rustup reads the version from rust-toolchain.toml)"
 [ $missing = 0 ] || exit 2
 
@@ -52,22 +56,20 @@ prepare() {
 }
 key() { cat "$@" | sha256sum | cut -c1-12; } # of the contents, so that every checkout shares the cache
 
+# shellcheck disable=SC2154  # `prepare` sets `new`
 python_packages() {
   python3 -m venv "$new" && "$new/bin/pip" install --quiet --no-deps --requirement "$real/requirements.txt" &&
     "$new/bin/pip" check
 }
-kafka_jars() {
-  (cd "$new" && TERM=dumb mvn --quiet --batch-mode --file "$real/pom.xml" dependency:copy-dependencies \
-    -DincludeScope=runtime "-DoutputDirectory=$new")
-}
-s3_gateway() { (cd "$new" && GOBIN="$new" go install "github.com/versity/versitygw/cmd/versitygw@$versitygw"); }
+go_program() { (cd "$new" && GOBIN="$new" go install "$1"); }
 
 venv="$cache/python-$(key "$real/requirements.txt" <(python3 --version))"
-kafka="$cache/kafka-$(key "$real/pom.xml")"
 gateway="$cache/versitygw-$versitygw"
 prepare "Python packages" "$venv" python_packages
-prepare "Apache Kafka" "$kafka" kafka_jars
-prepare "versitygw $versitygw" "$gateway" s3_gateway
+kafka=$(TIDEMILL_TEST_CACHE="$cache" "$root/tests/kafka_jars.sh")
+prepare "versitygw $versitygw" "$gateway" go_program "github.com/versity/versitygw/cmd/versitygw@$versitygw"
+# The reader of Compose files that Docker Compose has, as a program.
+prepare "compose-go $compose" "$cache/compose-go-$compose" go_program "github.com/compose-spec/compose-go/v2/cmd@$compose"
 promtool=$(TIDEMILL_TEST_CACHE="$cache" "$root/tests/promtool.sh")
 
 if [ -z "${TIDEMILL_BIN:-}" ]; then
@@ -99,5 +101,6 @@ fi
 TIDEMILL_TEST_CHROMIUM=$(command -v "$chromium" || true)
 export TIDEMILL_BIN TIDEMILL_FAILPOINT_BIN TIDEMILL_TEST_TRANSFORMS TIDEMILL_TEST_CHROMIUM
 export TIDEMILL_TEST_KAFKA="$kafka" TIDEMILL_TEST_VERSITYGW="$gateway/versitygw" TIDEMILL_TEST_PROMTOOL="$promtool"
+export TIDEMILL_TEST_CACHE="$cache" TIDEMILL_TEST_COMPOSE="$cache/compose-go-$compose/cmd"
 cd "$real"
 PYTHONDONTWRITEBYTECODE=1 exec "$venv/bin/python" -m pytest "$@"
