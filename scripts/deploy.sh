@@ -122,7 +122,7 @@ if [ -n "$ecr" ]; then
     fail "\`docker login\` failed (see above): is the Docker daemon running, and is $registry right?"
 fi
 if [ -z "$skip_build" ]; then
-  step "is the Docker daemon running? A build needs some 10 GB of disk" \
+  step "is the Docker daemon running? A build needs some gigabytes of disk" \
     docker build --pull --platform "$platform" --build-arg "VERSION=$version" --build-arg "REVISION=${commit:-unknown}" \
     --tag "$image" "$root"
   step "does the repository exist (\`aws ecr create-repository\`), and may you push to it? A tag that cannot be \

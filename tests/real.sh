@@ -4,13 +4,13 @@
 #
 #   tests/real.sh [pytest arguments]        e.g.  tests/real.sh -k two-hosts -s
 #
-# Needs Java 17+ and Maven, Go, Python 3.11+, Chromium and the Rust toolchain; Linux. Everything else is downloaded once
+# Needs Java 17+ and Maven, Go, Python 3.11+, Chromium, runc and the Rust toolchain; Linux. Everything else is downloaded once
 # into ${TIDEMILL_TEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tidemill-tests}, keyed by version: a second run downloads
 # nothing.
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
 # promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).
-# runc, which runs what the image holds, must be on PATH, and this be root; TIDEMILL_TEST_RUNC=none goes without.
+# runc, which runs what the image holds, asks for root: without, TIDEMILL_TEST_RUNC=none and --ignore test_container.py.
 # Servers listen on 127.0.0.1 only, on ports that are free.
 set -euo pipefail
 
@@ -35,7 +35,7 @@ need python3 "Python 3.11 or later with venv (Debian: python3 python3-venv)" \
   'python3 -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"'
 chromium=${TIDEMILL_TEST_CHROMIUM:-chromium}
 [ "$chromium" = none ] || need "$chromium" "Chromium, or set TIDEMILL_TEST_CHROMIUM to one (Debian: chromium)"
-[ "${TIDEMILL_TEST_RUNC:-}" = none ] || need runc "runc, or set TIDEMILL_TEST_RUNC=none and leave out test_container.py (Debian: runc)"
+[ "${TIDEMILL_TEST_RUNC:-}" = none ] || need runc "runc, or set TIDEMILL_TEST_RUNC=none (Debian: runc)"
 need cargo "Rust (rustup reads the version from rust-toolchain.toml)"
 [ $missing = 0 ] || exit 2
 

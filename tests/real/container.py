@@ -25,7 +25,7 @@ class Container:
             "args": [*image.entrypoint, *map(str, arguments)],
             "env": [f"{k}={v}" for k, v in {**image.env, **(env or {})}.items()],
             "capabilities": {},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 65536}],  # as Fargate
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 1024}],  # less than any runtime gives
         }
         config["root"] = {"path": str(root), "readonly": True}
         config["linux"]["namespaces"] = [n for n in config["linux"]["namespaces"] if n["type"] != "network"]
@@ -57,10 +57,18 @@ class Container:
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.returncode, done.stdout
 
+    def state(self):
+        """What runc knows of it; none: it is not there yet, or not any more."""
+        done = subprocess.run([*self.runc, "state", self.id], timeout=30, capture_output=True)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def running(self):
+        state = self.state()
+        return bool(state) and state["status"] == "running"
+
     def pid(self):
         """Its first process, as this machine knows it."""
-        state = subprocess.run([*self.runc, "state", self.id], check=True, timeout=30, capture_output=True)
-        return json.loads(state.stdout)["pid"]
+        return self.state()["pid"]
 
     def remove(self):
         """Ends what is left of it, and nothing else."""

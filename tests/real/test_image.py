@@ -13,9 +13,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from host import BINARY
 from image import DOCKERFILE, ROOT, assemble, bases, build, instructions, last_stage
+from kafka import LOGGING
+from process import free_port, start_server
 
 TEXT = DOCKERFILE.read_text()
 LIBRARIES = r"(?:libc|libm|libgcc_s|ld-linux[a-z0-9-]*)\.so\.\d+"
@@ -127,8 +130,9 @@ def test_the_context_holds_what_the_build_reads(tmp_path):
         shutil.copy(ROOT / file, tmp_path / file)
     unused = [rule for rule in allowed if not (tmp_path / rule).exists()]
     assert not unused, f".dockerignore lets in what is not there: {unused}"
+    channel = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]  # it is not sent
     done = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1", "--offline"], cwd=tmp_path, timeout=60,
-                          capture_output=True, text=True)
+                          capture_output=True, text=True, env={**os.environ, "RUSTUP_TOOLCHAIN": channel})
     assert done.returncode == 0, done.stderr
     crates = {package["name"] for package in json.loads(done.stdout)["packages"]}
     assert {"tidemill", "clean"} <= crates
@@ -164,6 +168,40 @@ def test_compose(compose):
     s3 = re.search(r"^versitygw=(\S+)", (ROOT / "tests/real.sh").read_text(), re.M)[1]
     assert services["s3"]["image"] == services["buckets"]["image"] == f"versity/versitygw:{s3}"
     print(f"{len(services)} services; {kafka=}, {s3=}; the host writes to {sorted(writable)} only")
+
+
+def test_the_broker_of_the_compose_file_starts(compose, tmp_path):
+    """The image of Kafka makes a property of each variable (KAFKA_LOG_DIRS is log.dirs); its own programs do the rest."""
+    service, topic = compose["services"]["kafka"], compose["services"]["topic"]["command"]
+    ports = {port: free_port() for port in ("19092", "9092", "9093")}
+
+    def here(text):
+        text = re.sub(r"://:", "://127.0.0.1:", text.replace("kafka:", "127.0.0.1:").replace("localhost:", "127.0.0.1:"))
+        return re.sub(r"\b(19092|9092|9093)\b", lambda m: str(ports[m[1]]), text)
+    properties = {name.removeprefix("KAFKA_").lower().replace("_", "."): here(str(value))
+                  for name, value in service["environment"].items() if name != "KAFKA_HEAP_OPTS"}
+    assert properties["log.dirs"] == service["volumes"][0]["target"]
+    properties["log.dirs"] = str(tmp_path / "data")
+    config = tmp_path / "server.properties"
+    config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    java = ["java", service["environment"]["KAFKA_HEAP_OPTS"], "-XX:TieredStopAtLevel=1", "-cp",
+            f"{os.environ['TIDEMILL_TEST_KAFKA']}/*", f"-Dlog4j2.configurationFile={LOGGING}"]
+    subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "5L6g3nShT-eMCtK--X86sw", "-c", config], check=True,
+                   timeout=60, capture_output=True)
+    broker = start_server("kafka of the Compose file", [*java, "kafka.Kafka", config], os.environ, tmp_path / "broker",
+                          int(ports["19092"]))
+    topics = lambda words: subprocess.run([*java, "org.apache.kafka.tools.TopicCommand", *map(here, words)], check=True,
+                                          timeout=60, capture_output=True, text=True).stdout
+    assert service["healthcheck"]["test"][1].endswith("/kafka-topics.sh")
+    topics(service["healthcheck"]["test"][2:])
+    topics(topic)
+    topics(topic)  # at the next start it is there already
+    outside = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports['9092']}", "log_level": 2})
+    seen = outside.list_topics(timeout=10)
+    assert len(seen.topics["user-events"].partitions) == 3
+    assert {(b.host, b.port) for b in seen.brokers.values()} == {("127.0.0.1", ports["9092"])}
+    assert broker.stop(30) in (0, 143)
+    print("its variables make a broker; seen from outside, user-events has 3 partitions")
 
 
 def test_compose_is_really_checked(tmp_path):
