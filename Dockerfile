@@ -44,7 +44,8 @@ COPY --from=build --chown=65532:65532 /out/empty/ /tmp/
 COPY --from=build --chown=65532:65532 /out/empty/ /var/cache/tidemill/
 # As volumes they can be written where the rest cannot, and keep their owner (on ECS as well).
 VOLUME ["/tmp", "/var/cache/tidemill"]
-ENV TIDEMILL_TRANSFORMS=/transforms \
+ENV PATH=/usr/local/bin \
+    TIDEMILL_TRANSFORMS=/transforms \
     TIDEMILL_CACHE=/var/cache/tidemill
 # A tidemill.toml that is mounted here is read.
 WORKDIR /etc/tidemill

@@ -13,7 +13,8 @@ Builds the image, pushes it, applies Terraform with it and waits until the servi
                     logged in to, or one of any registry that docker is logged in to
   --region REGION   the AWS region [default: that of an ECR repository, else AWS_REGION]
   --account ID      go on only with credentials of this AWS account [default: that of an ECR repository]
-  --terraform DIR   the root module; it takes the image as the variable `image` [default: terraform]
+  --terraform DIR   the root module: with a variable `image`, and outputs `cluster_name` and `service_name`
+                    [default: terraform]
   --var-file FILE   values of its other variables; repeatable
   --tag TAG         the image's tag [default: the commit]
   --platform P      what the image is built for [default: linux/amd64]
@@ -68,7 +69,8 @@ if [[ $registry =~ ^([0-9]{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$ 
 fi
 region=${region:-${AWS_REGION:-}}
 [ -n "$region" ] || fail "which region? Name it with --region, or set AWS_REGION" 2
-export AWS_REGION=$region
+# A root module need not have the variable `region`.
+export AWS_REGION=$region TF_VAR_region=$region
 
 commit=$(git -C "$root" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null) || commit=
 [ -n "${tag:=$commit}" ] || fail "this is no git checkout: name the image's tag with --tag" 2
