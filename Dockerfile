@@ -44,7 +44,9 @@ COPY --from=build --chown=65532:65532 /out/empty/ /tmp/
 COPY --from=build --chown=65532:65532 /out/empty/ /var/cache/tidemill/
 # As volumes they can be written where the rest cannot, and keep their owner (on ECS as well).
 VOLUME ["/tmp", "/var/cache/tidemill"]
+# librdkafka's OpenSSL would look for certificates where a build of its own has them.
 ENV PATH=/usr/local/bin \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     TIDEMILL_TRANSFORMS=/transforms \
     TIDEMILL_CACHE=/var/cache/tidemill
 # A tidemill.toml that is mounted here is read.

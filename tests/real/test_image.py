@@ -102,7 +102,7 @@ def test_what_is_in_the_image(tmp_path, transforms):
     shipped = {f"/transforms/{path.parent.name}.wasm" for path in ROOT.glob("transforms/*/Cargo.toml")}
     assert shipped <= set(files), shipped - set(files)
     certificates = (root / "etc/ssl/certs/ca-certificates.crt").read_text().count("BEGIN CERTIFICATE")
-    assert certificates > 50
+    assert certificates > 50 and image.env["SSL_CERT_FILE"] == "/etc/ssl/certs/ca-certificates.crt"
     size = sum(found.st_size for found in files.values())
     print(f"{len(files)} files, {size / 2**20:.0f} MiB, of that the program {files[programs[0]].st_size / 2**20:.0f} MiB; "
           f"one program, no shell; {certificates} certificates")
