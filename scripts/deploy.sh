@@ -94,12 +94,19 @@ show() { # the command, as one can paste it
   done
   echo "$line"
 }
+named() { # the command in short, for errors: its program and what that is to do
+  local word
+  for word in "${@:2}"; do
+    [[ $word == -* ]] || break
+  done
+  echo "$1 $word"
+}
 # step "what to do when it fails" COMMAND...
 step() {
   local remedy=$1
   shift
   show "$@"
-  [ -n "$dry_run" ] || "$@" || fail "\`$1 ${2:-}\` failed (see above): $remedy"
+  [ -n "$dry_run" ] || "$@" || fail "\`$(named "$@")\` failed (see above): $remedy"
 }
 # ask PLACEHOLDER "what to do when it fails" COMMAND...: sets `answer` to what the command prints.
 ask() {
@@ -107,7 +114,7 @@ ask() {
   shift 2
   show "$@"
   answer=$placeholder
-  [ -n "$dry_run" ] || answer=$("$@") || fail "\`$1 ${2:-}\` failed (see above): $remedy"
+  [ -n "$dry_run" ] || answer=$("$@") || fail "\`$(named "$@")\` failed (see above): $remedy"
 }
 
 if [ -n "$account" ]; then

@@ -198,6 +198,7 @@ def test_a_step_that_fails_ends_it(deploy, step, remedy):
     step = step.format(deploy.terraform)
     done = deploy("--yes", FAKE_FAILS=step)
     assert done.returncode == 1 and remedy in done.stderr, done.stderr
+    assert f"error: `{' '.join(word for word in step.split()[:3] if word[0] != '-')}` failed" in done.stderr, done.stderr
     assert " ".join(deploy.asked()[-1]).startswith(step), "it went on"
 
 
