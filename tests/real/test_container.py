@@ -8,17 +8,11 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from certificates import Authority
 from container import Container
 from host import BINARY
 from image import DOCKERFILE, ROOT, Image, assemble, build, last_stage
@@ -27,7 +21,6 @@ from process import free_port, listens, start_server, until
 
 IMAGE = last_stage(DOCKERFILE.read_text())
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-PEM = Encoding.PEM
 COUNT = 20_000
 
 
@@ -196,30 +189,10 @@ def test_the_kafka_client_finds_the_certificates(contain, root, kafka, tmp_path,
     print("a broker whose certificate the image's bundle knows is trusted, another one is not")
 
 
-def authority(folder):
-    """A made-up authority, and a certificate with its key for 127.0.0.1: (authority, certificate, key), as files."""
-    now, keys = datetime.now(UTC), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("made up", "s3")]
-    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-
-    def certificate(at, *extensions):
-        builder = (x509.CertificateBuilder().subject_name(names[at]).issuer_name(names[0]).public_key(keys[at].public_key())
-                   .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
-                   .not_valid_after(now + timedelta(days=2)))
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
-        return builder.sign(keys[0], hashes.SHA256()).public_bytes(PEM)
-
-    files = {"ca.pem": certificate(0, x509.BasicConstraints(ca=True, path_length=None)), "s3.pem": certificate(1, address),
-             "s3.key": keys[1].private_bytes(PEM, PrivateFormat.PKCS8, NoEncryption())}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return [folder / name for name in files]
-
-
 def test_the_aws_clients_find_the_certificates(contain, root, tmp_path):
     """So does rustls."""
-    ca, certificate, key = authority(tmp_path)
+    authority = Authority(tmp_path / "authority")
+    key, certificate, _ = authority.issue("s3")
     (tmp_path / "s3/lake").mkdir(parents=True)
     port = free_port()
     env = {"AWS_ACCESS_KEY_ID": "made", "AWS_SECRET_ACCESS_KEY": "up", "AWS_REGION": "us-east-1",
@@ -228,7 +201,7 @@ def test_the_aws_clients_find_the_certificates(contain, root, tmp_path):
                                "--quiet", "--cert", certificate, "--key", key, "posix", tmp_path / "s3"],
                  {**os.environ, "ROOT_ACCESS_KEY": "made", "ROOT_SECRET_KEY": "up"}, tmp_path / "server", port)
     doctor = ["doctor", "--only", "zones", "--raw", "s3://lake/raw", "--processed", "s3://lake/processed", "--catalog", "none"]
-    trusted = contain(*doctor, env=env, cover=trusting(tmp_path, root, ca))
+    trusted = contain(*doctor, env=env, cover=trusting(tmp_path, root, authority.path))
     assert trusted.process.wait(60) == 0, trusted.process.stdout + trusted.process.stderr
     stranger = contain(*doctor, env=env)
     assert stranger.process.wait(60) == 1, stranger.process.stdout
