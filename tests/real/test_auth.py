@@ -57,7 +57,7 @@ class Secured(Kafka):
         path = self.iam / what
         return path.read_text().splitlines() if path.exists() else []
 
-    def client(self, listener):
+    def arguments(self, listener):
         return ["--brokers", self.addresses[listener], "-X", f"ssl.ca.location={self.authority.path}"]
 
 
@@ -79,7 +79,7 @@ def job(tidemill, disk, name, client, env, count=3000):
 
 
 def test_iam_lets_an_identity_in_that_msk_knows(tidemill, secured, disk, name):
-    env, client = secured.identity(session=True), [*secured.client("IAM"), "--auth", "msk-iam"]
+    env, client = secured.identity(session=True), [*secured.arguments("IAM"), "--auth", "msk-iam"]
     host = job(tidemill, disk, name, client, env)
     # The broker asks again every four seconds; librdkafka shows it a token that it got since.
     ours = lambda: {line.split()[1] for line in secured.noted("took") if line.startswith(env["AWS_ACCESS_KEY_ID"])}
@@ -97,7 +97,7 @@ def test_iam_lets_an_identity_in_that_msk_knows(tidemill, secured, disk, name):
 
 def test_iam_does_not_let_others_in(tidemill, secured, disk, name):
     env = {**secured.identity(), "AWS_SECRET_ACCESS_KEY": secrets.token_urlsafe(30)}
-    client = [*secured.client("IAM"), "--auth", "msk-iam"]
+    client = [*secured.arguments("IAM"), "--auth", "msk-iam"]
     before = len(secured.noted("refused"))
     doctor = tidemill("doctor", "--topic", name, "--group", name, *disk.arguments(), "--transforms",
                       tidemill.transforms, *client, **env)
@@ -110,7 +110,7 @@ def test_iam_does_not_let_others_in(tidemill, secured, disk, name):
 def test_iam_without_credentials_says_so(tidemill, secured, disk, name):
     env = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     host = tidemill("run", "--topic", name, "--group", name, *disk.arguments(), "--transforms", tidemill.transforms,
-                    *secured.client("IAM"), "--auth", "msk-iam", **env)
+                    *secured.arguments("IAM"), "--auth", "msk-iam", **env)
     assert host.wait(40) == 1
     assert "setting `auth`" in host.stderr and "credentials" in host.stderr, host.stderr
 
@@ -119,7 +119,7 @@ def test_scram_over_tls(tidemill, secured, disk, name):
     password = secrets.token_urlsafe(20)
     wanted = UserScramCredentialUpsertion("ada", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode())
     secured.admin.alter_user_scram_credentials([wanted])["ada"].result(30)
-    client = [*secured.client("SCRAM"), "-X", "security.protocol=SASL_SSL", "-X", "sasl.mechanism=SCRAM-SHA-512",
+    client = [*secured.arguments("SCRAM"), "-X", "security.protocol=SASL_SSL", "-X", "sasl.mechanism=SCRAM-SHA-512",
               "-X", "sasl.username=ada"]
     host = job(tidemill, disk, name, [*client, "-X", f"sasl.password={password}"], {})
     assert host.stop(20) == 0 and password not in host.stderr
@@ -130,7 +130,7 @@ def test_scram_over_tls(tidemill, secured, disk, name):
 
 def test_mutual_tls(tidemill, secured, disk, name):
     key, certificate, _ = secured.authority.issue(name)
-    client = [*secured.client("MTLS"), "-X", "security.protocol=SSL"]
+    client = [*secured.arguments("MTLS"), "-X", "security.protocol=SSL"]
     host = job(tidemill, disk, name, [*client, "-X", f"ssl.key.location={key}", "-X", f"ssl.certificate.location={certificate}"], {})
     assert host.stop(20) == 0
     stranger = tidemill("doctor", "--topic", name, "--group", name, *disk.arguments(), "--transforms",

@@ -1,7 +1,7 @@
 //! Puts a transform where hosts look for them, and sees when they run it.
 //!
 //! What hosts would refuse is refused here, before anything is put anywhere: [`Deployment::rehearse`] does what the
-//! keeper of a host does with a new file, on the set that the commit log names. Whether hosts have taken it in is read
+//! keeper of a host does with a new file, on the set that the commit log names, or on what lies there while it names none. Whether hosts have taken it in is read
 //! from the log ([`Deployment::standing`]), which all hosts follow, wherever they run.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::commit::Policy;
 use crate::config::Config;
 use crate::transform::Package;
 use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// A change of one transform.
 pub struct Deployment {
@@ -53,12 +53,17 @@ impl Deployment {
     /// Refuses what hosts would refuse: what is not trusted, does not load, does not fit beside the other transforms,
     /// or cannot go on from their states. The log was read.
     pub async fn rehearse(&self, lake: &mut Lake) -> Result<()> {
-        let mut packages = Vec::new();
         let named = lake.log.view().transforms().map(|(seq, _)| seq);
-        if let Some(seq) = named {
-            let now = self.loader.of_past(&lake.log, &lake.stores, seq).await?;
-            packages.extend(now.packages.iter().filter(|package| package.name != self.name).cloned());
-        }
+        let mut packages = match named {
+            Some(seq) => self.loader.of_past(&lake.log, &lake.stores, seq).await?.packages.to_vec(),
+            // No host was here yet: the first one takes what is on the shelf, if anything is.
+            None => self
+                .loader
+                .read()
+                .await
+                .or_else(|e| if e.kind() == Kind::Usage { Ok(vec![]) } else { Err(e) })?,
+        };
+        packages.retain(|package| package.name != self.name);
         if let Some(package) = &self.wanted {
             self.loader.loads(package).await?;
             packages.push(package.clone());

@@ -77,12 +77,23 @@ impl Settings {
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);
         }
+        trust_the_system(&mut config, &self.librdkafka);
         self.auth.configure(&mut config);
         for (name, value) in &self.librdkafka {
             config.set(name, value);
         }
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+}
+
+/// Has librdkafka look for the authorities that the system trusts in the places of the usual systems: the OpenSSL that
+/// is built in knows only its own. Who says where they are, to OpenSSL or to librdkafka, is heard instead.
+pub(super) fn trust_the_system(config: &mut ClientConfig, properties: &BTreeMap<String, String>) {
+    let said = properties.keys().any(|name| name.starts_with("ssl.ca"))
+        || ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    if !said {
+        config.set("ssl.ca.location", "probe");
     }
 }
 
@@ -202,5 +213,23 @@ impl ConsumerContext for Context {
 
     fn main_queue_min_poll_interval(&self) -> Timeout {
         Timeout::After(Duration::from_millis(200))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_trusted_unless_somebody_says_whom_to_trust() {
+        let of = |properties: &[(&str, &str)]| {
+            let librdkafka =
+                properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let settings = Settings { librdkafka, ..Settings::default() };
+            settings.config().get("ssl.ca.location").map(str::to_owned)
+        };
+        assert_eq!(of(&[("security.protocol", "SSL")]).as_deref(), Some("probe"));
+        assert_eq!(of(&[("ssl.ca.location", "/ca.pem")]).as_deref(), Some("/ca.pem"));
+        assert_eq!(of(&[("ssl.ca.pem", "-----BEGIN")]), None);
     }
 }

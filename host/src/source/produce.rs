@@ -14,6 +14,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProd
 use rdkafka::{ClientContext, types::RDKafkaErrorCode as Code};
 
 use super::auth::{self, Auth};
+use super::client::trust_the_system;
 use super::generate::{Generator, KINDS};
 use crate::env::Env;
 use crate::{Error, Result};
@@ -178,6 +179,8 @@ fn pause(began: Instant, number: u64, rate: u64) -> bool {
 fn client(plan: &Plan) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &plan.brokers).set("client.id", "tidemill-produce");
+    trust_the_system(&mut config, &plan.librdkafka);
+    plan.auth.configure(&mut config);
     for (name, value) in &plan.librdkafka {
         config.set(name, value);
     }
