@@ -21,7 +21,9 @@ pub(super) struct Security {
 
 impl Security {
     pub(super) fn of(config: &Config) -> Security {
-        let property = |name: &str| config.librdkafka.get(name).map(|value| value.to_ascii_uppercase());
+        // As hosts have it: what `auth` sets, and people's own properties on top.
+        let source = config.source().config();
+        let property = |name: &str| source.get(name).map(str::to_ascii_uppercase);
         let name = property("security.protocol").unwrap_or_else(|| "PLAINTEXT".into());
         let mechanism = property("sasl.mechanism").or_else(|| property("sasl.mechanisms"));
         Security {
@@ -32,6 +34,9 @@ impl Security {
         }
     }
 }
+
+/// The mechanism of `auth = msk-iam`.
+const OAUTHBEARER: &str = "OAUTHBEARER";
 
 /// Why the first question was not answered.
 pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T> {
@@ -45,6 +50,13 @@ pub(super) fn connection<T>(refusal: &Refusal, security: &Security) -> Finding<T
             return Finding::failed(
                 format!("SASL: the broker does not take the mechanism {mechanism}: {}", refusal.why),
                 "-X sasl.mechanism=… as the broker has it: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+            );
+        }
+        if mechanism == OAUTHBEARER {
+            return Finding::failed(
+                format!("SASL: the broker does not accept this AWS identity: {}", refusal.why),
+                "`aws sts get-caller-identity` says who this is; its policy needs kafka-cluster:Connect, DescribeTopic, \
+                 ReadData, DescribeGroup and AlterGroup on the cluster, topic and group",
             );
         }
         return Finding::failed(

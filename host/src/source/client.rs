@@ -55,7 +55,7 @@ impl Settings {
     }
 
     /// What every client of these brokers is made from.
-    pub(super) fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
