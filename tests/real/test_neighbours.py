@@ -19,7 +19,7 @@ from process import until
 GUESTS = Path(__file__).resolve().parent.parent / "guests"
 RATE = 10_000
 ALL = os.environ.get("TIDEMILL_TEST_EVIL") == "all"
-SECONDS = 4 if ALL else 6
+SECONDS = 5
 # Behaviour, and whether it ever runs beside the others.
 SOME = {"loop_in_open": False, "trap_in_snapshot": False, "trap_on_value": True, "memory_bomb_in_open": False,
         "log_flood": True, "exit": True}
@@ -92,24 +92,34 @@ def test_neighbours_keep_their_throughput(tidemill, kafka, disk, name, evil, tmp
         def shipped(now):
             return {t["file"]: t for t in now["transforms"] if t["file"] != "evil"}
 
-        def measured():
-            """Events a second, and nanoseconds a row of the shipped transforms, over a few seconds."""
-            before, began = status(), time.monotonic()
-            until(lambda: time.monotonic() - began > SECONDS, SECONDS + 5, "time goes by", alive=alive)
-            after, took = status(), time.monotonic() - began
+        def offsets(now, which):
+            return sum(p[which] or 0 for p in now["partitions"].values())
+
+        def measured(before, seconds, done=lambda now: True):
+            """From `before` on, for that long and until it is done: the share of what came meanwhile that was committed
+            meanwhile, nanoseconds a row of the shipped transforms, and by how many seconds of events it was behind."""
+            began, behind, now = time.monotonic(), 0, before
+            while time.monotonic() - began < seconds or not done(now):
+                assert time.monotonic() - began < 90 and all(p.alive() for p in alive), now
+                time.sleep(0.2)
+                now = status()
+                behind = max(behind, sum(p["lag"] or 0 for p in now["partitions"].values()) / RATE)
             ns = {file: (t["busy_ns"] - shipped(before)[file]["busy_ns"])
                   / max(1, t["rows"]["input"] - shipped(before)[file]["rows"]["input"])
-                  for file, t in shipped(after).items()}
-            return (after["events"] - before["events"]) / took, ns
+                  for file, t in shipped(now).items()}
+            share = (offsets(now, "committed") - offsets(before, "committed")) / (offsets(now, "end") - offsets(before, "end"))
+            return share, ns, behind
 
         def settled(now):
-            lags = [p["lag"] for p in now["partitions"].values()]
-            return (len(lags) == 3 and None not in lags and sum(lags) < 3 * RATE
-                    and all(p["set"] == now["set"] or p["fell_back_from"] for p in now["partitions"].values()) and now)
+            """Each partition runs what it is to run, and is no further behind than a commit."""
+            ours = now["partitions"]
+            lags = [p["lag"] for p in ours.values()]
+            return (len(lags) == 3 and None not in lags and sum(lags) < 1.5 * RATE
+                    and all(p["set"] == now["set"] or p["fell_back_from"] for p in ours.values()) and now)
 
         until(lambda: settled(status()), 60, "the host keeps up", every=0.5, alive=alive)
-        alone, ns_alone = measured()
-        print(f"\n{RATE} events/s offered. alone: {alone:.0f} events/s, "
+        share, ns_alone, behind = measured(status(), 10)
+        print(f"\n{RATE} events/s offered. alone: {share:.2f} of it committed, {behind:.1f} s behind, "
               + ", ".join(f"{f} {n:.0f} ns" for f, n in ns_alone.items()))
         worst = {}
         wanted = [(name, evil.read_bytes(), runs) for name, runs in (behaviours() if ALL else SOME).items()]
@@ -134,23 +144,23 @@ def test_neighbours_keep_their_throughput(tidemill, kafka, disk, name, evil, tmp
             now = until(told, 150, f"{behaviour} is there", every=0.2, alive=alive)
             refused = [r["reason"] for r in now["refused"] if r["file"] == "evil"]
             assert refused or runs is not False, behaviour
-            began = time.monotonic()
-            until(lambda: settled(status()), 60, f"the host keeps up beside {behaviour}", every=0.3, alive=alive)
-            caught_up = time.monotonic() - began
-            rate, ns = measured()
+            # Where it fails at work, the partition looks for the rows to blame, and goes back to the set before.
+            share, ns, behind = measured(now, SECONDS, lambda now: settled(now))
             ratio = {file: ns[file] / ns_alone[file] for file in ns_alone}
-            worst[behaviour] = rate / alone, max(ratio.values())
-            print(f"  {behaviour:22} {'refused  ' if refused else 'beside it'}  {rate:6.0f} events/s ({rate / alone:.2f} of "
-                  f"alone), ns a row x {max(ratio.values()):.2f} at most, kept up after {caught_up:.1f} s"
-                  + (f": {refused[0][:90]}" if refused else ""))
+            worst[behaviour] = share, max(ratio.values()), behind
+            print(f"  {behaviour:22} {'refused  ' if refused else 'beside it'}  {share:.2f} of what came was committed, "
+                  f"{behind:.1f} s behind at most, ns a row x {max(ratio.values()):.2f} at most"
+                  + (f": {refused[0][-110:]}" if refused else ""))
             for file in ("evil.wasm", "evil.toml"):
                 (ours.transforms / file).unlink()
             until(lambda: (now := status()) and not now["refused"] and
                   not any(t["file"] == "evil" for t in now["transforms"]) and settled(now), 60, "it is gone", every=0.3,
                   alive=alive)
-        print(f"{len(worst)} of them; the least throughput beside one was {min(share for share, _ in worst.values()):.2f} of alone")
-        # The same load is worked off, on a machine that may be busy with other things.
-        assert min(share for share, _ in worst.values()) > 0.5, worst
+        least, _, longest = (pick(column) for pick, column in zip((min, max, max), zip(*worst.values())))
+        print(f"{len(worst)} of them: beside each at least {least:.2f} of what came meanwhile was committed meanwhile, and "
+              f"nobody was more than {longest:.1f} s behind")
+        # A commit more or less in a few seconds, on a machine that may be busy with other things.
+        assert least > 0.5 and longest < 30, worst
         assert produce.stop(60) == 0
         assert host.stop(20) == 0
         assert re.search("poison|broken|stands still|not taken in|refused", host.stderr)
