@@ -1,0 +1,14 @@
+output "service_name" {
+  description = "Name of the ECS service."
+  value       = module.tidemill.service_name
+}
+
+output "environment" {
+  description = "Settings of the host: what `tidemill doctor` and the others need."
+  value       = module.tidemill.environment
+}
+
+output "log_group_name" {
+  description = "Where the host's log is."
+  value       = module.tidemill.log_group_name
+}
