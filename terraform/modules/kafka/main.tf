@@ -4,7 +4,7 @@
 locals {
   made = var.mode != "existing"
   # 9098: MSK, IAM, from inside the VPC.
-  ports = local.made ? ["9098"] : distinct([for broker in var.existing.brokers : split(":", broker)[1]])
+  ports = local.made ? tolist(["9098"]) : distinct([for broker in var.existing.brokers : split(":", broker)[1]])
   # The replicas of each partition, and how many of them must have an event before it counts.
   replicas = min(3, length(var.subnet_ids))
 }

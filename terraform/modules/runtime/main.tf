@@ -110,16 +110,18 @@ resource "aws_ecs_task_definition" "this" {
 }
 
 resource "aws_ecs_service" "this" {
-  name                   = var.name
-  cluster                = var.cluster_arn == null ? aws_ecs_cluster.this[0].arn : var.cluster_arn
-  task_definition        = aws_ecs_task_definition.this.arn
-  desired_count          = var.hosts.min
-  launch_type            = "FARGATE"
-  platform_version       = "LATEST"
-  enable_execute_command = false # a shell beside the data; and the image has none
-  propagate_tags         = "SERVICE"
-  wait_for_steady_state  = var.wait
-  tags                   = var.tags
+  name             = var.name
+  cluster          = var.cluster_arn == null ? aws_ecs_cluster.this[0].arn : var.cluster_arn
+  task_definition  = aws_ecs_task_definition.this.arn
+  desired_count    = var.hosts.min
+  launch_type      = "FARGATE"
+  platform_version = "LATEST"
+  # After a zone was away, hosts are spread again; new ones come before old ones go.
+  availability_zone_rebalancing = "ENABLED"
+  enable_execute_command        = false # a shell beside the data; and the image has none
+  propagate_tags                = "SERVICE"
+  wait_for_steady_state         = var.wait
+  tags                          = var.tags
 
   # New hosts come before old ones go. Whichever has a partition, its events are there once.
   deployment_minimum_healthy_percent = 100
