@@ -13,6 +13,7 @@ module "tidemill" {
   source = "../.."
 
   name       = var.name
+  group      = var.name
   image      = var.image
   vpc_id     = aws_vpc.this.id
   subnet_ids = aws_subnet.this[*].id
@@ -20,6 +21,7 @@ module "tidemill" {
   kafka = {
     mode           = var.brokers == null ? "serverless" : "existing"
     existing       = var.brokers == null ? null : { brokers = var.brokers }
+    topic          = var.topic
     partitions     = var.partitions
     retention_days = 7
   }
@@ -32,7 +34,8 @@ module "tidemill" {
   }
 
   catalog = {
-    athena = { workgroup = var.name, results = "s3://${aws_s3_bucket.results.bucket}/results" }
+    database = replace("${var.prefix}_user_analytics_db", "-", "_")
+    athena   = { workgroup = var.name, results = "s3://${aws_s3_bucket.results.bucket}/results" }
   }
 
   hosts = {

@@ -32,8 +32,14 @@ variable "brokers" {
   default     = null
 }
 
+variable "topic" {
+  description = "Topic to read."
+  type        = string
+  default     = "user-events"
+}
+
 variable "partitions" {
-  description = "Partitions of the topic `user-events`."
+  description = "Partitions of the topic."
   type        = number
   default     = 3
 }

@@ -1,0 +1,357 @@
+"""terraform/: checked, planned, applied to moto, used by a host, and destroyed.
+
+What needs nothing but Terraform: `tests/real.sh test_terraform.py -k "static"`.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import filters
+from calls import Call
+from cloud import Cloud
+from deployment import AT, Deployment, Site
+from host import BINARY, failing
+from policy import Policy
+from process import until
+from terraform import SOURCE, Terraform
+
+COUNT = 3_000
+KINDS = {"s3", "glue"}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The modules, with neither an account nor a network."""
+    return Terraform(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    cloud = Cloud(tmp_path_factory.mktemp("cloud"), hosts=2)
+    yield cloud
+    cloud.process.stop(30)
+
+
+@pytest.fixture(scope="module")
+def applying(kafka, cloud, tmp_path_factory):
+    """An apply that is under way: the provider waits for most of a minute until it believes S3."""
+    env = {"AWS_ACCESS_KEY_ID": "made-up", "AWS_SECRET_ACCESS_KEY": "made-up", "AWS_ENDPOINT_URL": cloud.url,
+           "AWS_EC2_METADATA_DISABLED": "true"}
+    return Deployment(Terraform(tmp_path_factory.mktemp("applied"), **env), cloud, kafka, f"tf-{os.getpid()}")
+
+
+@pytest.fixture(scope="module")
+def deployed(applying):
+    return applying.applied()
+
+
+@pytest.fixture(scope="module")
+def site(deployed, tidemill, tmp_path_factory):
+    """Transforms from the bucket, if this binary reads them from there; else from a folder of the same files."""
+    folder = tmp_path_factory.mktemp("site")
+    known = "s3://" in subprocess.run([BINARY, "run", "--help"], capture_output=True, text=True, timeout=60).stdout.split(
+        "--transforms")[1].split("--cache")[0]
+
+    def transforms(site):
+        put = Bucket(deployed) if known else Folder(folder / "transforms")
+        for path in sorted(tidemill.transforms.glob("*.wasm")):
+            put(path.name, path.read_bytes())
+        if not known:
+            site.env["TIDEMILL_TRANSFORMS"] = folder / "transforms"
+        print(f"transforms: {site.env['TIDEMILL_TRANSFORMS']}")
+        return put
+
+    site = Site(deployed, folder, transforms)
+    yield site
+    site.recorder.close()
+
+
+class Bucket:
+    def __init__(self, deployment):
+        url = re.fullmatch(r"s3://([^/]+)/(.+)", deployment.environment["TIDEMILL_TRANSFORMS"])
+        self.s3, (self.bucket, self.prefix) = deployment.cloud.s3, url.groups()
+
+    def __call__(self, name, data):
+        self.s3.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{name}", Body=data)
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+        path.mkdir()
+
+    def __call__(self, name, data):
+        (self.path / name).write_bytes(data)
+
+
+def test_apply_begins(applying):
+    """First, since it waits for the longest time: the others do their work meanwhile."""
+    assert applying.applying.alive() or applying.applying.code == 0
+
+
+# --- static: needs Terraform alone ------------------------------------------------------------------------------------
+
+
+def test_static_format_and_readmes(plain):
+    plain("fmt", "-check", "-diff", "-recursive", seconds=30)
+    checked = subprocess.run([sys.executable, SOURCE / "readme.py", "--check"], capture_output=True, text=True, timeout=30)
+    print(checked.stdout)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_static_readmes_that_are_stale_are_found(tmp_path):
+    shutil.copytree(SOURCE, tmp_path / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
+    path = tmp_path / "terraform" / "modules" / "lake" / "variables.tf"
+    path.write_text(path.read_text().replace("default     = 104", "default     = 105"))
+    checked = subprocess.run([sys.executable, tmp_path / "terraform" / "readme.py", "--check"], capture_output=True,
+                             text=True, timeout=30)
+    assert checked.returncode == 1 and "modules/lake/README.md" in checked.stdout, checked.stdout
+
+
+@pytest.mark.parametrize("at", [".", "modules/lake", "modules/catalog", "modules/kafka", "modules/runtime",
+                                "examples/minimal", "examples/complete"])
+def test_static_valid(plain, at):
+    plain.init(at=at)
+    assert json.loads(plain("validate", "-json", at=at).stdout)["valid"]
+
+
+def test_static_plans(plain):
+    """terraform/tests: plan assertions with a mocked provider."""
+    said = plain("test", "-no-color", seconds=200).stdout
+    passed, failed = map(int, re.search(r"(\d+) passed, (\d+) failed", said).groups())
+    print(f"terraform test: {passed} runs passed, {failed} failed")
+    assert failed == 0 and passed == sum(len(re.findall(r"^run ", path.read_text(), re.M))
+                                         for path in (SOURCE / "tests").glob("*.tftest.hcl"))
+
+
+@pytest.mark.parametrize("file, right, wrong, run", [
+    # A rule that expires the commit log, uploads that die too soon, a right too many, an alarm less.
+    ("modules/lake/main.tf", 'prefix = "${rule.value}/"', 'prefix = ""', "defaults"),
+    ("modules/lake/main.tf", "var.kafka_retention_days + 1", "1", "kafka_that_keeps_events_longer"),
+    ("modules/runtime/iam.tf", '"glue:UpdatePartition", "glue:UpdateTable"', '"glue:*"', "defaults"),
+    ("modules/runtime/alarms.tf", '"breaching"', '"ignore"', "defaults"),
+])
+def test_static_plans_that_are_wrong_are_found(plain, file, right, wrong, run):
+    path = plain.folder / file
+    before = path.read_text()
+    assert right in before
+    which = {"lake": "lake", "runtime": "runtime"}[file.split("/")[1]]
+    which = "root" if run.startswith("kafka") else which
+    try:
+        path.write_text(before.replace(right, wrong))
+        said = plain("test", "-no-color", f"-filter=tests/{which}.tftest.hcl", codes=(1,)).stdout
+    finally:
+        path.write_text(before)
+    assert re.search(rf'run "{run}"\.\.\. fail', said), said
+
+
+def test_static_views(plain):
+    """The SQL of the views, run by another engine over increments: each key once, with its sum."""
+    plain("apply", "-help", seconds=30)  # terraform is there
+    source = (SOURCE / "modules/catalog/variables.tf").read_text()
+    tables = re.findall(r'^    (\w+) += \{ keys = (\[.*?\]), sums = (\[.*?\]) \}', source, re.M)
+    assert len(tables) == 4
+    for table, keys, sums in ((t, json.loads(k), json.loads(s)) for t, k, s in tables):
+        db, columns = duckdb.connect(), {k: "varchar" for k in (*keys, "date", "hour")} | {s: "bigint" for s in sums}
+        db.sql(f"create table {table} ({', '.join(f'{name} {kind}' for name, kind in columns.items())})")
+        for amount in (1, 2, 40):
+            db.execute(f"insert into {table} values ({', '.join('?' * len(columns))})",
+                       ["k"] * (len(keys) + 2) + [amount] * len(sums))
+        made = "\n".join([f"CREATE OR REPLACE VIEW {table}_sums AS",
+                          f"SELECT {', '.join(keys)}, {', '.join(f'sum({s}) AS {s}' for s in sums)}, \"date\", \"hour\"",
+                          f"FROM {table}", f"GROUP BY {', '.join(keys)}, \"date\", \"hour\""])
+        db.sql(made)
+        assert db.sql(f"select {', '.join(sums)} from {table}_sums").fetchall() == [(43,) * len(sums)]
+
+
+def test_static_filters():
+    """The evaluation of patterns itself: what it must take, and what not."""
+    pattern = '{ $.message = "pulse" && $.lag >= 0 }'
+    line = {"timestamp": "2026-01-01T00:00:00Z", "level": "INFO", "message": "pulse", "lag": 3}
+    assert filters.selected(pattern, json.dumps(line)) == line
+    for other in ({**line, "message": "commit"}, {k: v for k, v in line.items() if k != "lag"}, {**line, "lag": "3"},
+                  {**line, "lag": -1}, [line]):
+        assert filters.selected(pattern, json.dumps(other)) is None, other
+    assert filters.selected(pattern, "not JSON: pulse") is None
+
+
+# --- applied to moto --------------------------------------------------------------------------------------------------
+
+
+def test_a_second_plan_is_empty(deployed):
+    print(re.search(r"Apply complete!.*", deployed.applying.stdout)[0], f"in {deployed.applying.seconds:.0f} s")
+    plan = deployed.terraform("plan", "-detailed-exitcode", "-input=false", "-no-color", at=AT, codes=(0, 2))
+    assert plan.code == 0, plan.stdout[-3000:]
+
+
+def test_what_is_there(deployed):
+    """Asked of the account itself, not of Terraform."""
+    cloud, told, name = deployed.cloud, deployed.told, deployed.name
+    rules = {}
+    for bucket in (deployed.lake.raw.name, deployed.lake.processed.name):
+        assert all(cloud.s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
+        assert cloud.s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled"
+        for rule in cloud.s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]:
+            prefix = rule["Filter"]["Prefix"]
+            if "Expiration" in rule:
+                rules[prefix] = rule["Expiration"]["Days"]
+                assert prefix.endswith("/") and not "_tidemill/".startswith(prefix) and not prefix.startswith("_")
+            else:
+                assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 8
+    print("expires:", rules)
+    assert set(rules.values()) == {104} and {"user_events/", "rejected_events/"} < rules.keys()
+    (group,) = cloud.logs.describe_log_groups(logGroupNamePrefix=told["log_group_name"])["logGroups"]
+    assert group["retentionInDays"] == 90
+    alarms = {a["AlarmName"]: a for a in cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert set(alarms) == set(told["alarm_names"]) == {
+        f"{name}-{alarm}" for alarm in ("commits", "freshness", "lag", "ready", "rejects", "silent")}
+    assert all(alarm["AlarmActions"] == [told["alarm_topic_arn"]] for alarm in alarms.values())
+    scaling = cloud.client("application-autoscaling")
+    (target,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 3)
+    assert deployed.container["readonlyRootFilesystem"] and deployed.container["command"] == ["run"]
+    secrets = [secret["name"] for secret in deployed.container["secrets"]]
+    assert secrets == ["TIDEMILL_HTTP_TOKEN"] and not deployed.environment.keys() & set(secrets)
+    queries = cloud.client("athena").list_named_queries(WorkGroup=name)["NamedQueryIds"]
+    print(f"{len(alarms)} alarms, {len(queries)} saved queries")
+    assert len(queries) == len(told["views"]) == 4
+
+
+def test_a_host_runs_with_what_was_made(site, deployed, kafka):
+    """The container's command and environment, real Kafka, moto's S3 and Glue; DuckDB reads what came of it."""
+    kafka.create(deployed.environment["TIDEMILL_TOPIC"])
+    events = site.produce(COUNT)
+    host = site.host()
+    site.visible(events, host)
+    until(lambda: filters.selected('{ $.message = "pulse" && $.lag = 0 }', (host.stderr.splitlines() or [""])[-1])
+          or "--pulse" not in run_help(), 20, "a pulse without lag", alive=[host])
+    assert host.stop() == 0, host.stderr[-2000:]
+    wrong = site.pipeline.exact(kafka.ends(site.pipeline.topic))
+    database = deployed.environment["TIDEMILL_DATABASE"]
+    tables = {t["Name"] for t in deployed.cloud.glue.get_tables(DatabaseName=database)["TableList"]}
+    hours = deployed.cloud.partitions(database, "user_events")
+    print(f"{events} events: {wrong}; in Glue {sorted(tables)}, {len(hours)} hours of user_events")
+    assert {"user_events", "rejected_events", site.pipeline.raw} <= tables and hours
+    site.first = host
+
+
+def run_help():
+    return subprocess.run([BINARY, "run", "--help"], capture_output=True, text=True, timeout=60).stdout
+
+
+def test_metrics_are_made_of_what_a_host_says(site, deployed):
+    """Each metric filter, as it was applied, takes a value from the log of the run before; each alarm has its metric."""
+    lines = site.first.stderr.splitlines()
+    found = deployed.cloud.logs.describe_metric_filters(logGroupName=deployed.told["log_group_name"])["metricFilters"]
+    published = {f["filterName"]: filters.values(f, lines) for f in found}
+    for name, numbers in published.items():
+        print(f"{name}: {len(numbers)} of {len(lines)} lines, last {numbers[-1] if numbers else None}")
+    assert all(published.values()), [name for name, numbers in published.items() if not numbers]
+    assert sum(published["Events"]) == sum(deployed.kafka.ends(site.pipeline.topic).values())
+    assert sum(published["Rejected"]) == deployed.lake.count("rejected_events")
+    assert published["Lag"][-1] == 0 and published["Ready"][-1] in (0, 1) and max(published["Partitions"]) == 3
+    made = {(m["metricNamespace"], m["metricName"]) for f in found for m in f["metricTransformations"]}
+    asked = set()
+    for alarm in deployed.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"]:
+        stats = [q["MetricStat"]["Metric"] for q in alarm.get("Metrics", []) if "MetricStat" in q] or [alarm]
+        asked |= {(m["Namespace"], m["MetricName"]) for m in stats}
+    assert asked <= made and len(asked) >= 6, asked - made
+
+
+# --- least privilege --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hosts_calls(site, deployed, kafka, tidemill):
+    """What hosts needed through a life: start, events, a crash, a restart, a swap, tables that others changed."""
+    database, glue = deployed.environment["TIDEMILL_DATABASE"], deployed.cloud.glue
+    events = site.produce(COUNT, seed=8)
+    # It dies between a record and its publishing: another host publishes, and registers the hours again.
+    dying = site("run", binary=failing(), TIDEMILL_FAILPOINT="published-one", TIDEMILL_LIBRDKAFKA="session.timeout.ms=6000")
+    assert dying.wait(60) == -9, dying.stderr[-2000:]
+    # Somebody else moved a partition and dropped a column.
+    table = glue.get_table(DatabaseName=database, Name="user_events")["Table"]
+    storage = table["StorageDescriptor"]
+    storage["Columns"] = [c for c in storage["Columns"] if c["Name"] != "location"]
+    glue.update_table(DatabaseName=database, TableInput={
+        **{k: table[k] for k in ("Name", "TableType", "PartitionKeys", "Parameters")}, "StorageDescriptor": storage})
+    hours = sorted(deployed.cloud.partitions(database, "user_events"))
+    for values in hours:
+        partition = glue.get_partition(DatabaseName=database, TableName="user_events", PartitionValues=list(values))["Partition"]
+        moved = {**partition["StorageDescriptor"], "Location": "s3://somewhere/else"}
+        glue.update_partition(DatabaseName=database, TableName="user_events", PartitionValueList=list(values),
+                              PartitionInput={"Values": list(values), "StorageDescriptor": moved})
+    host = site.host()
+    site.visible(events, host, 90)
+    site.transforms("clean.toml", b"[config]\nunused = \"1\"\n")
+    events = site.produce(COUNT, seed=9)
+    site.visible(events, host, 90)
+    assert host.stop() == 0, host.stderr[-2000:]
+    columns = glue.get_table(DatabaseName=database, Name="user_events")["Table"]["StorageDescriptor"]["Columns"]
+    assert "location" in [c["Name"] for c in columns], "the host was to put the column back"
+    return set(site.recorder.calls)
+
+
+@pytest.fixture(scope="module")
+def operators_calls(site, hosts_calls):
+    """What the commands for people needed, in the same lake."""
+    site.recorder.calls.clear()
+    site.done("doctor", codes=(0, 1))
+    reasons = json.loads(site.done("rejects", "--json").stdout)["reasons"]
+    site.done("rejects", "replay", "--reason", reasons[0]["reason"])
+    site.done("gc", "--older-than", "0s", "--apply")
+    site.done("log")
+    site.done("verify", "--repair", codes=(0, 1))
+    print(site.done("verify", "--json").stdout[:300])
+    return set(site.recorder.calls)
+
+
+def compared(what, policy, calls):
+    print(f"{what}: {len(calls)} different calls of {sorted({c.action for c in calls})}")
+    refused, unused = policy.refused(calls), policy.unused(calls)
+    assert not refused, f"{what} needs what it may not do: {refused[:10]}"
+    assert not unused, f"{what} may do what it never does: {unused}"
+
+
+def test_a_host_has_the_rights_it_needs_and_no_others(deployed, hosts_calls):
+    compared("host", Policy(deployed.policies()[0]), hosts_calls)
+
+
+def test_an_operator_has_the_rights_it_needs_and_no_others(deployed, operators_calls):
+    compared("operator", Policy(deployed.policies()[1]), operators_calls)
+
+
+def test_rights_too_few_and_too_many_are_found(deployed, hosts_calls):
+    """Each direction fails when it should: each right taken away, one added, and the log's keys."""
+    document = deployed.policies()[0]
+    taken = 0
+    for statement in document["Statement"]:
+        for action in [a for a in statement["Action"] if statement["Effect"] == "Allow" and a.split(":")[0] in KINDS]:
+            less = json.loads(json.dumps(document))
+            less["Statement"][document["Statement"].index(statement)]["Action"].remove(action)
+            assert Policy(less).refused(hosts_calls), f"without {action} nothing is missing"
+            taken += 1
+    more = json.loads(json.dumps(document))
+    more["Statement"].append({"Effect": "Allow", "Action": ["glue:DeleteTable"], "Resource": ["arn:aws:glue:*:*:catalog"]})
+    assert Policy(more).unused(hosts_calls) == ["glue:DeleteTable on arn:aws:glue:*:*:catalog"]
+    slot = next(r for call in hosts_calls for r in call.resources if re.search(r"/log/\d{12}\.json$", r))
+    policy = Policy(document)
+    assert not policy.allows(Call("s3:DeleteObject", (slot,))) and not policy.allows(Call("s3:PutObject", (slot,)))
+    assert policy.allows(Call("s3:PutObject", (slot,), (("s3:if-none-match", "*"),)))
+    print(f"{taken} rights taken away one by one: each is missed")
+
+
+def test_destroy_leaves_nothing(deployed, site):
+    done = deployed.terraform("destroy", "-auto-approve", "-input=false", "-no-color", at=AT, seconds=200)
+    print(re.search(r"Destroy complete!.*", done.stdout)[0], f"in {done.seconds:.0f} s")
+    assert deployed.cloud.s3.list_buckets()["Buckets"] == []
+    assert deployed.environment["TIDEMILL_DATABASE"] not in [d["Name"] for d in deployed.cloud.glue.get_databases()["DatabaseList"]]
+    assert deployed.cloud.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
