@@ -26,6 +26,7 @@ need() { # need COMMAND "what to install" [check]
 }
 need java "a Java runtime, 17 or later (Debian: default-jre-headless)" \
   '[ "$(java -version 2>&1 | sed -n "s/.*version \"\([0-9]*\).*/\1/p;" | head -1)" -ge 17 ]'
+need javac "a Java compiler of the same version (Debian: default-jdk-headless)"
 need mvn "Maven 3.8 or later (Debian: maven)"
 need go "Go 1.21 or later (Debian: golang)"
 need python3 "Python 3.11 or later with venv (Debian: python3 python3-venv)" \

@@ -21,10 +21,10 @@ PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port}
+listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port},CONTROLLER://127.0.0.1:{controller}{more}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},SASL://127.0.0.1:{sasl_port}{more}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL:SASL_PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL:SASL_PLAINTEXT{protocols}
 sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
   user_{sasl_user}="{sasl_password}";
@@ -46,6 +46,7 @@ auto.create.topics.enable=false
 message.max.bytes={largest}
 replica.fetch.max.bytes={largest}
 log.retention.hours=-1
+{properties}
 """
 
 
@@ -60,19 +61,24 @@ def certificate(folder):
 
 
 class Kafka:
-    def __init__(self, folder, jars):
+    def __init__(self, folder, jars, listeners={}, properties="", jvm=()):
+        """`listeners` are further ones, {name: protocol}, with their `properties` and what the JVM needs for them."""
         self.data, self.port = folder / "data", free_port()
         tls_port, sasl_port = free_port(), free_port()
         folder.mkdir(parents=True)
         keystore, password, self.ca = certificate(folder)
+        self.addresses = {name: f"127.0.0.1:{free_port()}" for name in listeners}
+        more = "".join(f",{name}://{address}" for name, address in self.addresses.items())
+        protocols = "".join(f",{name}:{protocol}" for name, protocol in listeners.items())
         config = folder / "server.properties"
         config.write_text(PROPERTIES.format(port=self.port, tls_port=tls_port, sasl_port=sasl_port,
                                             controller=free_port(), data=self.data, largest=LARGEST,
                                             keystore=keystore, password=password, sasl_user=SASL_USER,
-                                            sasl_password=SASL_PASSWORD))
+                                            sasl_password=SASL_PASSWORD, more=more, protocols=protocols,
+                                            properties=properties))
         self.folder, self.starts = folder, 0
         java = ["java", "-Xmx768m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*",
-                f"-Dlog4j2.configurationFile={LOGGING}"]
+                f"-Dlog4j2.configurationFile={LOGGING}", *jvm]
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "a")
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", config],
                        check=True, timeout=60, stdout=subprocess.DEVNULL)

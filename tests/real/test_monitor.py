@@ -208,7 +208,7 @@ def test_the_lake_alone_is_told_from_its_log_and_the_brokers(tidemill, kafka, s3
     until(lambda: once("--lake", "--max-freshness", "3s")[0] == 1, 30, "the events are late", every=0.3)
     code, said, _, seconds = once("--lake", "--max-freshness", "3s")
     assert (code, kinds(said)) == (1, ["freshness"]) and seconds < 15, said["alarms"]
-    text = tidemill("monitor", "--once", *settings(), XDG_RUNTIME_DIR=runtime)
+    text = tidemill("monitor", "--once", "--max-freshness", "3s", *settings(), XDG_RUNTIME_DIR=runtime)
     assert text.wait(60) == 1 and "no host runs here" in text.stdout and "! events of partition" in text.stdout
     print(text.stdout)
 

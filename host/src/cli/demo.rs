@@ -16,6 +16,7 @@ use super::build;
 use super::produce::duration;
 use crate::config::{Config, Flags, Layers};
 use crate::observe::{Stats, directories};
+use crate::source::Auth;
 use crate::source::embedded::Broker;
 use crate::source::produce::{Plan, Sent, send};
 use crate::{Error, Result, env, pipeline};
@@ -131,6 +132,7 @@ impl Demo {
 
     fn plan(&self, config: &Config) -> Plan {
         Plan {
+            auth: Auth::default(),
             brokers: config.brokers.clone(),
             topic: TOPIC.into(),
             partitions: 3,

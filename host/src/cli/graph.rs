@@ -19,7 +19,7 @@ pub(super) struct Graph {
 impl Graph {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.flags)?;
-        let graph = pipeline::graph(&config)?;
+        let graph = super::runtime()?.block_on(pipeline::graph(&config))?;
         let text = if self.dot { graph.dot(&config.topic) } else { graph.text(&config.topic) };
         print!("{text}");
         Ok(())

@@ -3,9 +3,11 @@
 pub mod build;
 mod compile;
 mod demo;
+mod deploy;
 mod doctor;
 mod gc;
 mod graph;
+mod health;
 mod log;
 mod logs;
 mod monitor;
@@ -13,6 +15,7 @@ mod produce;
 mod progress;
 mod rejects;
 mod run;
+mod sign;
 mod signal;
 mod status;
 mod verify;
@@ -57,10 +60,17 @@ enum Command {
     Produce(produce::Produce),
     /// Compile transform crates to components
     Build(build::Build),
+    /// Put a transform where the running hosts look for them, and wait until they run it
+    #[command(name = "deploy-transform")]
+    Deploy(deploy::Deploy),
+    /// Sign components for hosts that take no others
+    Sign(sign::Sign),
     /// Print the pipeline that the transforms make
     Graph(graph::Graph),
     /// Show how the running hosts are: transforms, partitions, the last commit
     Status(status::Status),
+    /// Ask whether the host of this machine is alive, or does its work: for health checks
+    Health(health::Health),
     /// Watch the running hosts, or the lake alone, live; --once for scripts
     Monitor(monitor::Monitor),
     /// Print the commit log: what became true, and when
@@ -96,8 +106,11 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Produce(command) => command.run(),
         Command::Build(command) => command.run(),
+        Command::Deploy(command) => command.run(),
+        Command::Sign(command) => command.run(),
         Command::Graph(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Health(command) => command.run(),
         Command::Monitor(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Log(command) => command.run(),

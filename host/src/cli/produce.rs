@@ -9,6 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::units;
+use crate::source::Auth;
 use crate::source::produce::{Plan, Sent, send, topic};
 use crate::{Error, Result, env};
 
@@ -48,6 +49,9 @@ pub(super) struct Produce {
     /// Compression of the producer's batches
     #[arg(long, value_name = "CODEC", default_value = "none", value_parser = ["none", "gzip", "snappy", "lz4", "zstd"])]
     compression: String,
+    /// How to prove who this client is: properties, or msk-iam for the AWS identity of this process
+    #[arg(long, value_name = "HOW", env = "TIDEMILL_AUTH", default_value = "properties", value_parser = auth)]
+    auth: Auth,
     /// Pass a property through to librdkafka; repeatable
     #[arg(short = 'X', long, value_name = "PROPERTY=VALUE", value_parser = property)]
     librdkafka: Vec<(String, String)>,
@@ -63,6 +67,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     units::duration(text).ok_or_else(|| "expected a duration with its unit, as 30s or 3h".into())
+}
+
+fn auth(text: &str) -> Result<Auth, String> {
+    Auth::parse(text).ok_or_else(|| "expected properties or msk-iam".into())
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -82,6 +90,7 @@ impl Produce {
             bad: self.bad,
             compression: self.compression,
             spread: self.spread,
+            auth: self.auth,
             librdkafka: self.librdkafka.into_iter().collect(),
         };
         let runtime = super::runtime()?;

@@ -168,6 +168,9 @@ pub struct Deployed {
     /// The text of its sidecar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<String>,
+    /// Its signature, if it was put there with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// Who wrote a record.

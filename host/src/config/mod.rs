@@ -11,11 +11,12 @@ pub mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::sink::{self, Location};
-use crate::source::{self, Start};
+use crate::source::{self, Auth, Start};
+use crate::transform::Trust;
 use crate::{Error, Result};
 pub use layers::{Layers, Source};
 pub use settings::Flags;
@@ -25,6 +26,8 @@ pub use settings::Flags;
 pub struct Config {
     /// `host:port,…` of Kafka.
     pub brokers: String,
+    /// How to prove to them who this is.
+    pub auth: Auth,
     /// The topic to read.
     pub topic: String,
     /// The consumer group.
@@ -35,8 +38,10 @@ pub struct Config {
     pub raw: Location,
     /// The root of the processed zone.
     pub processed: Location,
-    /// The directory of components.
-    pub transforms: PathBuf,
+    /// Where components are put: a directory, or a folder in a bucket.
+    pub transforms: Location,
+    /// The components that are taken.
+    pub trust: Trust,
     /// What may be deleted at any time: compiled components, and what was seen of directories; none: nowhere.
     pub cache: Option<PathBuf>,
     /// Directories for the socket that `tidemill status` asks; the first that can be used is; none: no socket.
@@ -69,6 +74,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// What is asked of who looks there.
     pub http_token: Option<Secret>,
+    /// How often the log is told how this host is; none: never.
+    pub pulse: Option<Duration>,
     /// Where traces of commits are sent.
     pub otlp: Option<String>,
     /// Passed through to librdkafka.
@@ -139,18 +146,26 @@ impl Config {
         if catalog == CatalogKind::Local && !matches!(processed, Location::Local(_)) {
             return Err(layers.wrong("catalog", "glue or none for a lake on S3; local is for file:///"));
         }
-        let transforms = layers.required("transforms")?;
-        if transforms.contains("://") {
-            return Err(layers.wrong("transforms", "a directory; transforms from S3 come in a later version"));
-        }
         let config = Config {
             brokers: layers.required("brokers")?,
+            auth: match Auth::parse(&layers.required("auth")?) {
+                Some(auth) => auth,
+                None => return Err(layers.wrong("auth", "properties or msk-iam")),
+            },
             topic: layers.required("topic")?,
             pipeline: text("pipeline").unwrap_or_else(|| group.clone()),
             group,
             raw: Location::parse(&layers.required("raw")?, "raw")?,
             processed,
-            transforms: transforms.into(),
+            transforms: match layers.required("transforms")? {
+                bucket if bucket.contains("://") => Location::parse(&bucket, "transforms")?,
+                // As it was written: errors and prompts name it so.
+                directory => Location::Local(directory.into()),
+            },
+            trust: Trust::parse(text("trusted-digests").as_deref(), text("trusted-keys").as_deref())
+                .map_err(|why| {
+                    Error::usage(format!("{why} (setting `trusted-digests` or `trusted-keys`)"))
+                })?,
             cache: match text("cache") {
                 Some(directory) if directory.is_empty() => None,
                 Some(directory) => Some(directory.into()),
@@ -190,6 +205,10 @@ impl Config {
                 },
             },
             http_token: text("http-token").map(Secret),
+            pulse: match layers.required("pulse")?.as_str() {
+                "off" => None,
+                _ => Some(layers.duration("pulse", "1s", "1h")?),
+            },
             otlp: text("otlp"),
             librdkafka: layers.librdkafka().clone(),
             tables: layers.tables().clone(),
@@ -202,6 +221,12 @@ impl Config {
                 layers.wrong("http", "an address of loopback, or a token as well (setting `http-token`)")
             );
         }
+        let own = |property: &&String| property.starts_with("sasl.mechanism");
+        if let (Auth::MskIam, Some(property)) = (config.auth, config.librdkafka.keys().find(own)) {
+            return Err(Error::usage(format!(
+                "librdkafka property {property} and `auth = msk-iam` contradict each other; take one of them"
+            )));
+        }
         for (property, instead) in OWNED {
             if config.librdkafka.contains_key(property) {
                 return Err(Error::usage(format!(
@@ -210,6 +235,22 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// The directory of transforms, if they do not lie in a bucket.
+    pub fn transforms_directory(&self) -> Option<&Path> {
+        match &self.transforms {
+            Location::Local(directory) => Some(directory),
+            Location::S3 { .. } => None,
+        }
+    }
+
+    /// Where transforms are put, for people.
+    pub fn transforms_place(&self) -> String {
+        match &self.transforms {
+            Location::Local(directory) => directory.display().to_string(),
+            bucket => bucket.to_string(),
+        }
     }
 
     /// What the sink needs of it: each lane may hold its share of half the memory; the other half is for
@@ -225,6 +266,7 @@ impl Config {
             topic: self.topic.clone(),
             group: self.group.clone(),
             instance: self.instance.clone(),
+            auth: self.auth,
             librdkafka: self.librdkafka.clone(),
         }
     }

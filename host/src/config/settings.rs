@@ -26,14 +26,37 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 23] = [
+pub const SETTINGS: [Setting; 27] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
+    setting(
+        "auth",
+        Some("properties"),
+        "HOW",
+        "How to prove to the brokers who this is: properties (-X sasl.…, -X ssl.…), or msk-iam for the AWS identity of this process",
+    ),
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),
     setting("pipeline", None, "NAME", "Name of this pipeline beside the tables [default: the group]"),
     setting("raw", Some("s3://user-events-raw"), "URL", "Raw zone: s3://bucket/prefix or file:///folder"),
     setting("processed", Some("s3://user-events-processed"), "URL", "Processed zone, likewise"),
-    setting("transforms", Some("transforms"), "DIR", "Directory of transforms (*.wasm)"),
+    setting(
+        "transforms",
+        Some("transforms"),
+        "PLACE",
+        "Directory of transforms (*.wasm), or s3://bucket/folder of them",
+    ),
+    setting(
+        "trusted-digests",
+        None,
+        "SHA256,…",
+        "Take no components but these, and those that a trusted key has signed",
+    ),
+    setting(
+        "trusted-keys",
+        None,
+        "KEY,…",
+        "Take components with a signature of one of these (see tidemill sign)",
+    ),
     setting(
         "cache",
         None,
@@ -88,6 +111,12 @@ pub const SETTINGS: [Setting; 23] = [
         None,
         "TOKEN",
         "Asked of who looks there; needed beyond loopback; not for a command line",
+    ),
+    setting(
+        "pulse",
+        Some("off"),
+        "DURATION",
+        "How often to log lag, freshness and counts, for alarms that are made of logs; off: never",
     ),
     setting("otlp", None, "URL", "OpenTelemetry collector for traces of commits, as http://127.0.0.1:4318"),
 ];

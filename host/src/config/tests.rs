@@ -72,7 +72,14 @@ fn bad_values_name_setting_value_and_source() {
     assert!(error(flags(&[("memory", "1MiB")]), "").contains("64MiB"));
     assert!(error(flags(&[("start", "now")]), "").contains("earliest or latest"));
     assert!(error(flags(&[("catalog", "local")]), "").contains("glue or none"));
-    assert!(error(flags(&[("transforms", "s3://b/t")]), "").contains("directory"));
+    assert!(error(flags(&[("transforms", "gs://b/t")]), "").contains("s3://bucket/prefix"));
+    assert!(error(flags(&[("trusted-keys", "x")]), "").contains("`trusted-keys`"));
+    assert!(error(flags(&[("auth", "kerberos")]), "").contains("msk-iam"));
+    assert!(
+        error(flags(&[("auth", "msk-iam")]), "[librdkafka]\nsasl.mechanisms = 'PLAIN'")
+            .contains("contradict")
+    );
+    assert!(error(flags(&[("pulse", "10")]), "").contains("duration"));
     assert!(error(Flags::default(), "[librdkafka]\ngroup.id = 'x'").contains("`group`"));
 }
 

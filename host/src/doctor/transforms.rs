@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::course::Course;
 use super::report::Finding;
+use crate::Result;
 use crate::config::Config;
-use crate::transform::{Compiling, Component, Engine, Package, cache, registry};
+use crate::pipeline::{self, Shelf};
+use crate::transform::{Compiling, Component, Engine, Package, Trust, cache};
 use crate::wait::blocking;
-use crate::{Result, pipeline};
 
 /// Compiling takes longer than a question: this many times.
 const COMPILING: u32 = 6;
@@ -40,7 +41,9 @@ pub(super) async fn run(mut course: Course, config: &Config) {
     let limit = course.limit().saturating_mul(COMPILING).min(Duration::from_secs(90));
     for package in packages {
         let name = format!("{}.wasm", package.name);
-        let loaded = course.long(&name, &[], limit, load(engine.clone(), package, limit.mul_f32(0.95))).await;
+        let loaded = course
+            .long(&name, &[], limit, load(engine.clone(), package, config.trust.clone(), limit.mul_f32(0.95)))
+            .await;
         components.extend(loaded);
         needs.push(name);
     }
@@ -49,10 +52,11 @@ pub(super) async fn run(mut course: Course, config: &Config) {
 }
 
 async fn directory(config: &Config) -> Finding<Vec<Package>> {
-    let directory = config.transforms.clone();
-    let read = blocking("reading the transforms", move || registry::read(&directory)).await;
-    let at = std::path::absolute(&config.transforms).unwrap_or_else(|_| config.transforms.clone());
-    match read.and_then(|read| read) {
+    let at = match config.transforms_directory() {
+        Some(directory) => std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()),
+        None => config.transforms_place().into(),
+    };
+    match Shelf::new(config).read().await {
         Ok(packages) => {
             Finding::ok(format!("{}: {} components", at.display(), packages.len())).with(packages)
         }
@@ -63,7 +67,10 @@ async fn directory(config: &Config) -> Finding<Vec<Package>> {
     }
 }
 
-async fn load(engine: Arc<Engine>, package: Package, limit: Duration) -> Finding<Component> {
+async fn load(engine: Arc<Engine>, package: Package, trust: Trust, limit: Duration) -> Finding<Component> {
+    if let Err(e) = trust.check(&package) {
+        return Finding::failed(e.to_string(), "`tidemill sign --help` shows how");
+    }
     let file = package.file.clone();
     let loading = blocking("loading a transform", move || Component::load(&engine, &package));
     let Ok(loaded) = tokio::time::timeout(limit, loading).await else {

@@ -10,6 +10,7 @@ pub mod health;
 pub mod hosts;
 pub mod http;
 pub mod metrics;
+mod pulse;
 pub mod socket;
 mod stats;
 mod status;
@@ -17,6 +18,7 @@ mod traces;
 
 pub use board::Board;
 pub use metrics::{Meters, Requests, Stage, Step};
+pub use pulse::Pulse;
 pub use stats::{Advanced, Commit, Deeds, Lap, Snapshot, Stats, Worked};
 pub use status::{
     About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,

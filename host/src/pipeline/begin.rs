@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::keeper::{read, rehearse};
+use super::keeper::rehearse;
 use super::loader::Loader;
 use super::program::Program;
 use crate::catalog::Catalog;
@@ -91,7 +91,8 @@ pub(super) async fn ready(
 
 /// The program of the directory's transforms.
 async fn of_directory(loader: &Loader, stores: &Stores) -> Result<Program> {
-    let packages = Arc::new(read(&loader.config.transforms).await?);
+    let packages = Arc::new(loader.read().await?);
+    loader.trusted(&packages)?;
     let program = loader.program(stores, &packages, None).await?;
     loader.known_tables(&program.graph)?;
     rehearse(&program, None).await?;

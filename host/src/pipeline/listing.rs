@@ -9,17 +9,18 @@ use crate::config::Config;
 use crate::digest::sha256;
 use crate::transform::Package;
 
-/// The digest of a component and the sidecar's text.
-pub(super) type Entry = (String, Option<String>);
+/// The digest of a component, and the texts of its sidecar and its signature.
+pub(super) type Entry = (String, Option<String>, Option<String>);
 /// By the names of files.
 pub(super) type Listing = BTreeMap<String, Entry>;
 
 pub(super) fn of_packages(packages: &[Package]) -> Listing {
-    packages.iter().map(|p| (p.name.clone(), (p.digest(), p.sidecar.clone()))).collect()
+    packages.iter().map(|p| (p.name.clone(), (p.digest(), p.sidecar.clone(), p.signature.clone()))).collect()
 }
 
 pub(super) fn of_set(components: &[Deployed]) -> Listing {
-    components.iter().map(|d| (d.file.clone(), (d.digest.clone(), d.sidecar.clone()))).collect()
+    let entry = |d: &Deployed| (d.digest.clone(), d.sidecar.clone(), d.signature.clone());
+    components.iter().map(|deployed| (deployed.file.clone(), entry(deployed))).collect()
 }
 
 /// The files in which two listings differ.
@@ -53,10 +54,11 @@ pub(super) fn remember(config: &Config, listing: &Listing) {
 }
 
 fn place(config: &Config) -> Option<PathBuf> {
-    let directory = std::fs::canonicalize(&config.transforms).unwrap_or_else(|_| config.transforms.clone());
+    let directory = config.transforms_directory().and_then(|directory| std::fs::canonicalize(directory).ok());
+    let place = directory.map_or_else(|| config.transforms_place(), |path| path.display().to_string());
     let instance = config.instance.as_deref().unwrap_or_default();
     let processed = config.processed.to_string();
-    let parts = [&processed, &config.pipeline, instance, &directory.display().to_string()];
+    let parts = [&processed, &config.pipeline, instance, &place];
     let whole: String = parts.iter().flat_map(|part| [*part, "\0"]).collect();
     let name = &sha256(whole.as_bytes())[..32];
     Some(config.cache.as_ref()?.join("listings").join(format!("{name}.json")))
@@ -68,13 +70,13 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
-        let entry = |digest: &str| (digest.to_owned(), None);
+        let entry = |digest: &str| (digest.to_owned(), None, None);
         let before =
             Listing::from([("a".into(), entry("1")), ("b".into(), entry("2")), ("c".into(), entry("3"))]);
         let mut now = before.clone();
         assert!(changed(&before, &now).is_empty());
         now.remove("a");
-        now.insert("b".into(), ("2".into(), Some("[config]".into())));
+        now.insert("b".into(), ("2".into(), Some("[config]".into()), None));
         now.insert("d".into(), entry("4"));
         assert_eq!(changed(&before, &now), ["a", "b", "d"]);
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::program::Program;
+use super::shelf::Shelf;
 use crate::catalog::TableSpec;
 use crate::commit::Log;
 use crate::commit::record::{Deployed, TransformSet};
@@ -20,16 +21,30 @@ use crate::{Error, Result};
 pub(super) struct Loader {
     pub(super) config: Arc<Config>,
     pub(super) engine: Arc<Engine>,
+    /// Where transforms are put.
+    pub(super) shelf: Arc<Shelf>,
 }
 
 impl Loader {
     pub(super) fn new(config: &Config) -> Result<Loader> {
         let engine = Engine::new(Compiling::of_process(), config.cache.as_deref())?;
-        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine) })
+        let shelf = Arc::new(Shelf::new(config));
+        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine), shelf })
     }
 
-    /// Whether a transform loads, whatever is beside it. An error names the file.
+    /// What is put on the shelf. None at all is an error.
+    pub(super) async fn read(&self) -> Result<Vec<Package>> {
+        self.shelf.read().await
+    }
+
+    /// Refuses what this host is not to take. An error names the file.
+    pub(super) fn trusted(&self, packages: &[Package]) -> Result<()> {
+        packages.iter().try_for_each(|package| self.config.trust.check(package))
+    }
+
+    /// Whether a transform is trusted and loads, whatever is beside it. An error names the file.
     pub(super) async fn loads(&self, package: &Package) -> Result<()> {
+        self.config.trust.check(package)?;
         let (this, package) = (self.clone(), package.clone());
         blocking("loading a transform", move || Component::load(&this.engine, &package).map(drop)).await?
     }
@@ -67,6 +82,7 @@ impl Loader {
                 version: identity.version.clone(),
                 digest: identity.digest.clone(),
                 sidecar: package.sidecar.clone(),
+                signature: package.signature.clone(),
             })
         });
         let desired = TransformSet { previous, components: deployed.collect() };
@@ -75,7 +91,7 @@ impl Loader {
         Ok(Program { set: None, desired, packages: packages.clone(), graph: Arc::new(graph), tables })
     }
 
-    /// The program of a set that a record names. What `at_hand` has is not fetched.
+    /// The program of a set that a record names, to be run. What `at_hand` has is not fetched.
     pub(super) async fn of_record(
         &self,
         log: &Log,
@@ -84,13 +100,37 @@ impl Loader {
         at_hand: &[Package],
     ) -> Result<Program> {
         let set = log.set(seq).await?;
-        let mut packages = Vec::with_capacity(set.components.len());
-        for deployed in &set.components {
-            packages.push(package(log, deployed, at_hand).await?);
-        }
+        let packages = packages(log, &set, at_hand).await?;
+        self.trusted(&packages)?;
+        self.of_set(stores, seq, &set, packages).await
+    }
+
+    /// The same for what is committed already, whoever is trusted by now: nothing new can come of it.
+    pub(super) async fn of_past(&self, log: &Log, stores: &Stores, seq: u64) -> Result<Program> {
+        let set = log.set(seq).await?;
+        let packages = packages(log, &set, &[]).await?;
+        self.of_set(stores, seq, &set, packages).await
+    }
+
+    async fn of_set(
+        &self,
+        stores: &Stores,
+        seq: u64,
+        set: &TransformSet,
+        packages: Vec<Package>,
+    ) -> Result<Program> {
         let program = self.program(stores, &Arc::new(packages), set.previous).await?;
         Ok(Program { set: Some(seq), ..program })
     }
+}
+
+/// The bytes of a set.
+async fn packages(log: &Log, set: &TransformSet, at_hand: &[Package]) -> Result<Vec<Package>> {
+    let mut packages = Vec::with_capacity(set.components.len());
+    for deployed in &set.components {
+        packages.push(package(log, deployed, at_hand).await?);
+    }
+    Ok(packages)
 }
 
 /// How these components work together. An error names the file.
@@ -125,7 +165,8 @@ pub(super) async fn package(log: &Log, deployed: &Deployed, at_hand: &[Package])
             )
         }
     };
-    Ok(Package { name: deployed.file.clone(), file, wasm, sidecar: deployed.sidecar.clone() })
+    let (sidecar, signature) = (deployed.sidecar.clone(), deployed.signature.clone());
+    Ok(Package { name: deployed.file.clone(), file, wasm, sidecar, signature })
 }
 
 /// What the catalog is told of all tables.

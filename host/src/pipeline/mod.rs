@@ -11,6 +11,7 @@
 //! ```
 
 mod begin;
+pub mod deploy;
 mod dispatch;
 mod keeper;
 mod lane;
@@ -21,6 +22,7 @@ mod own;
 mod program;
 mod remake;
 pub mod replay;
+mod shelf;
 mod stages;
 mod status;
 
@@ -41,9 +43,9 @@ use crate::observe::{Board, Meters, Requests, Stats, Traces};
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
 use crate::table::{self, Table, Zone};
+use crate::transform::Component;
 use crate::transform::graph::Graph;
-use crate::transform::watch::Watch;
-use crate::transform::{Component, registry};
+use crate::wait::blocking;
 use crate::{Error, Result};
 use begin::Ready;
 use dispatch::{Dispatch, Doors};
@@ -52,15 +54,22 @@ use lane::Lane;
 use loader::Loader;
 use program::{Broken, Program};
 use remake::Again;
+pub use shelf::Shelf;
 use stages::Stages;
 use status::Answering;
 
-/// Loads the transforms of a configuration's directory and plans how they work together.
-pub fn graph(config: &Config) -> Result<Graph> {
+/// Loads the transforms that a configuration names and plans how they work together.
+pub async fn graph(config: &Config) -> Result<Graph> {
     let loader = Loader::new(config)?;
-    let graph = loader.plan(&registry::read(&config.transforms)?)?;
-    loader.known_tables(&graph)?;
-    Ok(graph)
+    let packages = loader.read().await?;
+    loader.trusted(&packages)?;
+    // A guest that prints goes through the runtime.
+    let graph = blocking("loading transforms", move || {
+        let graph = loader.plan(&packages)?;
+        loader.known_tables(&graph)?;
+        Ok(graph)
+    });
+    graph.await?
 }
 
 /// Plans how components that were loaded work together, as [`graph`] does.
@@ -154,14 +163,14 @@ pub async fn run(
     };
     let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
     // What changed in the directory since this host last ran is taken in before the first event.
-    let directory = Watch::new(&config.transforms);
+    let watching = keeper.loader.shelf.watch().await;
     tokio::select! {
         () = keeper.look() => {}
         // Below it is ended in good order.
         () = stopped(&mut stop) => {}
     }
     listing::remember(config, &keeper.listing);
-    let keeper = tokio::spawn(keeper.run(directory, told, broken));
+    let keeper = tokio::spawn(keeper.run(watching, told, broken));
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());
     let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, leave: door, bases };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::keeper;
 use super::loader::Loader;
 use crate::Result;
 use crate::catalog::{Catalog, TableSpec};
@@ -44,7 +43,7 @@ impl Lake {
     /// names any, otherwise those of the directory. Loads them.
     pub async fn specs(&self, config: &Config) -> Result<Vec<TableSpec>> {
         let loader = Loader::new(config)?;
-        let near = keeper::read(&config.transforms).await;
+        let near = loader.read().await;
         if let Some((seq, _)) = self.log.view().transforms() {
             let near = near.unwrap_or_default();
             return Ok(loader.of_record(&self.log, &self.stores, seq, &near).await?.tables);

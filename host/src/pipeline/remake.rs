@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::keeper::read;
 use super::lane::remembered;
 use super::loader::Loader;
 use super::stages::{Stages, stored};
@@ -139,10 +138,10 @@ impl Again {
     /// The rows can only be made again by the components that made them.
     async fn graph(&self, log: &Log, record: &Record, advance: &Advance) -> Result<Arc<Graph>> {
         let graph = match advance.set {
-            Some(set) => self.loader.of_record(log, &self.stores, set, &[]).await?.graph,
+            Some(set) => self.loader.of_past(log, &self.stores, set).await?.graph,
             // An older version wrote it, which had one set for ever.
             None => {
-                let near = Arc::new(read(&self.loader.config.transforms).await?);
+                let near = Arc::new(self.loader.read().await?);
                 self.loader.program(&self.stores, &near, None).await?.graph
             }
         };
@@ -156,7 +155,7 @@ impl Again {
                     work.name,
                     work.version,
                     work.digest,
-                    self.loader.config.transforms.display()
+                    self.loader.config.transforms_place()
                 )));
             }
         }

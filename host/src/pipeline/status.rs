@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::activity::{Activity, Range};
 use crate::config::Config;
@@ -15,7 +16,7 @@ use crate::observe::health::checks;
 use crate::observe::http::{Asked, Server, Sources};
 use crate::observe::metrics::exposition;
 use crate::observe::socket::Socket;
-use crate::observe::{About, At, Stats, Status};
+use crate::observe::{About, At, Pulse, Stats, Status};
 use crate::sink::{Keys, Stores};
 use crate::source::Group;
 
@@ -32,6 +33,7 @@ const FRESH: Duration = Duration::from_millis(900);
 pub(super) struct Answering {
     socket: Option<Socket>,
     server: Option<Server>,
+    pulse: Option<JoinHandle<()>>,
     host: Arc<Host>,
 }
 
@@ -67,7 +69,7 @@ impl Answering {
             name: name.into(),
             pipeline: config.pipeline.clone(),
             topic: config.topic.clone(),
-            transforms: config.transforms.display().to_string(),
+            transforms: config.transforms_place(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").into(),
             started: At(env.now()),
@@ -87,7 +89,8 @@ impl Answering {
         let socket = Socket::open(&config.sockets, keys.segment(), Arc::new(status_of(&host)));
         let token = config.http_token.as_ref().map(|token| token.0.as_str());
         let server = config.http.map(|address| Server::begin(address, token, &stats.board(), sources(&host)));
-        Answering { socket, server, host }
+        let pulse = config.pulse.map(|every| tokio::spawn(beating(host.clone(), every)));
+        Answering { socket, server, pulse, host }
     }
 
     /// The zones are open.
@@ -101,9 +104,19 @@ impl Answering {
     /// Nobody can ask any more, and the brokers are left alone: who leaves the group must be the last to use it.
     pub(super) async fn end(self) {
         drop((self.socket, self.server));
+        self.pulse.iter().for_each(JoinHandle::abort);
         if let Ok(mut brokers) = tokio::time::timeout(BROKERS, self.host.brokers.lock()).await {
             brokers.take();
         }
+    }
+}
+
+/// Tells the log how this host is, every so often.
+async fn beating(host: Arc<Host>, every: Duration) {
+    let mut pulse = Pulse::default();
+    loop {
+        tokio::time::sleep(every).await;
+        pulse.beat(&host.status().await).log();
     }
 }
 

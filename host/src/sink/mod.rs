@@ -33,6 +33,7 @@ mod counted;
 mod disk;
 mod encode;
 mod file;
+mod folder;
 pub mod keys;
 mod location;
 mod objects;
@@ -50,6 +51,7 @@ mod zone;
 
 pub use aws::Aws;
 pub use encode::{EpochWriter, Pressure, Settings};
+pub use folder::{Folder, Seen};
 pub use keys::Keys;
 pub use location::Location;
 pub use parts::Parts;

@@ -54,6 +54,16 @@ pub(super) enum Message {
     Finish,
 }
 
+/// How a request is tried again: within [`CALL`] it succeeds or fails.
+pub(super) fn retry() -> RetryConfig {
+    let backoff = BackoffConfig {
+        init_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(1),
+        base: 2.0,
+    };
+    RetryConfig { backoff, max_retries: 6, retry_timeout: Duration::from_secs(8) }
+}
+
 /// What the store said, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -72,19 +82,10 @@ impl S3 {
         aws: &Aws,
         env: Env,
     ) -> Result<S3> {
-        let retry = RetryConfig {
-            backoff: BackoffConfig {
-                init_backoff: Duration::from_millis(100),
-                max_backoff: Duration::from_secs(1),
-                base: 2.0,
-            },
-            max_retries: 6,
-            retry_timeout: Duration::from_secs(8),
-        };
         let counting =
             |requests: &Requests| Counting { zone: super::zone_name::name(zone), requests: requests.clone() };
         let counting = aws.requests.as_ref().map(counting);
-        S3::with((bucket, prefix), setting, aws, env, retry, counting)
+        S3::with((bucket, prefix), setting, aws, env, retry(), counting)
     }
 
     /// The same for who tries again in another way.
@@ -143,7 +144,7 @@ impl S3 {
         aborted.map_err(|failure| self.unusable("abort an upload to", failure))
     }
 
-    fn unusable(&self, doing: &str, (answer, why): Failure) -> Error {
+    pub(super) fn unusable(&self, doing: &str, (answer, why): Failure) -> Error {
         let S3 { name, endpoint, setting, .. } = self;
         match answer {
             Answer::MissingBucket => Error::stop(format!(

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::error::Error as StdError;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{TopicPartitionList, util::Timeout};
 
+use super::auth::{self, Auth};
 use crate::{Error, Result};
 
 /// Where a topic begins that the commit log does not know.
@@ -25,7 +27,7 @@ pub enum Start {
 }
 
 /// What the source must know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// `host:port,…`
     pub brokers: String,
@@ -35,6 +37,8 @@ pub struct Settings {
     pub group: String,
     /// A name that survives restarts (static membership); none: a new member each time.
     pub instance: Option<String>,
+    /// How this client proves who it is.
+    pub auth: Auth,
     /// Further librdkafka properties, passed through.
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -44,7 +48,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Settings {
     pub(super) fn consumer(&self) -> Result<BaseConsumer<Context>> {
-        self.config().create_with_context(Context::new(&self.brokers)).map_err(unusable)
+        let consumer: BaseConsumer<Context> =
+            self.config().create_with_context(Context::new(self)).map_err(unusable)?;
+        self.auth.begin(consumer.client(), &self.brokers)?;
+        Ok(consumer)
     }
 
     /// What every client of these brokers is made from.
@@ -70,6 +77,7 @@ impl Settings {
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);
         }
+        self.auth.configure(&mut config);
         for (name, value) in &self.librdkafka {
             config.set(name, value);
         }
@@ -99,6 +107,7 @@ pub(super) enum Rebalance {
 /// that serves the group, outside the callback.
 pub(super) struct Context {
     brokers: String,
+    auth: Auth,
     events: Mutex<VecDeque<Rebalance>>,
     serving: AtomicBool,
     closing: AtomicBool,
@@ -110,9 +119,10 @@ pub(super) struct Context {
 const COMPLAIN: Duration = Duration::from_secs(10);
 
 impl Context {
-    fn new(brokers: &str) -> Self {
+    fn new(settings: &Settings) -> Self {
         Context {
-            brokers: brokers.into(),
+            brokers: settings.brokers.clone(),
+            auth: settings.auth,
             events: Mutex::default(),
             serving: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -142,6 +152,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> std::result::Result<OAuthToken, Box<dyn StdError>> {
+        auth::answer(self.auth, &self.brokers)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What matters to a person comes through `error`; this is for those who debug.
         tracing::debug!(target: "librdkafka", ?level, "{facility}: {message}");

@@ -77,7 +77,9 @@ impl Examiner {
     pub fn new(settings: &Settings) -> Result<Examiner> {
         let mut config = settings.config();
         config.set("enable.partition.eof", "true");
-        let consumer = config.create_with_context(Ear::default()).map_err(super::client::unusable)?;
+        let consumer: BaseConsumer<Ear> =
+            config.create_with_context(Ear::default()).map_err(super::client::unusable)?;
+        settings.auth.begin(consumer.client(), &settings.brokers)?;
         Ok(Examiner { consumer, settings: settings.clone() })
     }
 
@@ -132,6 +134,8 @@ impl Examiner {
             config.remove(property);
         }
         let admin: AdminClient<Ear> = config.create_with_context(Ear::default()).map_err(refusal)?;
+        let signed = self.settings.auth.begin(admin.inner(), &self.settings.brokers);
+        signed.map_err(|e| Refusal { code: None, why: e.to_string() })?;
         let options = AdminOptions::new().request_timeout(Some(wait));
         let topic = ResourceSpecifier::Topic(&self.settings.topic);
         let asked = admin.describe_configs([&topic], &options);
@@ -283,8 +287,6 @@ impl ConsumerContext for Ear {}
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::embedded::Broker;
     use super::*;
 
@@ -296,7 +298,7 @@ mod tests {
             topic: topic.into(),
             group: "g".into(),
             instance: Some("one".into()),
-            librdkafka: BTreeMap::new(),
+            ..Settings::default()
         };
         Examiner::new(&settings).expect("a client")
     }

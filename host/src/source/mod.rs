@@ -6,6 +6,7 @@
 //! resets any.
 
 mod admin;
+mod auth;
 mod client;
 mod collect;
 pub mod embedded;
@@ -17,6 +18,7 @@ pub mod produce;
 mod replay;
 mod topic;
 
+pub use auth::Auth;
 pub use client::{Settings, Start};
 pub use collect::Collector;
 pub use group::{Ends, Group, Owner, Polled, Queue, Taken};

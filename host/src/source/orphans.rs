@@ -122,7 +122,6 @@ unsafe fn of_event(event: *mut sys::rd_kafka_event_t, topic: &str) -> Result<Opt
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Instant;
 
     use super::*;
@@ -131,7 +130,7 @@ mod tests {
 
     fn look(brokers: String, wait: Duration) -> Result<Vec<i32>> {
         let (topic, group) = ("events".into(), "g".into());
-        let settings = Settings { brokers, topic, group, instance: None, librdkafka: BTreeMap::new() };
+        let settings = Settings { brokers, topic, group, ..Settings::default() };
         orphans(&settings.consumer().unwrap(), "g", "events", wait)
     }
 

@@ -1,17 +1,19 @@
 //! Sends generated events to a topic, at a rate, and makes the topic if there is none.
 
 use std::collections::BTreeMap;
+use std::error::Error as StdError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{DefaultClientContext, OAuthToken};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, types::RDKafkaErrorCode as Code};
 
+use super::auth::{self, Auth};
 use super::generate::{Generator, KINDS};
 use crate::env::Env;
 use crate::{Error, Result};
@@ -37,6 +39,8 @@ pub struct Plan {
     pub compression: String,
     /// Event times are spread over so much time before now.
     pub spread: Duration,
+    /// How the client proves who it is.
+    pub auth: Auth,
     /// Passed through to librdkafka.
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -57,9 +61,17 @@ pub struct Sent {
 struct Deliveries {
     delivered: AtomicU64,
     failed: AtomicU64,
+    auth: Auth,
+    brokers: String,
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> std::result::Result<OAuthToken, Box<dyn StdError>> {
+        auth::answer(self.auth, &self.brokers)
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("kafka: {error}: {reason}");
     }
@@ -76,6 +88,7 @@ impl ProducerContext for Deliveries {
 /// Makes the topic unless it is there.
 pub async fn topic(plan: &Plan) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> = client(plan).create().map_err(|e| wrong(&e))?;
+    plan.auth.begin(admin.inner(), &plan.brokers)?;
     let topic = NewTopic::new(&plan.topic, plan.partitions, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(8)));
     let made = admin.create_topics([&topic], &options).await;
@@ -104,8 +117,10 @@ pub fn send(plan: &Plan, env: &Env, stop: &AtomicBool, mut progress: impl FnMut(
         .set("message.timeout.ms", "30000");
     // Once more: they go before what stands here.
     config.extend(plan.librdkafka.clone());
+    let deliveries = Deliveries { auth: plan.auth, brokers: plan.brokers.clone(), ..Deliveries::default() };
     let producer: ThreadedProducer<Deliveries> =
-        config.create_with_context(Deliveries::default()).map_err(|e| wrong(&e))?;
+        config.create_with_context(deliveries).map_err(|e| wrong(&e))?;
+    plan.auth.begin(producer.client(), &plan.brokers)?;
     let mut generator = Generator::new(plan.seed, plan.bad);
     let (mut key, mut value) = (String::new(), String::new());
     let mut sent = Sent::default();

@@ -1,7 +1,7 @@
 //! Transforms: sandboxed WebAssembly components that turn rows into rows.
 //!
-//! [`compile`] makes machine code of a component and `cache` keeps it. [`registry`] loads the components of a directory, [`graph`] puts them in order and plans which
-//! column comes from where, [`run`] runs that plan for one partition. A component gets typed columns
+//! [`compile`] makes machine code of a component and `cache` keeps it. [`registry`] reads the components of a directory,
+//! [`trust`] says which are taken, [`graph`] puts them in order and plans which column comes from where, [`run`] runs that plan for one partition. A component gets typed columns
 //! and returns typed columns; everything it returns is checked before it is used (`spec`, `outcome`,
 //! `columns`), and what it may take is bounded for every call (`limits`).
 
@@ -23,13 +23,14 @@ mod guest;
 mod instance;
 pub mod limits;
 mod outcome;
-mod package;
+pub(crate) mod package;
 mod pass;
 pub mod registry;
 pub mod run;
 pub mod sidecar;
 pub mod spec;
 mod state;
+pub mod trust;
 mod view;
 mod voice;
 pub mod watch;
@@ -38,3 +39,4 @@ pub use compile::{Caps, Compiling};
 pub use component::Component;
 pub use engine::Engine;
 pub use package::Package;
+pub use trust::Trust;

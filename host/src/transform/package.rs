@@ -1,4 +1,4 @@
-//! A transform as bytes: a component and its sidecar, wherever they lie.
+//! A transform as bytes: a component with its sidecar and its signature, wherever they lie.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -6,7 +6,14 @@ use std::path::Path;
 use crate::digest::sha256;
 use crate::{Error, Result};
 
-/// A component and its sidecar.
+/// The endings of a component's file, and of those beside it.
+pub(crate) const COMPONENT: &str = "wasm";
+/// See [`COMPONENT`].
+pub(crate) const SIDECAR: &str = "toml";
+/// See [`COMPONENT`].
+pub(crate) const SIGNATURE: &str = "wasm.sig";
+
+/// A component, its sidecar and its signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
     /// The file's name without its ending.
@@ -17,21 +24,26 @@ pub struct Package {
     pub wasm: Vec<u8>,
     /// The text of the sidecar, if there is one.
     pub sidecar: Option<String>,
+    /// The text of its signature, if there is one: see [`trust`](super::trust).
+    pub signature: Option<String>,
 }
 
 impl Package {
-    /// Reads a component and the sidecar beside it.
+    /// Reads a component and what is beside it.
     pub fn read(path: &Path) -> Result<Package> {
         let wasm = std::fs::read(path)
             .map_err(|e| Error::usage(format!("cannot read transform {}: {e}", path.display())))?;
-        let beside = path.with_extension("toml");
-        let sidecar = match std::fs::read_to_string(&beside) {
-            Ok(text) => Some(text),
-            Err(e) if e.kind() == ErrorKind::NotFound => None,
-            Err(e) => return Err(Error::usage(format!("cannot read sidecar {}: {e}", beside.display()))),
+        let beside = |what: &str, ending: &str| {
+            let path = path.with_extension(ending);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(Error::usage(format!("cannot read {what} {}: {e}", path.display()))),
+            }
         };
+        let (sidecar, signature) = (beside("sidecar", SIDECAR)?, beside("signature", SIGNATURE)?);
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("transform").to_owned();
-        Ok(Package { name, file: path.display().to_string(), wasm, sidecar })
+        Ok(Package { name, file: path.display().to_string(), wasm, sidecar, signature })
     }
 
     /// SHA-256 of the component, in hexadecimal.

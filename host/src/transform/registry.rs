@@ -1,9 +1,9 @@
-//! The transforms directory: every `*.wasm` in it is a transform, with its sidecar beside it; folders and other
-//! files are ignored.
+//! The transforms directory: every `*.wasm` in it is a transform, with its sidecar and its signature beside it; folders
+//! and other files are ignored.
 
 use std::path::Path;
 
-use super::package::Package;
+use super::package::{COMPONENT, Package};
 use crate::{Error, Result};
 
 /// Reads all transforms of a directory, in the order of their file names.
@@ -17,7 +17,7 @@ pub fn read(directory: &Path) -> Result<Vec<Package>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|e| e == "wasm") && path.is_file() {
+        if path.extension().is_some_and(|e| e == COMPONENT) && path.is_file() {
             paths.push(path);
         }
     }
@@ -29,4 +29,14 @@ pub fn read(directory: &Path) -> Result<Vec<Package>> {
     }
     paths.sort();
     paths.iter().map(|path| Package::read(path)).collect()
+}
+
+/// Puts a file there in one step: who reads it sees what was there before, or all of it.
+pub fn put(directory: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (path, new) = (directory.join(name), directory.join(format!(".{name}.{}.new", std::process::id())));
+    let put = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path));
+    put.map_err(|e| {
+        let _ = std::fs::remove_file(&new);
+        Error::usage(format!("cannot write {} (setting `transforms`): {e}", path.display()))
+    })
 }

@@ -83,7 +83,9 @@ impl Watch {
 /// Transforms and sidecars with their sizes and times. A directory that cannot be read shows nothing.
 fn sight(directory: &Path) -> Sight {
     let Ok(entries) = std::fs::read_dir(directory) else { return Sight::new() };
-    let ours = |path: &Path| path.extension().is_some_and(|ending| ending == "wasm" || ending == "toml");
+    let ours = |path: &Path| {
+        path.extension().is_some_and(|ending| ["wasm", "toml", "sig"].iter().any(|ours| ending == *ours))
+    };
     let files = entries.filter_map(Result::ok).filter(|entry| ours(&entry.path()));
     let shown = files.filter_map(|entry| {
         // Of what a link leads to: that may be exchanged.

@@ -91,6 +91,7 @@ pub(super) fn package(name: &str, wasm: Vec<u8>, sidecar: &str) -> Package {
         file: format!("transforms/{name}.wasm"),
         wasm,
         sidecar: Some(sidecar.into()),
+        ..Package::default()
     }
 }
 

@@ -46,7 +46,7 @@ fn long(additions: usize) -> Package {
     let ty = section(1, &[1, 0x60, 1, 0x7f, 1, 0x7f]);
     let module = [b"\0asm\x01\0\0\0".to_vec(), ty, section(3, &[1, 0]), section(10, &code)].concat();
     let wasm = [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat();
-    Package { name: "long".into(), file: "long.wasm".into(), wasm, sidecar: None }
+    Package { name: "long".into(), file: "long.wasm".into(), wasm, ..Package::default() }
 }
 
 #[test]

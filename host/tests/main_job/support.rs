@@ -162,7 +162,8 @@ impl House {
 
     /// The error of a host with these transforms.
     pub(super) fn refusal(&self, transforms: &Path) -> Error {
-        match pipeline::graph(&self.config(transforms, &[])) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        match runtime.block_on(pipeline::graph(&self.config(transforms, &[]))) {
             Err(e) => e,
             Ok(_) => panic!("{} was accepted", transforms.display()),
         }

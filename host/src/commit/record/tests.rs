@@ -159,6 +159,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             version: "1.2.0".into(),
             digest: "ab".repeat(32),
             sidecar: Some("[config]\nlongest = 3\n".into()),
+            signature: None,
         }],
     });
     let mut under = empty(RecordKind::Epoch, 6);
@@ -307,9 +308,17 @@ fn some_remains() -> impl Strategy<Value = Remains> {
 }
 
 fn some_deployed() -> impl Strategy<Value = Deployed> {
-    let sidecar = any::<Option<String>>();
-    (any::<String>(), any::<String>(), any::<String>(), any::<String>(), sidecar)
-        .prop_map(|(file, name, version, digest, sidecar)| Deployed { file, name, version, digest, sidecar })
+    let beside = any::<(Option<String>, Option<String>)>();
+    (any::<String>(), any::<String>(), any::<String>(), any::<String>(), beside).prop_map(
+        |(file, name, version, digest, (sidecar, signature))| Deployed {
+            file,
+            name,
+            version,
+            digest,
+            sidecar,
+            signature,
+        },
+    )
 }
 
 fn some_replayed() -> impl Strategy<Value = Replayed> {

@@ -5,7 +5,7 @@ use crate::observe::{Advanced, Stats, Worked};
 
 fn deployed(name: &str, version: &str) -> Deployed {
     let digest = format!("digest of {name} {version}");
-    Deployed { file: name.into(), name: name.into(), version: version.into(), digest, sidecar: None }
+    Deployed { file: name.into(), name: name.into(), version: version.into(), digest, ..Deployed::default() }
 }
 
 fn identity(deployed: &Deployed) -> Arc<Identity> {

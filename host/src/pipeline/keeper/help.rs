@@ -122,7 +122,7 @@ impl Keeper {
         tracing::error!(
             partition,
             "there is no set of transforms to fall back to: put a mended component into {}; {reason}",
-            self.loader.config.transforms.display()
+            self.loader.config.transforms_place()
         );
         if self.loader.config.until_end {
             // Nobody waits for a mended one.

@@ -31,14 +31,13 @@ use super::lane::remembered;
 use super::listing::Listing;
 use super::loader::Loader;
 use super::program::{Broken, Program};
+use super::shelf::Watching;
 use crate::catalog::Catalog;
 use crate::commit::{Base, Log, Policy, Request, Topic, owner};
 use crate::env::Env;
 use crate::observe::Board;
 use crate::sink::Stores;
 use crate::transform::run::Runner;
-use crate::transform::watch::Watch;
-use crate::transform::{Package, registry};
 use crate::wait::{blocking, tries};
 use crate::{Error, Kind, Result};
 use help::Back;
@@ -94,7 +93,7 @@ impl Keeper {
     /// Runs until it is dropped. `told` changes when the log names another set; `broken` is what lanes report.
     pub(super) async fn run(
         mut self,
-        mut watch: Watch,
+        mut watching: Watching,
         mut told: watch::Receiver<Option<u64>>,
         mut broken: mpsc::UnboundedReceiver<Broken>,
     ) {
@@ -104,7 +103,7 @@ impl Keeper {
             self.state.again = due.then(|| self.state.again.unwrap_or_else(|| Instant::now() + AGAIN));
             let again = self.state.again.unwrap_or_else(Instant::now);
             tokio::select! {
-                () = watch.changed() => self.look().await,
+                () = watching.changed() => self.look().await,
                 changed = told.changed() => match changed {
                     Ok(()) => self.follow().await,
                     Err(_) => return,
@@ -146,7 +145,7 @@ impl Keeper {
             if self.program.set == Some(seq) {
                 return Ok(());
             }
-            let near = read(&self.loader.config.transforms).await.unwrap_or_default();
+            let near = self.loader.read().await.unwrap_or_default();
             let program = self.loader.of_record(&self.log, &self.stores, seq, &near).await?;
             self.prepare(&program).await?;
             tracing::info!(set = seq, "following the commit log to new transforms");
@@ -216,10 +215,4 @@ pub(super) async fn rehearse(program: &Program, base: Option<Base>) -> Result<()
         Kind::Abandon => Error::usage(e.to_string()),
         _ => e,
     })
-}
-
-/// Reads a directory of transforms without holding up the runtime.
-pub(super) async fn read(directory: &std::path::Path) -> Result<Vec<Package>> {
-    let directory = directory.to_owned();
-    blocking("reading the transforms", move || registry::read(&directory)).await?
 }

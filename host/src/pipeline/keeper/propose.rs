@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::listing::{self, Entry, Listing};
 use super::super::loader::package;
-use super::{Keeper, read};
+use super::Keeper;
 use crate::commit::record::Deployed;
 use crate::transform::Package;
 use crate::{Error, Kind, Result};
@@ -20,7 +20,7 @@ impl Keeper {
     /// Takes in what changed in the directory.
     pub(in super::super) async fn look(&mut self) {
         self.state.look_again = false;
-        let packages = match read(&self.loader.config.transforms).await {
+        let packages = match self.loader.read().await {
             Ok(packages) => Arc::new(packages),
             Err(e) => {
                 tracing::warn!("the transforms stay as they are: {e}");
