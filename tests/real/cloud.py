@@ -27,6 +27,12 @@ class Cloud:
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, aws_access_key_id="made-up",
                             aws_secret_access_key="made-up", config=Config(s3={"addressing_style": "path"}))
 
+    def keys(self, url):
+        """What lies at s3://bucket/prefix."""
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [o["Key"] for page in pages for o in page.get("Contents", [])]
+
     def partitions(self, database, table):
         """{(date, hour): location}"""
         pages = self.glue.get_paginator("get_partitions").paginate(DatabaseName=database, TableName=table)
@@ -40,8 +46,7 @@ class CloudBucket:
         self.cloud, self.name, self.url = cloud, name, f"s3://{name}"
 
     def keys(self):
-        pages = self.cloud.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
-        return [o["Key"] for page in pages for o in page.get("Contents", [])]
+        return self.cloud.keys(self.url)
 
     def path(self, key):
         path = self.cloud.cached / self.name / key

@@ -52,6 +52,12 @@ class Deployment:
         self.lake = Lake(zone("TIDEMILL_RAW"), zone("TIDEMILL_PROCESSED"))
         return self
 
+    def opened(self):
+        """Takes away the buckets' policies, which refuse whoever comes without TLS, as everybody here does; moto
+        looks at no condition of them anyway."""
+        for bucket in self.cloud.s3.list_buckets()["Buckets"]:
+            self.cloud.s3.delete_bucket_policy(Bucket=bucket["Name"])
+
     def policies(self):
         """The documents of the hosts' role and of the operators' policy, as they were applied."""
         iam = self.cloud.client("iam")
@@ -69,12 +75,12 @@ class Site:
 
     def __init__(self, deployment, folder, transforms):
         self.deployment, self.folder, self.started = deployment, folder, 0
-        self.recorder = Recorder(deployment.cloud.port)
+        # Hosts and people have other rights, so their calls are kept apart.
+        self.hosts, self.people = Recorder(deployment.cloud.port), Recorder(deployment.cloud.port)
         self.http = free_port()
         environment = deployment.environment
         self.env = {
             **environment, **KEYS, "HOME": "/nonexistent", "TMPDIR": folder, "XDG_RUNTIME_DIR": folder,
-            "AWS_ENDPOINT_URL_S3": self.recorder.url, "AWS_ENDPOINT_URL_GLUE": self.recorder.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "TIDEMILL_HTTP": f"127.0.0.1:{self.http}", "TIDEMILL_HTTP_TOKEN": "made-up", "TIDEMILL_PULSE": "1s",
         }
@@ -85,6 +91,8 @@ class Site:
         """Starts `tidemill COMMAND` there."""
         self.started += 1
         name = f"{self.deployment.name}-{command}-{self.started}"
+        url = (self.hosts if command == "run" else self.people).url
+        env = {"AWS_ENDPOINT_URL_S3": url, "AWS_ENDPOINT_URL_GLUE": url, **env}
         return Process(name, [binary, command, *arguments], {**self.env, **env}, self.folder / name)
 
     def done(self, command, *arguments, seconds=60, codes=(0,)):

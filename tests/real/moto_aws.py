@@ -10,6 +10,7 @@ from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from moto.athena.responses import AthenaResponse
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ecs.responses import EC2ContainerServiceResponse
+from moto.s3.models import FakeDeleteMarker
 from moto.server import main
 
 tags = {}  # of what moto drops the tags of, by ARN
@@ -59,4 +60,7 @@ if __name__ == "__main__":
         ApplicationAutoScalingResponse.register_scalable_target)
     EC2ContainerServiceResponse.create_service = remembers(
         EC2ContainerServiceResponse.create_service, "availabilityZoneRebalancing", "deploymentConfiguration")
+    # A bucket with versions cannot be emptied without this: a delete marker is removed like a version.
+    assert not hasattr(FakeDeleteMarker, "dispose"), "moto removes delete markers by now: take it out here"
+    FakeDeleteMarker.dispose = lambda self: None
     main(["-H", "127.0.0.1", "-p", sys.argv[1]])

@@ -1,3 +1,8 @@
+output "cluster_name" {
+  description = "Name of the ECS cluster (for scripts/deploy.sh)."
+  value       = module.tidemill.cluster_name
+}
+
 output "service_name" {
   description = "Name of the ECS service."
   value       = module.tidemill.service_name

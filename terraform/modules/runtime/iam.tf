@@ -247,7 +247,7 @@ resource "aws_iam_policy" "operator" {
       local.components == null ? [] : [{
         Sid      = "Transforms"
         Effect   = "Allow"
-        Action   = ["s3:GetObject", "s3:PutObject"]
+        Action   = ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
         Resource = ["${local.components}*"]
       }],
       local.keep_the_log,

@@ -61,7 +61,8 @@ resource "aws_ecs_task_definition" "this" {
     cpu_architecture        = var.architecture
   }
 
-  # The one place that can be written to: what `tidemill status` and `health` ask by lies there.
+  # The one place that can be written to: the socket of `tidemill status` lies there. The image has a volume at /tmp
+  # that is its user's, and on Fargate a volume there keeps that owner.
   volume {
     name = "tmp"
   }
@@ -88,7 +89,7 @@ resource "aws_ecs_task_definition" "this" {
 
     # The image has no shell and no curl: the binary asks itself.
     healthCheck = {
-      command     = ["CMD", "tidemill", "health"]
+      command     = ["CMD", "/usr/local/bin/tidemill", "health"]
       interval    = 10
       timeout     = 5
       retries     = 3
