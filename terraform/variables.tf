@@ -31,7 +31,7 @@ variable "kafka" {
     retention_days = optional(number, 7)
     existing = optional(object({
       brokers           = list(string)
-      auth              = optional(string, "none")
+      auth              = optional(string, "properties")
       cluster_arn       = optional(string)
       security_group_id = optional(string)
     }))

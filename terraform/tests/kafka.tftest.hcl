@@ -15,7 +15,7 @@ run "existing" {
   }
 
   assert {
-    condition     = output.brokers == "b-1.example.com:9096,b-2.example.com:9096" && output.auth == "none" && output.ports == tolist(["9096"])
+    condition     = output.brokers == "b-1.example.com:9096,b-2.example.com:9096" && output.auth == "properties" && output.ports == tolist(["9096"])
     error_message = "brokers that are there already are taken as they are"
   }
 

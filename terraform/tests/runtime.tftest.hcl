@@ -225,7 +225,7 @@ run "all_that_can_be_given" {
   }
 
   assert {
-    condition     = !anytrue([for variable in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : contains(["TIDEMILL_TRANSFORMS", "TIDEMILL_AUTH", "TIDEMILL_HTTP_TOKEN"], variable.name)])
+    condition     = !anytrue([for variable in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : contains(["TIDEMILL_TRANSFORMS", "TIDEMILL_TRUSTED_KEYS", "TIDEMILL_HTTP_TOKEN"], variable.name)])
     error_message = "what is not given is not there, and secrets do not stand in the definition"
   }
 

@@ -8,7 +8,7 @@ output "brokers" {
 }
 
 output "auth" {
-  description = "How the host shows who it is (setting `auth`): `msk-iam` or `none`."
+  description = "How the host shows who it is (setting `auth`): `msk-iam` or `properties`."
   value       = local.made ? "msk-iam" : var.existing.auth
 }
 

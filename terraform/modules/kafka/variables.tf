@@ -23,12 +23,12 @@ variable "name" {
 variable "existing" {
   description = <<-EOT
     With mode `existing`: the `brokers` to ask first (`host:port`), and how the host shows who it is.
-    `auth` is `none` (or SASL and TLS set with `librdkafka` in the module runtime) or `msk-iam`, which needs the `cluster_arn`.
+    `auth` is `properties` (of librdkafka, for SASL and TLS) or `msk-iam`, which needs the `cluster_arn`.
     `security_group_id`, if given, is the brokers': the host is let in there.
   EOT
   type = object({
     brokers           = list(string)
-    auth              = optional(string, "none")
+    auth              = optional(string, "properties")
     cluster_arn       = optional(string)
     security_group_id = optional(string)
   })
@@ -45,8 +45,8 @@ variable "existing" {
   }
 
   validation {
-    condition     = var.existing == null || try(contains(["none", "msk-iam"], var.existing.auth), false)
-    error_message = "existing.auth must be none or msk-iam."
+    condition     = var.existing == null || try(contains(["properties", "msk-iam"], var.existing.auth), false)
+    error_message = "existing.auth must be properties or msk-iam."
   }
 
   validation {

@@ -14,7 +14,7 @@ locals {
   # Each is a setting of the host: TIDEMILL_<KEY>. null leaves one out.
   settings = {
     TIDEMILL_BROKERS         = var.kafka.brokers
-    TIDEMILL_AUTH            = var.kafka.auth == "none" ? null : var.kafka.auth
+    TIDEMILL_AUTH            = var.kafka.auth
     TIDEMILL_TOPIC           = var.topic
     TIDEMILL_GROUP           = var.group
     TIDEMILL_RAW             = var.raw

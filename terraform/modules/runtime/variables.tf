@@ -104,17 +104,17 @@ variable "partitions" {
 }
 
 variable "kafka" {
-  description = "The brokers to ask first (`host:port,…`) and their ports, how the host shows who it is (`none` or `msk-iam`), and for MSK IAM the ARN of the cluster."
+  description = "The brokers to ask first (`host:port,…`) and their ports, how the host shows who it is (`properties` or `msk-iam`), and for MSK IAM the ARN of the cluster."
   type = object({
     brokers     = string
     ports       = optional(list(string), ["9098"])
-    auth        = optional(string, "none")
+    auth        = optional(string, "properties")
     cluster_arn = optional(string)
   })
 
   validation {
-    condition     = contains(["none", "msk-iam"], var.kafka.auth)
-    error_message = "kafka.auth must be none or msk-iam."
+    condition     = contains(["properties", "msk-iam"], var.kafka.auth)
+    error_message = "kafka.auth must be properties or msk-iam."
   }
 }
 
