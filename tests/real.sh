@@ -9,6 +9,8 @@
 # nothing.
 # TIDEMILL_BIN names a binary to test; without it `cargo build --release` makes one. TIDEMILL_FAILPOINT_BIN names one
 # that tests can kill at named points; without it a dev build with the feature `failpoints` makes one.
+# test_terraform.py needs terraform on PATH. TIDEMILL_TEST_TERRAFORM_MIRROR names a folder with the provider, if it is
+# not to be downloaded.
 # promtool, which checks metrics, is Debian's where there is apt; else it must be on PATH (tests/promtool.sh).
 # runc, which runs what the image holds, asks for root: without, TIDEMILL_TEST_RUNC=none and --ignore test_container.py.
 # Servers listen on 127.0.0.1 only, on ports that are free.
