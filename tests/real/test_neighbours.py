@@ -76,6 +76,7 @@ def evil(tmp_path_factory):
     return out / "evil.wasm"
 
 
+@pytest.mark.timeout(3600 if ALL else 240)
 def test_neighbours_keep_their_throughput(tidemill, kafka, disk, name, evil, tmp_path):
     kafka.create(name)
     ours = tidemill.with_transforms(tmp_path / "transforms")

@@ -49,6 +49,10 @@ pub(super) async fn ready(
     };
     tokio::select! { opened = lake => opened?, _ = said => {} }
     let directory = match directory {
+        // A bucket is made before anything can be put there.
+        Err(e) if log.view().transforms().is_none() && e.kind() == Kind::Retry => {
+            Some(until_there(|| of_directory(loader, stores)).await?)
+        }
         Err(e) if log.view().transforms().is_none() => return Err(e),
         Err(e) => {
             tracing::error!("the last good transforms go on: {e}");

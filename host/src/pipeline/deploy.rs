@@ -14,7 +14,7 @@ use crate::commit::Policy;
 use crate::config::Config;
 use crate::transform::Package;
 use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE};
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 
 /// A change of one transform.
 pub struct Deployment {
@@ -57,11 +57,7 @@ impl Deployment {
         let mut packages = match named {
             Some(seq) => self.loader.of_past(&lake.log, &lake.stores, seq).await?.packages.to_vec(),
             // No host was here yet: the first one takes what is on the shelf, if anything is.
-            None => self
-                .loader
-                .read()
-                .await
-                .or_else(|e| if e.kind() == Kind::Usage { Ok(vec![]) } else { Err(e) })?,
+            None => self.loader.shelf.read_any().await?,
         };
         packages.retain(|package| package.name != self.name);
         if let Some(package) = &self.wanted {

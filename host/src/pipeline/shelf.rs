@@ -15,7 +15,7 @@ use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE};
 use crate::transform::watch::Watch;
 use crate::transform::{Package, registry};
 use crate::wait::blocking;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// How often a bucket is listed. Each time costs a request.
 const POLL: Duration = Duration::from_secs(5);
@@ -43,13 +43,31 @@ impl Shelf {
         Shelf { place: config.transforms.clone(), folder: OnceCell::new(), read: Mutex::default() }
     }
 
-    /// All transforms, in the order of their names. None at all is an error.
+    /// All transforms, in the order of their names. None at all is an error; that a bucket has none may pass: it is
+    /// made before anything can be put there.
     pub async fn read(&self) -> Result<Vec<Package>> {
         match &self.place {
             Location::Local(directory) => {
                 let directory = directory.clone();
                 blocking("reading the transforms", move || registry::read(&directory)).await?
             }
+            Location::S3 { .. } => match self.of_bucket().await? {
+                packages if packages.is_empty() => Err(Error::retry(format!(
+                    "no *.wasm right under {} (setting `transforms`); `tidemill deploy-transform` puts them there",
+                    self.place
+                ))),
+                packages => Ok(packages),
+            },
+        }
+    }
+
+    /// The same; there may be none.
+    pub async fn read_any(&self) -> Result<Vec<Package>> {
+        match &self.place {
+            Location::Local(_) => match self.read().await {
+                Err(e) if e.kind() == Kind::Usage => Ok(vec![]),
+                read => read,
+            },
             Location::S3 { .. } => self.of_bucket().await,
         }
     }
@@ -211,11 +229,6 @@ fn packages(contents: &Contents, address: &str) -> Result<Vec<Package>> {
             signature: beside("signature", SIGNATURE)?,
         });
     }
-    if packages.is_empty() {
-        return Err(Error::usage(format!(
-            "no *.wasm right under {address} (setting `transforms`); `tidemill deploy-transform` puts them there"
-        )));
-    }
     Ok(packages)
 }
 
@@ -247,8 +260,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        let said = packages(&contents(&[("a.toml", b"")]), "s3://b/t").unwrap_err().to_string();
-        assert!(said.contains("no *.wasm right under s3://b/t"), "{said}");
+        assert!(packages(&contents(&[("a.toml", b"")]), "s3://b/t").unwrap().is_empty());
         let said = packages(&contents(&[("a.toml", b"\xff"), ("a.wasm", b"")]), "s3://b").unwrap_err();
         assert!(said.to_string().contains("sidecar s3://b/a.toml"), "{said}");
     }
