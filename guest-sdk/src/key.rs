@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::{Date, Stored, Timestamp};
+use crate::{Date, Stored, Timestamp, words};
 
 /// What rows are grouped by: `String`, integers, [`Timestamp`], [`Date`], `bool`, `Option`s of them, tuples of up to
 /// four, or `()` if all rows of a window are one group.
@@ -14,8 +14,16 @@ pub trait Key: Clone + Debug + Ord + Stored + 'static {
     /// The borrowed form: `&str` of `String`, a tuple of borrowed forms of a tuple, else the type itself.
     type Ref<'a>: Copy + Debug;
 
-    /// Spreads a key over 64 bits. Not stable: only for tables in memory.
+    /// Spreads a key over 64 bits, of which the lower ones may be much the same for keys that differ little. Not stable:
+    /// only for tables in memory.
     fn hash(key: Self::Ref<'_>, seed: u64) -> u64;
+    /// Much the same for keys that are likely to be the same, and quicker than a hash: where a text lies. In a column
+    /// with a dictionary the same texts lie at the same place.
+    #[inline]
+    fn hint(key: Self::Ref<'_>) -> usize {
+        let _ = key;
+        0
+    }
     /// Whether it is this key.
     fn is(&self, key: Self::Ref<'_>) -> bool;
     /// The owned form.
@@ -33,15 +41,18 @@ impl Key for String {
 
     #[inline]
     fn hash(key: &str, seed: u64) -> u64 {
-        let (words, rest) = key.as_bytes().as_chunks::<8>();
-        let hash = words.iter().fold(seed, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-        // The length ends a text: `ab` + `c` is not `a` + `bc`.
-        mix(hash, rest.iter().fold(key.len() as u64, |word, &byte| word << 8 | u64::from(byte)))
+        // The length begins a text: `ab` + `c` is not `a` + `bc`.
+        words::fold(key.as_bytes(), seed.wrapping_add(key.len() as u64), mix)
+    }
+
+    #[inline]
+    fn hint(key: &str) -> usize {
+        key.as_ptr().addr()
     }
 
     #[inline]
     fn is(&self, key: &str) -> bool {
-        self == key
+        words::same(self.as_bytes(), key.as_bytes())
     }
 
     fn own(key: &str) -> Self {
@@ -106,6 +117,11 @@ impl<K: Key> Key for Option<K> {
     }
 
     #[inline]
+    fn hint(key: Self::Ref<'_>) -> usize {
+        key.map_or(0, K::hint)
+    }
+
+    #[inline]
     fn is(&self, key: Self::Ref<'_>) -> bool {
         match (self, key) {
             (Some(have), Some(key)) => have.is(key),
@@ -155,6 +171,11 @@ macro_rules! tuple {
             }
 
             #[inline]
+            fn hint(key: Self::Ref<'_>) -> usize {
+                0_usize $(.wrapping_mul(31).wrapping_add($part::hint(key.$index)))+
+            }
+
+            #[inline]
             fn is(&self, key: Self::Ref<'_>) -> bool {
                 $(self.$index.is(key.$index))&&+
             }
@@ -179,16 +200,25 @@ tuple!(A 0, B 1);
 tuple!(A 0, B 1, C 2);
 tuple!(A 0, B 1, C 2, D 3);
 
-/// The two halves of a product, folded.
-///
-/// Its keys are known, so somebody who may write events can make them collide. That costs time, which the host bounds,
-/// and the number of groups is bounded; what std offers against it costs three times as much a row.
+/// Takes in a word: of the product, its upper half is in the lower half, too.
 #[inline]
 fn mix(hash: u64, word: u64) -> u64 {
-    // Wasm has no 128-bit product: two of 64 bits, the high half turned down, do as well here.
-    let product = (hash ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (product ^ product >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) ^ hash.rotate_left(23)
+    let product = (hash ^ word).wrapping_mul(FACTOR);
+    product ^ product >> 32
 }
+
+/// A hash of which any bits tell keys apart: in what [`Key::hash`] gives, the last letters are in the upper bits only.
+///
+/// Its factor is known, so somebody who may write events can make keys collide. That costs time, which the host bounds,
+/// and the number of groups is bounded; what std offers against it costs three times as much a row.
+#[inline]
+pub(crate) fn spread(hash: u64) -> u64 {
+    let product = hash.wrapping_mul(FACTOR);
+    product ^ product >> 32
+}
+
+/// Wasm has no 128-bit product, whose upper half would do all of this at once.
+const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
 
 #[cfg(test)]
 mod tests {
@@ -216,15 +246,28 @@ mod tests {
             for first in texts {
                 for second in texts {
                     let key = (Timestamp(minute * Timestamp::MINUTE), first, second);
-                    hashes.insert(<(Timestamp, String, String)>::hash(key, 0x9e37_79b9_7f4a_7c15));
+                    hashes.insert(spread(<(Timestamp, String, String)>::hash(key, 0x9e37_79b9_7f4a_7c15)));
                 }
             }
         }
         assert_eq!(hashes.len(), 100 * texts.len() * texts.len());
         // A table uses the low bits to place and the high bits to tell apart.
-        let spread =
-            |shift: u32| hashes.iter().map(|hash| hash >> shift & 0x7f).collect::<HashSet<_>>().len();
-        assert_eq!((spread(0), spread(57)), (128, 128));
+        let bits = |shift: u32| hashes.iter().map(|hash| hash >> shift & 0x7f).collect::<HashSet<_>>().len();
+        assert_eq!((bits(0), bits(57)), (128, 128));
+    }
+
+    #[test]
+    fn texts_that_differ_in_a_letter_have_places_of_their_own() {
+        let words = ["", "a", "ab", "abcd", "/page/", "location_of_", "0123456789012345"];
+        for word in words {
+            for (at, length) in [(0, 2), (1, 4), (3, 9)] {
+                let texts = (0..512).map(|i| format!("{word}{i:0length$}{}", &"xyz"[..at]));
+                let places: HashSet<u64> =
+                    texts.map(|text| super::spread(<String as Key>::hash(&text, 7)) & 1023).collect();
+                println!("{word:20} {} of 512 places, of which chance alone takes 403", places.len());
+                assert!(places.len() > 350, "{word} {at} {length}: {}", places.len());
+            }
+        }
     }
 
     #[test]

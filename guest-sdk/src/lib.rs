@@ -63,6 +63,7 @@ pub mod engine;
 pub mod field;
 mod key;
 pub mod log;
+mod memo;
 #[doc(hidden)]
 pub mod output;
 mod reject;
@@ -76,11 +77,13 @@ mod time;
 mod timestamp;
 mod transform;
 pub mod window;
+mod words;
 
 pub use bindings::tidemill::transform::types as wire;
 pub use config::Config;
 pub use field::{Bytes, Decimal, Field, Read, Text};
 pub use key::Key;
+pub use memo::Memo;
 pub use output::Output;
 pub use reject::Reject;
 pub use row::Row;

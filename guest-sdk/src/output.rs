@@ -33,18 +33,16 @@ pub enum Stem {
 }
 
 /// For each emitted row the input row that it stems from. The part of a writer that does not depend on its columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Origins {
     current: u32,
-    rows: Vec<u32>,
+    /// Up to here each input row gave one row.
+    each: u32,
+    /// If that is not all: the input rows.
+    rows: Option<Vec<u32>>,
 }
 
 impl Origins {
-    /// Empty, with room for so many rows.
-    pub fn with_capacity(rows: usize) -> Self {
-        Origins { current: 0, rows: Vec::with_capacity(rows) }
-    }
-
     /// From here on, rows stem from this one.
     #[inline]
     pub fn begin(&mut self, row: u32) {
@@ -54,37 +52,51 @@ impl Origins {
     /// A row was emitted.
     #[inline]
     pub fn push(&mut self) {
-        self.rows.push(self.current);
+        if self.rows.is_none() && self.current == self.each {
+            self.each += 1;
+        } else {
+            let current = self.current;
+            self.list().push(current);
+        }
+    }
+
+    #[inline(never)]
+    fn list(&mut self) -> &mut Vec<u32> {
+        self.rows.get_or_insert_with(|| (0..self.each).collect())
     }
 
     /// Takes back the rows that stem from the current one; how many are left, if any was taken back.
     pub fn rollback(&mut self) -> Option<usize> {
-        let kept = self.rows.iter().rposition(|&row| row != self.current).map_or(0, |last| last + 1);
-        let any = kept < self.rows.len();
-        self.rows.truncate(kept);
-        any.then_some(kept)
+        let current = self.current;
+        let rows = self.list();
+        let had = rows.len();
+        while rows.last() == Some(&current) {
+            rows.pop();
+        }
+        (rows.len() < had).then_some(rows.len())
     }
 
     /// The emission, if there is any row.
     pub fn finish(
-        self,
+        mut self,
         stem: Stem,
         output: u32,
         spec: &OutputSpec,
         columns: Vec<Column>,
     ) -> Result<Option<Emission>> {
-        if self.rows.is_empty() {
-            return Ok(None);
-        }
-        let count = u32::try_from(self.rows.len()).map_err(|_| format!("{}: too many rows", spec.name))?;
+        let count = match &self.rows {
+            None => self.each,
+            Some(rows) => u32::try_from(rows.len()).map_err(|_| format!("{}: too many rows", spec.name))?,
+        };
         let rows = match stem {
+            _ if count == 0 => return Ok(None),
             Stem::Fresh if spec.copies() => {
                 let name = spec.name;
                 return Err(format!("{name} has copied columns: emit its rows from `row`, not later"));
             }
             Stem::Fresh => OutputRows::Fresh(count),
-            Stem::Rows(rows) if rows == count && (0..rows).eq(self.rows.iter().copied()) => OutputRows::All,
-            Stem::Rows(_) => OutputRows::Selected(self.rows),
+            Stem::Rows(rows) if self.rows.is_none() && rows == count => OutputRows::All,
+            Stem::Rows(_) => OutputRows::Selected(std::mem::take(self.list())),
         };
         Ok(Some(Emission { output, rows, columns }))
     }
@@ -252,7 +264,7 @@ macro_rules! __writer {
             #[allow(unused_variables, clippy::unused_unit)]
             fn with_capacity(rows: usize) -> Self {
                 let columns = ($(<$type as $crate::Field>::builder(rows),)*);
-                $output { origins: $crate::output::Origins::with_capacity(rows), columns }
+                $output { origins: $crate::output::Origins::default(), columns }
             }
 
             #[inline]

@@ -38,20 +38,33 @@ struct Local {
 /// `YYYY-MM-DDThh:mm:ss`.
 #[inline]
 fn date_time(text: &[u8; 19]) -> Option<Local> {
-    let separated = text[4] == b'-' && text[7] == b'-' && text[13] == b':' && text[16] == b':';
-    if !separated || !matches!(text[10], b'T' | b' ') {
+    if !matches!(text[10], b'T' | b' ') {
         return None;
     }
-    let year = two(text[0], text[1])? * 100 + two(text[2], text[3])?;
-    let (month, day) = (two(text[5], text[6])?, two(text[8], text[9])?);
-    let (hour, minute, second) =
-        (two(text[11], text[12])?, two(text[14], text[15])?, two(text[17], text[18])?);
+    let (date, time) = (text.first_chunk()?, text.last_chunk()?);
+    let ([century, _, year, _, _, month, ..], [hour, _, _, minute, _, _, second, _]) =
+        (pairs(date, b"0000-00-")?, pairs(time, b"00:00:00")?);
+    let days = days(century.into(), year.into(), month.into(), two(text[8], text[9])?)?;
+    let (hour, minute, second) = (u32::from(hour), u32::from(minute), u32::from(second));
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let leap = second == 60;
     let time = hour * 3600 + minute * 60 + second - u32::from(leap);
-    Some(Local { seconds: days(year, month, day)? * 86_400 + i64::from(time), leap })
+    Some(Local { seconds: days * 86_400 + i64::from(time), leap })
+}
+
+/// For text like this pattern, with any digit in place of a `0`, each digit and the next one as a number of two digits.
+/// All eight at a time, as one word.
+#[inline]
+fn pairs(text: &[u8; 8], pattern: &[u8; 8]) -> Option<[u8; 8]> {
+    // Digits become what they count, and what must be as in the pattern 0.
+    let digits = u64::from_le_bytes(*text) ^ u64::from_le_bytes(*pattern);
+    // What is more than 9 of a digit, or than 0 of another letter, carries into the higher half of its byte, or is there.
+    let most = pattern.map(|letter| if letter == b'0' { 6 } else { 15 });
+    let beyond = (digits.wrapping_add(u64::from_le_bytes(most)) | digits) & 0xf0f0_f0f0_f0f0_f0f0;
+    // No byte is more than 99: none carries into the next.
+    (beyond == 0).then(|| (digits.wrapping_mul(10).wrapping_add(digits >> 8)).to_le_bytes())
 }
 
 /// Two digits.
@@ -63,7 +76,7 @@ fn two(tens: u8, ones: u8) -> Option<u32> {
 
 /// Days since 1970-01-01, if there is such a day.
 #[inline]
-fn days(year: u32, month: u32, day: u32) -> Option<i64> {
+fn days(century: u32, of_century: u32, month: u32, day: u32) -> Option<i64> {
     /// Days of an ordinary year before each month, and before the next year.
     const BEFORE: [u32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
     /// Days from 0000-01-01 to 1970-01-01.
@@ -71,15 +84,17 @@ fn days(year: u32, month: u32, day: u32) -> Option<i64> {
     if !(1..=12).contains(&month) {
         return None;
     }
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let leap = if of_century == 0 { century } else { of_century }.is_multiple_of(4);
     let before = BEFORE[month as usize - 1];
     let length = BEFORE[month as usize] - before + u32::from(leap && month == 2);
     if day < 1 || day > length {
         return None;
     }
-    // Leap days of the years before this one; the year 0 had one.
-    let leap_days = year.div_ceil(4) - year.div_ceil(100) + year.div_ceil(400);
+    // Leap days of the centuries before this one, and of the years of this one; the year 0 had one.
+    let leap_days = century * 24 + century.div_ceil(4) + of_century.div_ceil(4);
+    let leap_days = leap_days - u32::from(of_century > 0 && !century.is_multiple_of(4));
     let in_year = before + day - 1 + u32::from(leap && month > 2);
+    let year = century * 100 + of_century;
     Some(i64::from(year * 365 + leap_days + in_year) - EPOCH)
 }
 
@@ -87,17 +102,18 @@ fn days(year: u32, month: u32, day: u32) -> Option<i64> {
 #[inline]
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let [b'.' | b',', digits @ ..] = text else { return Some((0, text)) };
-    let (mut micros, mut scale, mut count) = (0, 100_000, 0);
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        micros += i64::from(digit) * scale;
-        scale /= 10;
-        count += 1;
+    let (mut micros, mut scale, mut rest) = (0, 100_000, digits);
+    // Most have three.
+    if let [a, b, c, after @ ..] = digits
+        && let (Some(tens), Some(ones)) = (two(*a, *b), two(b'0', *c))
+    {
+        (micros, scale, rest) = (i64::from(tens * 10 + ones) * 1000, 100, after);
     }
-    (count > 0).then(|| (micros, &digits[count..]))
+    while let [digit @ b'0'..=b'9', after @ ..] = rest {
+        micros += i64::from(digit - b'0') * scale;
+        (scale, rest) = (scale / 10, after);
+    }
+    (rest.len() < digits.len()).then_some((micros, rest))
 }
 
 /// The seconds that a zone is ahead of UTC.

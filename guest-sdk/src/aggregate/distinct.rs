@@ -102,7 +102,7 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     #[cold]
     fn estimate(&mut self) {
         if let Seen::Exact(hashes) = &self.seen {
-            self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, &hashes.sorted())));
+            self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, hashes.iter())));
         }
     }
 }
@@ -292,7 +292,7 @@ mod tests {
             write_bytes(bytes, &mut state);
             read(&state)
         };
-        let of = |lg_k: u8| Hll::of(lg_k, &[1, 2]).bytes();
+        let of = |lg_k: u8| Hll::of(lg_k, [1, 2].into_iter()).bytes();
         assert!(sketch(&of(12)) && !sketch(&of(11)) && !sketch(&[1, 2, 3]));
     }
 }

@@ -1,15 +1,13 @@
 //! A set of hashes. They are spread already, so that this is all it takes: in a component it is smaller than a
 //! general one.
 
-use super::sort;
-
 /// A set of 64-bit hashes.
 ///
-/// Somebody who makes values whose hashes have the same low bits makes it slow; `Distinct` bounds how many there are.
+/// Somebody who makes values whose hashes have the same high bits makes it slow; `Distinct` bounds how many there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hashes {
-    /// None, or a power of two of them, at most three quarters taken. A hash lies at its low bits, or after those that
-    /// were there first; 0 is free.
+    /// None, or a power of two of them, at most three quarters taken. A hash lies where its high bits say, or after those
+    /// that were there first: so they lie nearly in order. 0 is free.
     slots: Vec<u64>,
     len: usize,
     /// Whether the hash 0, which marks what is free, is in it.
@@ -47,26 +45,55 @@ impl Hashes {
         self.slots = slots;
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        let others = self.slots.iter().copied().filter(|hash| *hash != 0);
+        self.zero.then_some(0).into_iter().chain(others)
+    }
+
     /// All of them, in order.
     pub(super) fn sorted(&self) -> Vec<u64> {
         let mut hashes = Vec::with_capacity(self.len);
         if self.zero {
             hashes.push(0);
         }
-        for hash in self.slots.iter().filter(|hash| **hash != 0) {
-            hashes.push(*hash);
+        // Those at the beginning that belong to the end, where there was no room for them, go there.
+        let free = self.slots.iter().position(|hash| *hash == 0).unwrap_or(0);
+        let (head, rest) = self.slots.split_at(free);
+        let astray = |at: usize, hash: u64| home(&self.slots, hash) > at;
+        for (at, hash) in head.iter().enumerate() {
+            if !astray(at, *hash) {
+                hashes.push(*hash);
+            }
         }
-        sort(&mut hashes);
+        for hash in rest {
+            if *hash != 0 {
+                hashes.push(*hash);
+            }
+        }
+        for (at, hash) in head.iter().enumerate() {
+            if astray(at, *hash) {
+                hashes.push(*hash);
+            }
+        }
+        settle(&mut hashes);
         hashes
     }
 }
 
-/// Puts a hash where there is room, if it is not there. Whether it was not.
+/// Where a hash lies if there is room, of any number of slots.
 #[inline]
 #[allow(clippy::cast_possible_truncation)]
+fn home(slots: &[u64], hash: u64) -> usize {
+    // Their number is 2^n: these are its n highest bits.
+    (hash >> (64 - slots.len().trailing_zeros())) as usize
+}
+
+/// Puts a hash where there is room, if it is not there. Whether it was not.
+#[inline]
 fn put(slots: &mut [u64], hash: u64) -> bool {
     let mask = slots.len().wrapping_sub(1);
-    let mut at = hash as usize;
+    let mut at = home(slots, hash);
     loop {
         let Some(slot) = slots.get_mut(at & mask) else { return false };
         if *slot == 0 {
@@ -77,6 +104,17 @@ fn put(slots: &mut [u64], hash: u64) -> bool {
             return false;
         }
         at = at.wrapping_add(1);
+    }
+}
+
+/// Sorts what is nearly sorted: each moves by as few places as it was from home.
+fn settle(hashes: &mut [u64]) {
+    for at in 1..hashes.len() {
+        let mut at = at;
+        while at > 0 && hashes[at - 1] > hashes[at] {
+            hashes.swap(at - 1, at);
+            at -= 1;
+        }
     }
 }
 
@@ -92,15 +130,18 @@ mod tests {
         let mut random = 1_u64;
         for i in 0..20_000_u64 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // Some that are close, some with the same low bits, some of both ends.
+            // Some that are close, some with the same high bits, some of both ends.
             let hash = match i % 4 {
                 0 => random >> 48,
-                1 => random >> 60 << 32,
+                1 => u64::MAX - (random >> 56 << 32),
                 2 => u64::MAX - i % 7,
                 _ => random,
             };
             assert_eq!(hashes.add(hash), model.insert(hash));
             assert_eq!(hashes.len(), model.len());
+            if i < 100 || i % 500 == 0 {
+                assert_eq!(hashes.sorted(), model.iter().copied().collect::<Vec<_>>());
+            }
         }
         assert_eq!(hashes.sorted(), model.into_iter().collect::<Vec<_>>());
     }

@@ -44,11 +44,14 @@ impl Hll {
     }
 
     /// Of values by their hashes, each once.
-    pub(super) fn of(lg_k: u8, hashes: &[u64]) -> Self {
-        let mut hll = Hll::new(lg_k);
-        hashes.iter().for_each(|hash| hll.add(*hash));
+    pub(super) fn of(lg_k: u8, hashes: impl Iterator<Item = u64>) -> Self {
+        let (mut hll, mut number) = (Hll::new(lg_k), 0);
+        for hash in hashes {
+            hll.add(hash);
+            number += 1;
+        }
         // This is known, and better than an estimate.
-        hll.counted = Some(count(hashes.len()));
+        hll.counted = Some(count(number));
         hll
     }
 
@@ -64,14 +67,20 @@ impl Hll {
         self.raise(coupon & ((1 << self.lg_k) - 1), u16::from((coupon >> SLOT_BITS).to_le_bytes()[0]));
     }
 
+    /// Raises a register to a value, unless it is as high already, as most are.
+    #[inline]
     fn raise(&mut self, slot: u32, value: u16) {
+        let old = self.register(slot);
+        if value > old {
+            self.set(slot, old, value);
+        }
+    }
+
+    #[inline(never)]
+    fn set(&mut self, slot: u32, old: u16, value: u16) {
         let (at, shift) = ((slot * 6 / 8) as usize, slot * 6 % 8);
         let Some([low, high]) = self.registers.get_mut(at..at + 2) else { return };
         let both = u16::from_le_bytes([*low, *high]);
-        let old = both >> shift & 63;
-        if value <= old {
-            return;
-        }
         [*low, *high] = (both & !(63 << shift) | value << shift).to_le_bytes();
         if let Some(counted) = &mut self.counted {
             *counted += f64::from(1_u32 << self.lg_k) / (self.sums[0] + self.sums[1]);
@@ -81,6 +90,7 @@ impl Hll {
         self.zeros -= u32::from(old == 0);
     }
 
+    #[inline]
     fn register(&self, slot: u32) -> u16 {
         let (at, shift) = ((slot * 6 / 8) as usize, slot * 6 % 8);
         let both = self.registers.get(at..at + 2).map_or(0, |both| u16::from_le_bytes([both[0], both[1]]));
@@ -168,7 +178,7 @@ pub(super) fn sketch(lg_k: u8, hashes: &[u64]) -> Vec<u8> {
             bytes.extend([lg_k, lg_size, COMPACT, 0, HLL_6 | 1]);
             bytes.extend(&number.to_le_bytes()[..4]);
         }
-        _ => return Hll::of(lg_k, hashes).bytes(),
+        _ => return Hll::of(lg_k, hashes.iter().copied()).bytes(),
     }
     bytes.extend(coupons.iter().flat_map(|coupon| coupon.to_le_bytes()));
     bytes
@@ -299,8 +309,8 @@ mod tests {
     #[test]
     fn merged_sketches_have_the_values_of_both() {
         for number in [0, 10, 500, 5000, 50_000, 500_000] {
-            let mut ours = Hll::of(12, &hashes(0..number));
-            ours.merge(&Hll::of(12, &hashes(number / 2..number / 2 * 3)));
+            let mut ours = Hll::of(12, hashes(0..number).into_iter());
+            ours.merge(&Hll::of(12, hashes(number / 2..number / 2 * 3).into_iter()));
             let want = f64::from(i32::try_from(number / 2 * 3).expect("small"));
             let read = HllSketch::deserialize(&ours.bytes()).expect("a sketch");
             for estimate in [ours.estimate(), read.estimate()] {
@@ -330,7 +340,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_sketch_are_refused() {
-        let hll = Hll::of(11, &hashes(0..5000));
+        let hll = Hll::of(11, hashes(0..5000).into_iter());
         let bytes = hll.bytes();
         assert_eq!(Hll::read(11, &bytes), Some(hll));
         assert_eq!(Hll::read(12, &bytes), None);

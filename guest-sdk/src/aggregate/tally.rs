@@ -2,6 +2,7 @@
 
 use super::{Aggregate, Incremental};
 use crate::Key;
+use crate::key::spread;
 use crate::stored::{Input, Stored};
 
 /// How often each value came: of the first `N` different ones, and of all others together.
@@ -96,7 +97,7 @@ impl<K: Key> Counters<K> {
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
     fn find(&self, value: K::Ref<'_>) -> Result<usize, usize> {
-        let mut at = K::hash(value, SEED) as usize;
+        let mut at = spread(K::hash(value, SEED)) as usize;
         loop {
             at &= self.index.len() - 1;
             match self.index[at] {

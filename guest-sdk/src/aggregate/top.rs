@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 
 use super::Aggregate;
 use crate::Key;
+use crate::key::spread;
 use crate::stored::{Input, Stored};
 
 /// The most frequent values, kept with `N` counters.
@@ -53,13 +54,13 @@ impl<K: Key, const N: usize> Default for TopK<K, N> {
 impl<K: Key, const N: usize> TopK<K, N> {
     /// Counts a value.
     pub fn add(&mut self, value: K::Ref<'_>) {
-        let hash = K::hash(value, SEED);
+        let hash = spread(K::hash(value, SEED));
         if let Some(&at) = self.index.find(hash, |&at| self.counters[at as usize].value.is(value)) {
             self.counters[at as usize].count += 1;
         } else if self.counters.len() < N {
             self.push(Counter { value: K::own(value), count: 1, error: 0 });
         } else if let Some((at, least)) = self.least() {
-            let old = K::hash(self.counters[at as usize].value.view(), SEED);
+            let old = spread(K::hash(self.counters[at as usize].value.view(), SEED));
             if let Ok(entry) = self.index.find_entry(old, |&have| have == at) {
                 entry.remove();
             }
@@ -97,7 +98,7 @@ impl<K: Key, const N: usize> TopK<K, N> {
     }
 
     fn insert(&mut self, at: u32) {
-        let hash = |&at: &u32| K::hash(self.counters[at as usize].value.view(), SEED);
+        let hash = |&at: &u32| spread(K::hash(self.counters[at as usize].value.view(), SEED));
         self.index.insert_unique(hash(&at), at, hash);
     }
 }
@@ -107,7 +108,7 @@ impl<K: Key, const N: usize> Aggregate for TopK<K, N> {
         let (missed, missed_later) = (self.missed(), later.missed());
         let mut all = std::mem::take(&mut self.counters);
         for counter in &mut all {
-            let hash = K::hash(counter.value.view(), SEED);
+            let hash = spread(K::hash(counter.value.view(), SEED));
             let same = |&at: &u32| later.counters[at as usize].value == counter.value;
             let (count, error) = match later.index.find(hash, same) {
                 Some(&at) => (later.counters[at as usize].count, later.counters[at as usize].error),
@@ -116,7 +117,7 @@ impl<K: Key, const N: usize> Aggregate for TopK<K, N> {
             (counter.count, counter.error) = (counter.count + count, counter.error + error);
         }
         let had = |value: &K| {
-            let hash = K::hash(value.view(), SEED);
+            let hash = spread(K::hash(value.view(), SEED));
             self.index.find(hash, |&at| all[at as usize].value == *value).is_some()
         };
         let new: Vec<_> = later.counters.into_iter().filter(|counter| !had(&counter.value)).collect();
@@ -158,7 +159,7 @@ impl<K: Key, const N: usize> Stored for TopK<K, N> {
     fn read(input: &mut Input<'_>) -> Option<Self> {
         let mut top = TopK::default();
         for counter in Vec::<Counter<K>>::read(input)? {
-            let hash = K::hash(counter.value.view(), SEED);
+            let hash = spread(K::hash(counter.value.view(), SEED));
             let twice =
                 top.index.find(hash, |&at| top.counters[at as usize].value == counter.value).is_some();
             if twice || top.counters.len() == N {

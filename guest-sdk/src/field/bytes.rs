@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::builder::BytesBuilder;
 use super::{Bits, Field, Read, unexpected, validity};
 use crate::Result;
-use crate::wire::{BytesValues, Column, DataType, Values};
+use crate::wire::{Column, DataType, Values};
+use crate::words::is_ascii;
 
 /// UTF-8 text: read as `&str`, written as `Cow<str>` (`"x".into()` and `string.into()` make one).
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl<'a> Spans<'a> {
             return Err(format!("{have} values for {rows} rows"));
         }
         let (offsets, data) = (&values.offsets[..], &values.data[..]);
-        if !offsets.is_sorted() || offsets.last().is_some_and(|end| *end as usize != data.len()) {
+        if descend(offsets) || offsets.last().is_some_and(|end| *end as usize != data.len()) {
             return Err("the offsets descend, or do not end with the data".into());
         }
         Ok((Spans { validity: validity(column, rows)?, indices, offsets }, data))
@@ -55,6 +57,12 @@ impl<'a> Spans<'a> {
         };
         Some(self.offsets[value] as usize..self.offsets[value + 1] as usize)
     }
+}
+
+/// Whether any offset is less than the one before it. Without a way out in between, which would be taken for each.
+fn descend(offsets: &[u32]) -> bool {
+    let next = offsets.get(1..).unwrap_or_default();
+    offsets.iter().zip(next).fold(false, |found, (offset, next)| found | (offset > next))
 }
 
 /// Reads a column of [`Bytes`].
@@ -90,10 +98,8 @@ impl<'a> Read<'a> for TextReader<'a> {
 
     fn new(column: &'a Column, rows: usize) -> Result<Self> {
         let (spans, data) = Spans::new(column, rows)?;
-        let text = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
-        let whole = |offset: &u32| text.is_char_boundary(*offset as usize);
-        if !is_ascii(data) && !spans.offsets.iter().all(whole) {
-            return Err("an offset is within a character".into());
+        if !is_ascii(data) {
+            check_text(data, spans.offsets)?;
         }
         Ok(TextReader { spans, data })
     }
@@ -109,57 +115,15 @@ impl<'a> Read<'a> for TextReader<'a> {
     }
 }
 
-/// `[u8]::is_ascii`, three times as fast in Wasm.
-fn is_ascii(data: &[u8]) -> bool {
-    let (words, rest) = data.as_chunks::<8>();
-    words.iter().fold(0, |any, word| any | u64::from_le_bytes(*word)) & 0x8080_8080_8080_8080 == 0
-        && rest.is_ascii()
-}
-
-/// How many bytes a value is expected to have, for the first allocation of a column.
-const EXPECTED: usize = 12;
-
-fn builder(rows: usize) -> BytesValues {
-    let mut offsets = Vec::with_capacity(rows + 1);
-    offsets.push(0);
-    BytesValues { offsets, data: Vec::with_capacity(rows * EXPECTED) }
-}
-
-#[inline]
-fn push(builder: &mut BytesValues, value: &[u8]) {
-    append(&mut builder.data, value);
-    builder.offsets.push(u32::try_from(builder.data.len()).expect("a column has at most 4 GiB"));
-}
-
-/// Appends a value. In Wasm a copy of variable length is a call into the host, which costs more than all the rest of a
-/// short value: those are copied in words, the last of which overlaps the one before it.
-#[inline]
-fn append(data: &mut Vec<u8>, value: &[u8]) {
-    if value.len() > 64 {
-        data.extend_from_slice(value);
-    } else if let Some(last) = value.last_chunk::<8>() {
-        let (words, rest) = value.as_chunks::<8>();
-        for word in words {
-            data.extend_from_slice(word);
-        }
-        if !rest.is_empty() {
-            data.truncate(data.len() + rest.len() - 8);
-            data.extend_from_slice(last);
-        }
-    } else if let (Some(first), Some(last)) = (value.first_chunk::<4>(), value.last_chunk::<4>()) {
-        data.extend_from_slice(first);
-        data.truncate(data.len() + value.len() - 8);
-        data.extend_from_slice(last);
+/// Whether data is UTF-8, and no offset is within a character.
+#[cold]
+fn check_text(data: &[u8], offsets: &[u32]) -> Result<()> {
+    let text = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
+    if offsets.iter().all(|offset| text.is_char_boundary(*offset as usize)) {
+        Ok(())
     } else {
-        for byte in value {
-            data.push(*byte);
-        }
+        Err("an offset is within a character".into())
     }
-}
-
-fn truncate(builder: &mut BytesValues, rows: usize) {
-    builder.offsets.truncate(rows + 1);
-    builder.data.truncate(builder.offsets.last().map_or(0, |&end| end as usize));
 }
 
 macro_rules! bytes_field {
@@ -168,30 +132,30 @@ macro_rules! bytes_field {
             type View<'a> = &'a $view;
             type Reader<'a> = $reader;
             type Value<'a> = Cow<'a, $view>;
-            type Builder = BytesValues;
+            type Builder = BytesBuilder;
 
             const DATA_TYPE: DataType = $data_type;
 
-            fn builder(rows: usize) -> BytesValues {
-                builder(rows)
+            fn builder(rows: usize) -> BytesBuilder {
+                BytesBuilder::new(rows)
             }
 
             #[inline]
-            fn push(builder: &mut BytesValues, value: Cow<'_, $view>) {
+            fn push(builder: &mut BytesBuilder, value: Cow<'_, $view>) {
                 let value: &$view = &value;
-                push(builder, value.as_ref());
+                builder.push(value.as_ref());
             }
 
-            fn push_slot(builder: &mut BytesValues) {
-                push(builder, &[]);
+            fn push_slot(builder: &mut BytesBuilder) {
+                builder.push(&[]);
             }
 
-            fn truncate(builder: &mut BytesValues, rows: usize) {
-                truncate(builder, rows);
+            fn truncate(builder: &mut BytesBuilder, rows: usize) {
+                builder.truncate(rows);
             }
 
-            fn finish(builder: BytesValues) -> Column {
-                Column { validity: None, values: Values::Bytes(builder) }
+            fn finish(builder: BytesBuilder) -> Column {
+                builder.finish()
             }
         }
     };
@@ -203,7 +167,7 @@ bytes_field!(Bytes, [u8], DataType::Binary, BytesReader<'a>);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::DictionaryValues;
+    use crate::wire::{BytesValues, DictionaryValues};
 
     fn texts(column: &Column, rows: usize) -> Vec<Option<&str>> {
         let reader = TextReader::new(column, rows).expect("a text column");
@@ -223,16 +187,6 @@ mod tests {
         let dictionary = DictionaryValues { indices: vec![1, 0, 9, 1], values };
         let column = Column { validity: Some(vec![0b1011]), values: Values::Dictionary(dictionary) };
         assert_eq!(texts(&column, 4), [Some("äö"), Some("a"), None, Some("äö")]);
-    }
-
-    #[test]
-    fn values_of_every_length_are_appended() {
-        let text: Vec<u8> = (0..100).collect();
-        for length in 0..text.len() {
-            let mut data = vec![7; 3];
-            append(&mut data, &text[..length]);
-            assert_eq!(data, [&[7; 3], &text[..length]].concat());
-        }
     }
 
     #[test]

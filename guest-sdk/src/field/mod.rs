@@ -15,6 +15,7 @@
 //! | [`Decimal<P, S>`](crate::Decimal) | decimal(P, S) | `Decimal<P, S>` | `Decimal<P, S>` |
 
 mod bits;
+mod builder;
 mod bytes;
 mod number;
 
@@ -22,6 +23,7 @@ use std::fmt::Debug;
 use std::slice::Iter;
 
 pub use bits::{Bits, BitsBuilder};
+pub use builder::BytesBuilder;
 pub use bytes::{Bytes, BytesReader, Text, TextReader};
 pub use number::{BoolReader, Decimal, FloatReader, IntReader, Integer};
 

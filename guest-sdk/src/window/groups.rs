@@ -11,6 +11,7 @@ use hashbrown::HashTable;
 
 use super::Window;
 use crate::aggregate::{Aggregate, sort};
+use crate::key::spread;
 use crate::{Key, Timestamp};
 
 /// A group.
@@ -77,6 +78,8 @@ pub(super) struct Groups<K, V> {
     slots: Vec<Slot<K, V>>,
     free: Vec<u32>,
     index: HashTable<u32>,
+    /// Where groups were that rows were added to lately, by the hints of their keys: they may be others by now.
+    recent: [u32; RECENT],
     deadlines: BinaryHeap<Reverse<Deadline>>,
     /// No group is due before this.
     next: i64,
@@ -90,13 +93,25 @@ pub(super) struct Groups<K, V> {
 /// memory, some 200. Both are bounded by the host. A constant, so that tests on another machine see the same.
 const OVERHEAD: usize = 96;
 
+/// How many hints there are, a prime: places of texts have much in common.
+const RECENT: usize = 127;
+
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl<K: Key, V: Aggregate> Groups<K, V> {
     /// No groups.
     pub(super) fn new(gap: Option<i64>) -> Self {
         let (index, deadlines) = (HashTable::new(), BinaryHeap::new());
-        Groups { slots: vec![], free: vec![], index, deadlines, next: i64::MAX, bytes: 0, gap }
+        Groups {
+            slots: vec![],
+            free: vec![],
+            index,
+            recent: [u32::MAX; RECENT],
+            deadlines,
+            next: i64::MAX,
+            bytes: 0,
+            gap,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -120,14 +135,31 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
     /// Adds to the group of a fixed window, which is made if there is none. How many bytes that took.
     #[inline]
     pub(super) fn add(&mut self, window: Window, key: K::Ref<'_>, add: impl FnOnce(&mut V)) -> usize {
-        let hash = K::hash(key, i64::hash(window.start.0, SEED));
+        // Windows of some seconds to days, which may begin or end together, differ in this.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let of_window = (window.start.0 >> 24).wrapping_add(window.end.0 >> 22) as usize;
+        let hint = K::hint(key).wrapping_add(of_window) % RECENT;
+        let recent = self.recent[hint];
+        let group = self.slots.get(recent as usize).and_then(|slot| slot.group.as_ref());
+        let slot = match group.filter(|group| group.window == window && group.key.is(key)) {
+            Some(_) => Some(recent),
+            None => self.find(window, key, hint),
+        };
+        self.add_to(slot, seed(window), window, key, add)
+    }
+
+    /// Looks for the group of a fixed window by its hash.
+    #[inline(never)]
+    fn find(&mut self, window: Window, key: K::Ref<'_>, hint: usize) -> Option<u32> {
+        let hash = spread(K::hash(key, seed(window)));
         let slots = &self.slots;
         let same = |&slot: &u32| {
             let group = slots[slot as usize].group.as_ref();
             group.is_some_and(|group| group.hash == hash && group.window == window && group.key.is(key))
         };
         let slot = self.index.find(hash, same).copied();
-        self.add_to(slot, hash, window, key, add)
+        self.recent[hint] = slot.unwrap_or(u32::MAX);
+        slot
     }
 
     /// Adds to the session of a key that a time lies in or bridges, which is made if there is none and `new` allows it.
@@ -140,7 +172,7 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         add: impl FnOnce(&mut V),
     ) -> Option<usize> {
         let gap = self.gap.unwrap_or(0);
-        let hash = K::hash(key, SEED);
+        let hash = spread(K::hash(key, SEED));
         let near = |&slot: &u32| {
             let group = self.slots[slot as usize].group.as_ref().filter(|group| group.key.is(key))?;
             let Window { start, end } = group.window;
@@ -161,32 +193,38 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         if let Some(Group { window, .. }) = slot.and_then(|slot| self.slots[slot as usize].group.as_mut()) {
             (window.start, window.end) = (window.start.min(time), window.end.max(time));
         }
-        Some(self.add_to(slot, hash, Window { start: time, end: time }, key, add))
+        Some(self.add_to(slot, SEED, Window { start: time, end: time }, key, add))
     }
 
     #[inline]
     fn add_to(
         &mut self,
         slot: Option<u32>,
-        hash: u64,
+        seed: u64,
         window: Window,
         key: K::Ref<'_>,
         add: impl FnOnce(&mut V),
     ) -> usize {
-        if let Some(group) = slot.and_then(|slot| self.slots[slot as usize].group.as_mut()) {
-            let before = group.value.heap();
-            add(&mut group.value);
-            group.changed = true;
-            let after = group.value.heap();
-            self.bytes = self.bytes + after - before;
-            return after.saturating_sub(before);
-        }
-        let mut value = V::default();
-        add(&mut value);
-        let group = Group { hash, window, key: K::own(key), value, changed: true };
+        let (slot, cost) = match slot {
+            Some(slot) => (slot, 0),
+            None => self.make(seed, window, key),
+        };
+        let Some(group) = self.slots[slot as usize].group.as_mut() else { return cost };
+        let before = group.value.heap();
+        add(&mut group.value);
+        group.changed = true;
+        let after = group.value.heap();
+        self.bytes = self.bytes + after - before;
+        cost + after.saturating_sub(before)
+    }
+
+    /// Makes a group. Where it is, and how many bytes it takes.
+    #[inline(never)]
+    fn make(&mut self, seed: u64, window: Window, key: K::Ref<'_>) -> (u32, usize) {
+        let hash = spread(K::hash(key, seed));
+        let group = Group { hash, window, key: K::own(key), value: V::default(), changed: true };
         let cost = Self::cost(&group);
-        self.insert(group);
-        cost
+        (self.insert(group), cost)
     }
 
     /// Makes one session of several of one key (at least one). Where it is.
@@ -205,8 +243,8 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
 
     /// Takes a group up again. Its key and window must not be there.
     pub(super) fn restore(&mut self, window: Window, key: K, value: V, changed: bool, sessions: bool) {
-        let seed = if sessions { SEED } else { i64::hash(window.start.0, SEED) };
-        let hash = K::hash(key.view(), seed);
+        let seed = if sessions { SEED } else { seed(window) };
+        let hash = spread(K::hash(key.view(), seed));
         self.insert(Group { hash, window, key, value, changed });
     }
 
@@ -349,6 +387,12 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             self.bytes = self.bytes + group.value.heap() - before;
         }
     }
+}
+
+/// What the hashes of keys in a fixed window begin with.
+#[inline]
+fn seed(window: Window) -> u64 {
+    i64::hash(window.start.0, SEED)
 }
 
 fn hash_at<K, V>(slots: &[Slot<K, V>], slot: u32) -> u64 {

@@ -25,14 +25,16 @@ pub trait Windows: Copy + Debug + sealed::Sealed + 'static {
     #[doc(hidden)]
     fn shape(&self) -> Shape;
 
-    /// The windows that a time is in, if they are known beforehand: those that end last come first.
+    /// The windows that a time is in, if they are known beforehand: those that end last come first. `near` are those of
+    /// the time before, where one of each length is enough: most times are in the same, and a division takes longer than
+    /// to see that.
     #[doc(hidden)]
-    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window>;
+    fn of_time(&self, time: Timestamp, near: &mut Near) -> impl Iterator<Item = Window>;
 
     /// Whether there is such a window.
     #[doc(hidden)]
     fn has(&self, window: Window) -> bool {
-        self.of_time(window.start).any(|have| have == window)
+        self.of_time(window.start, &mut Near::default()).any(|have| have == window)
     }
 
     /// What is between the end of a window and the watermark that closes it.
@@ -52,6 +54,11 @@ pub trait Fixed: Windows {}
 
 /// How many lengths windows may have.
 const NESTED: usize = 4;
+
+/// Where a window of each length begins: the one that a time was in. In 1970 there is one of each.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Near([i64; NESTED]);
 
 /// The lengths of windows, in microseconds: of fixed ones size and slide, of sessions their gap, of nested ones -1 and
 /// all of their sizes. What is not needed is 0.
@@ -157,8 +164,8 @@ impl Windows for Tumbling {
     }
 
     #[inline]
-    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
-        std::iter::once(around(time, self.0))
+    fn of_time(&self, time: Timestamp, near: &mut Near) -> impl Iterator<Item = Window> {
+        std::iter::once(around(time, self.0, &mut near.0[0]))
     }
 }
 
@@ -171,7 +178,7 @@ impl Windows for Sliding {
     }
 
     #[inline]
-    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
+    fn of_time(&self, time: Timestamp, _: &mut Near) -> impl Iterator<Item = Window> {
         let Sliding { size, slide } = *self;
         let mut start = Some(time.floor(slide).0);
         std::iter::from_fn(move || {
@@ -191,8 +198,17 @@ impl Windows for Nested {
     }
 
     #[inline]
-    fn of_time(&self, time: Timestamp) -> impl Iterator<Item = Window> {
-        self.0.into_iter().rev().filter(|size| *size > 0).map(move |size| around(time, size))
+    fn of_time(&self, time: Timestamp, near: &mut Near) -> impl Iterator<Item = Window> {
+        let (sizes, mut at) = (self.0, NESTED);
+        std::iter::from_fn(move || {
+            while at > 0 {
+                at -= 1;
+                if sizes[at] > 0 {
+                    return Some(around(time, sizes[at], &mut near.0[at]));
+                }
+            }
+            None
+        })
     }
 }
 
@@ -204,7 +220,7 @@ impl Windows for Sessions {
         Shape { size: self.0, slide: 0, nested: [0; NESTED] }
     }
 
-    fn of_time(&self, _: Timestamp) -> impl Iterator<Item = Window> {
+    fn of_time(&self, _: Timestamp, _: &mut Near) -> impl Iterator<Item = Window> {
         std::iter::empty()
     }
 
@@ -218,11 +234,19 @@ impl Windows for Sessions {
     }
 }
 
-/// The window of this length that a time is in.
+/// The window of this length that a time is in; it becomes the near one.
 #[inline]
-fn around(time: Timestamp, size: i64) -> Window {
-    let start = time.floor(size);
-    Window { start, end: Timestamp(start.0.saturating_add(size)) }
+fn around(time: Timestamp, size: i64, near: &mut i64) -> Window {
+    let mut start = *near;
+    // Unsigned: before the start it is more than any size.
+    if time.0.wrapping_sub(start).cast_unsigned() >= size.cast_unsigned() {
+        start = time.floor(size).0;
+        // What would begin before time does begins where time does, and is shorter.
+        if start > i64::MIN {
+            *near = start;
+        }
+    }
+    Window { start: Timestamp(start), end: Timestamp(start.saturating_add(size)) }
 }
 
 impl Fixed for Tumbling {}
@@ -280,7 +304,7 @@ mod tests {
     use super::*;
 
     fn starts(windows: impl Windows, time: i64) -> Vec<i64> {
-        let windows: Vec<Window> = windows.of_time(Timestamp(time)).collect();
+        let windows: Vec<Window> = windows.of_time(Timestamp(time), &mut Near::default()).collect();
         assert!(
             windows.iter().all(|window| window.start.0 <= time && (time < window.end.0 || time == i64::MAX))
         );
@@ -326,13 +350,48 @@ mod tests {
         assert_eq!(starts(nested, 59), [0, 30, 50]);
         assert_eq!(starts(nested, -1), [-120, -30, -10]);
         assert_eq!(starts(nested, i64::MAX).len(), 3);
-        let windows: Vec<Window> = nested.of_time(Timestamp(59)).collect();
+        let windows: Vec<Window> = nested.of_time(Timestamp(59), &mut Near::default()).collect();
         assert!(windows.is_sorted_by(|a, b| a.end >= b.end) && windows.iter().all(|one| nested.has(*one)));
         let between = Window { start: Timestamp(10), end: Timestamp(40) };
         assert!(!nested.has(between));
         let mut bytes = Vec::new();
         nested.shape().write(&mut bytes);
         assert_eq!(Shape::read(&mut Input::new(&bytes)), Some(nested.shape()));
+    }
+
+    #[test]
+    fn where_a_time_is_does_not_depend_on_the_time_before() {
+        let sizes = [10, 30, 120].map(Duration::from_micros);
+        let (nested, mut near) = (Nested::of(sizes), Near::default());
+        let mut time = 0_i64;
+        // Through both ends of time.
+        for step in [
+            0,
+            1,
+            9,
+            1,
+            0,
+            -1,
+            -10,
+            150,
+            7,
+            30,
+            -200,
+            i64::MAX,
+            i64::MIN,
+            1,
+            3,
+            7,
+            -11,
+            i64::MAX,
+            -5,
+            i64::MIN,
+        ] {
+            time = time.wrapping_add(step);
+            let windows: Vec<Window> = nested.of_time(Timestamp(time), &mut near).collect();
+            let afresh: Vec<Window> = nested.of_time(Timestamp(time), &mut Near::default()).collect();
+            assert_eq!(windows, afresh, "{time}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::aggregation::{Aggregation, Emitted, KeyRef, Late};
 use super::groups::{Group, Groups};
-use super::kinds::{Window, Windows};
+use super::kinds::{Near, Window, Windows};
 use super::mode::Mode;
 use super::state::{Open, Ready, State, begin, write_open};
 use crate::{Config, Key, Reject, Result, Stored, Timestamp, Transform};
@@ -28,6 +28,8 @@ const SHRINK: [usize; 4] = [2048, 1024, 512, 256];
 pub struct Windowed<A: Aggregation> {
     aggregation: A,
     windows: A::Windows,
+    /// Those of the row before.
+    near: Near,
     groups: Groups<A::Key, A::Value>,
     /// What waits to be handed out.
     queue: VecDeque<Ready<A::Key, Emitted<A>>>,
@@ -62,6 +64,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
         Ok(Windowed {
             aggregation,
             windows,
+            near: Near::default(),
             groups: Groups::new(Self::CLOSES.then(|| windows.gap())),
             queue: VecDeque::new(),
             watermark: Timestamp::MIN,
@@ -191,20 +194,20 @@ impl<A: Aggregation> Windowed<A> {
     /// Adds a row to its fixed windows.
     #[inline]
     fn add(&mut self, time: Timestamp, key: KeyRef<'_, A>, row: &A::Row<'_>) -> Result<(), Reject> {
-        let windows = self.windows;
-        let mut windows = windows.of_time(time).peekable();
-        let closed = |window: &Window, watermark| Self::CLOSES && window.end <= watermark;
+        let watermark = self.watermark;
+        let closed = |window: Window| Self::CLOSES && window.end <= watermark;
+        let mut windows = self.windows.of_time(time, &mut self.near).peekable();
         // What ends last comes first: if this one is closed, all are.
-        let is_late = windows.peek().is_some_and(|window| closed(window, self.watermark));
+        let is_late = windows.peek().is_some_and(|window| closed(*window));
         if is_late && self.late == Late::Reject {
             return Err("late".into());
         }
         for window in windows {
-            if !closed(&window, self.watermark) {
+            if !closed(window) {
                 let bytes = self.groups.add(window, key, |value| self.aggregation.add_in(window, value, row));
                 self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes);
             } else if self.late == Late::Correct {
-                self.correct(window, key, row);
+                correct(&self.aggregation, window, key, row, &mut self.queue, &mut self.added);
             }
         }
         Ok(())
@@ -223,21 +226,9 @@ impl<A: Aggregation> Windowed<A> {
         match self.groups.add_to_session(time, key, !is_late, add) {
             Some(bytes) => self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes),
             None if self.late == Late::Reject => return Err("late".into()),
-            None => self.correct(window, key, row),
+            None => correct(&self.aggregation, window, key, row, &mut self.queue, &mut self.added),
         }
         Ok(())
-    }
-
-    /// Hands out a late row as a group of its own: not with other late ones, for which of them come before the next
-    /// flush is chance.
-    #[cold]
-    fn correct(&mut self, window: Window, key: KeyRef<'_, A>, row: &A::Row<'_>) {
-        let mut value = A::Value::default();
-        self.aggregation.add_in(window, &mut value, row);
-        let (key, value) = (A::Key::own(key), A::Mode::emit(&mut value));
-        let ready = Ready { window, key, value };
-        self.added = (self.added.0 + 1, self.added.1 + weight::<A>(&ready));
-        self.queue.push_back(ready);
     }
 
     /// Memory is short. A little more room is made than is needed, so that this does not come with every row.
@@ -284,6 +275,24 @@ impl<A: Aggregation> Windowed<A> {
 
 fn ready<A: Aggregation>(mut group: Group<A::Key, A::Value>) -> Ready<A::Key, Emitted<A>> {
     Ready { window: group.window, value: A::Mode::emit(&mut group.value), key: group.key }
+}
+
+/// Hands out a late row as a group of its own: not with other late ones, for which of them come before the next flush is
+/// chance.
+#[cold]
+fn correct<A: Aggregation>(
+    aggregation: &A,
+    window: Window,
+    key: KeyRef<'_, A>,
+    row: &A::Row<'_>,
+    queue: &mut VecDeque<Ready<A::Key, Emitted<A>>>,
+    added: &mut (usize, usize),
+) {
+    let mut value = A::Value::default();
+    aggregation.add_in(window, &mut value, row);
+    let ready = Ready { window, key: A::Key::own(key), value: A::Mode::emit(&mut value) };
+    *added = (added.0 + 1, added.1 + weight::<A>(&ready));
+    queue.push_back(ready);
 }
 
 fn weight<A: Aggregation>(ready: &Ready<A::Key, Emitted<A>>) -> usize {

@@ -14,9 +14,10 @@
 //! | `devices` | `["mobile", "desktop", "tablet"]` | the devices that are kept; case does not matter |
 //! | `max_length` | `4096` | the bytes of the longest string that is accepted, in UTF-8 |
 //!
-//! A row allocates nothing: `lower_into` reuses a buffer, and columns grow as a whole.
+//! A row allocates nothing: types and devices are few, so what was made of them is remembered, and columns grow as a
+//! whole.
 
-use tidemill_sdk::{Config, Reject, Result, Text, Timestamp, Transform, lower, lower_into, timestamp};
+use tidemill_sdk::{Config, Memo, Reject, Result, Text, Timestamp, Transform, lower, timestamp};
 
 tidemill_sdk::input! {
     struct Event {
@@ -48,9 +49,10 @@ struct Clean {
     /// In the form of `lower`.
     devices: Vec<String>,
     max_length: usize,
-    /// Where `event_type` and `device` are lower-cased.
-    event_type: String,
-    device: String,
+    /// In the form of `lower`.
+    event_types: Memo<String>,
+    /// The listed device that it is, or `other`.
+    listed: Memo<String>,
 }
 
 impl Transform for Clean {
@@ -65,15 +67,17 @@ impl Transform for Clean {
             None => ["mobile", "desktop", "tablet"].map(String::from).to_vec(),
         };
         let max_length = config.get_or("max_length", 4096)?;
-        Ok(Clean { devices, max_length, event_type: String::new(), device: String::new() })
+        Ok(Clean { devices, max_length, event_types: Memo::default(), listed: Memo::default() })
     }
 
+    // Else each row is written to memory and read again: a tenth of the time.
+    #[inline(always)]
     fn row(&mut self, event: Event<'_>, out: &mut UserEvents) -> Result<(), Reject> {
         self.check_lengths(&event)?;
         if event.user_id.trim_start().is_empty() {
             return Err("user_id is blank".into());
         }
-        let event_type = lower_into(event.event_type, &mut self.event_type);
+        let event_type = self.event_types.get(event.event_type, |text| lower(text).into_owned());
         if event_type.is_empty() {
             return Err("event_type is blank".into());
         }
@@ -86,8 +90,14 @@ impl Transform for Clean {
         {
             return Err("timestamp is more than a day ahead of Kafka's".into());
         }
-        let device = lower_into(event.device.unwrap_or(OTHER), &mut self.device);
-        let device = if self.devices.iter().any(|listed| listed == device) { device } else { OTHER };
+        let device = self.listed.get(event.device.unwrap_or(OTHER), |device| {
+            let device = lower(device);
+            if self.devices.iter().any(|listed| *listed == device) {
+                device.into_owned()
+            } else {
+                OTHER.into()
+            }
+        });
         out.emit(Cleaned { event_type: event_type.into(), timestamp, device: device.into() });
         Ok(())
     }

@@ -28,11 +28,12 @@
 //! some 0.5 MB, and at most about 1 MB with pages and locations of usual length. What is longer or later is bounded by
 //! the setting `memory_mib` (6): beyond, sets become estimates, then the oldest windows are closed early.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use tidemill_sdk::aggregate::{Count, Distinct, Tally};
+use tidemill_sdk::aggregate::{Count, Distinct, Stable, Tally};
 use tidemill_sdk::window::{Aggregation, Emitted, Increments, Late, Nested, Window, Windowed};
-use tidemill_sdk::{Config, Int, Result, Text, Timestamp};
+use tidemill_sdk::{Config, Int, Reject, Result, Text, Timestamp};
 
 tidemill_sdk::input! {
     struct Event from output "user_events" {
@@ -77,7 +78,12 @@ const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 const WINDOWS: Nested = Nested::of([MINUTE, HOUR, DAY]);
 
-struct Overview;
+/// Hashes of the user and the session of the row at hand: made once, for all of its windows.
+#[derive(Default)]
+struct Overview {
+    user: Cell<u64>,
+    session: Cell<Option<u64>>,
+}
 
 impl Aggregation for Overview {
     const NAME: &str = "overview";
@@ -93,7 +99,7 @@ impl Aggregation for Overview {
     type Value = (Count, Distinct, Distinct, Tally<String, NAMES>, Tally<String, NAMES>);
 
     fn open(_: &mut Config) -> Result<Self> {
-        Ok(Overview)
+        Ok(Overview::default())
     }
 
     fn windows(&self) -> Nested {
@@ -110,11 +116,17 @@ impl Aggregation for Overview {
 
     fn key(&self, _: &Event<'_>) {}
 
-    fn add(&self, (events, users, sessions, ..): &mut Self::Value, event: &Event<'_>) {
+    fn accept(&self, event: &Event<'_>) -> Result<bool, Reject> {
+        self.user.set(event.user_id.hash());
+        self.session.set(event.session_id.map(|session| session.hash()));
+        Ok(true)
+    }
+
+    fn add(&self, (events, users, sessions, ..): &mut Self::Value, _: &Event<'_>) {
         events.add();
-        users.add(event.user_id);
-        if let Some(session) = event.session_id {
-            sessions.add(session);
+        users.add_hash(self.user.get());
+        if let Some(session) = self.session.get() {
+            sessions.add_hash(session);
         }
     }
 
