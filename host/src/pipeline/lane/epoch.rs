@@ -12,6 +12,8 @@ use crate::{Error, Kind, Result};
 
 /// A partition that had a poison row is run with care for so many epochs more.
 const CALM: u32 = 3;
+/// One that had none for so many epochs is well.
+const WELL: u32 = 20;
 
 impl Lane {
     /// Takes what was collected of a partition through the stages.
@@ -181,12 +183,16 @@ impl Lane {
     }
 }
 
-/// Care costs something: it ends when there was nothing to find for a while.
+/// Care costs something: it ends when there was nothing to find for a while. What fails again soon after that, and was
+/// not to be found, fails for good.
 fn calm_down(owned: &mut Owned) {
     let runner = &mut owned.worker.runner;
     owned.calm = if runner.poisoned() { 0 } else { owned.calm.saturating_add(1) };
     if owned.calm >= CALM {
         runner.careful(false);
+    }
+    if runner.poisoned() || owned.calm >= WELL {
+        owned.in_vain = 0;
     }
 }
 

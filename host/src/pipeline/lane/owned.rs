@@ -38,6 +38,8 @@ pub(super) struct Owned {
     pub(super) faults: u32,
     /// Epochs in a row without a poison row.
     pub(super) calm: u32,
+    /// Times in a row that rows failed together and none of them by itself.
+    pub(super) in_vain: u32,
 }
 
 /// A program at work for one partition.
@@ -75,6 +77,7 @@ impl Owned {
             refused: None,
             faults: 0,
             calm: 0,
+            in_vain: 0,
         }
     }
 

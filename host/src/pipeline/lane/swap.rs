@@ -82,7 +82,7 @@ impl Lane {
         runner.careful(owned.paused);
         owned.worker = Worker::new(program, runner, self.largest);
         let stood = std::mem::replace(&mut owned.paused, false);
-        (owned.faults, owned.calm) = (0, 0);
+        (owned.faults, owned.calm, owned.in_vain) = (0, 0, 0);
         if stood {
             // It fell behind while it stood still, and what it had collected was dropped.
             if let Err(e) = owned.go_back(partition, &self.group) {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | the store, the log, lost partitions | back to the last commit, after a pause that grows |
 //! | a call with rows failed | back to the last commit at once, and on with care: the rows to blame are rejected |
+//! | a call with rows failed for the fifth time within some epochs, and never was a row to blame | it is broken |
 //! | a call without rows failed (open, restore, flush, snapshot) | back, and again; the third time in a row it is broken |
 //! | more poison rows than `poison-rows` between two commits | it is broken |
 //! | broken | the partition stands still and the keeper is told, who has it fall back to the set before, or wait for the next one |
@@ -18,6 +19,8 @@ use crate::{Error, Kind, Result};
 
 /// Faults in a row without a row to blame that make a transform broken.
 const FAULTS: u32 = 3;
+/// Times in a row that rows fail together, and none of them by itself, before that makes a transform broken.
+const IN_VAIN: u32 = 4;
 
 /// Why the lane goes back, and when.
 pub(super) struct Failure {
@@ -45,8 +48,17 @@ impl Lane {
         self.stages.failures(&mut owned.worker.runner);
         let Some((trouble, transform)) = owned.worker.runner.take_trouble() else { return Err(error) };
         self.board.troubled(&transform, partition, &error.to_string());
+        let vain = matches!(trouble, Trouble::Rows) && owned.in_vain >= IN_VAIN;
+        let error = match vain {
+            true => Error::abandon(format!(
+                "it fails on whole batches again and again, and on no row by itself: {error}"
+            )),
+            false => error,
+        };
         let broken = match trouble {
+            Trouble::Rows if owned.in_vain >= IN_VAIN => true,
             Trouble::Rows => {
+                owned.in_vain += 1;
                 owned.worker.runner.careful(true);
                 owned.calm = 0;
                 let error = Error::retry(format!("{error}; looking for the rows to blame"));
