@@ -90,11 +90,14 @@ impl Settings {
 /// Has librdkafka look for the authorities that the system trusts in the places of the usual systems: the OpenSSL that
 /// is built in knows only its own. Who says where they are, to OpenSSL or to librdkafka, is heard instead.
 pub(super) fn trust_the_system(config: &mut ClientConfig, properties: &BTreeMap<String, String>) {
-    let said = properties.keys().any(|name| name.starts_with("ssl.ca"))
-        || ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
-    if !said {
+    let said = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+    if !said && !says_whom_to_trust(properties) {
         config.set("ssl.ca.location", "probe");
     }
+}
+
+fn says_whom_to_trust(properties: &BTreeMap<String, String>) -> bool {
+    properties.keys().any(|name| name.starts_with("ssl.ca"))
 }
 
 /// Why no client can be made.
@@ -221,15 +224,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_is_trusted_unless_somebody_says_whom_to_trust() {
-        let of = |properties: &[(&str, &str)]| {
-            let librdkafka =
-                properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-            let settings = Settings { librdkafka, ..Settings::default() };
-            settings.config().get("ssl.ca.location").map(str::to_owned)
-        };
-        assert_eq!(of(&[("security.protocol", "SSL")]).as_deref(), Some("probe"));
-        assert_eq!(of(&[("ssl.ca.location", "/ca.pem")]).as_deref(), Some("/ca.pem"));
-        assert_eq!(of(&[("ssl.ca.pem", "-----BEGIN")]), None);
+    fn who_says_whom_to_trust_is_heard() {
+        let of = |name: &str| [(name.to_owned(), "x".to_owned())].into();
+        assert!(says_whom_to_trust(&of("ssl.ca.location")) && says_whom_to_trust(&of("ssl.ca.pem")));
+        assert!(!says_whom_to_trust(&of("ssl.key.location")));
+        // The environment of this process may say it, too.
+        let settings = Settings { librdkafka: of("ssl.ca.location"), ..Settings::default() };
+        assert_eq!(settings.config().get("ssl.ca.location"), Some("x"));
+        let found = Settings::default().config().get("ssl.ca.location").map(str::to_owned);
+        assert!(found.is_none_or(|place| place == "probe"));
     }
 }
