@@ -14,7 +14,7 @@ use super::publish::Remake;
 use super::record::{Record, RecordKind, Writer};
 use super::rules::{Rule, Rules};
 use super::store::{Store, again};
-use super::summary::EVERY;
+use super::summary::Sizes;
 use crate::env::Env;
 use crate::sink::Keys;
 use crate::{Error, Kind, Result};
@@ -32,6 +32,7 @@ pub struct Log {
     pub(super) writer: Writer,
     pub(super) remake: Arc<dyn Remake>,
     pub(super) rules: Rules,
+    pub(super) sizes: Sizes,
     pub(super) view: View,
     /// Records that were seen published.
     pub(super) published: BTreeSet<u64>,
@@ -98,6 +99,7 @@ impl Log {
             writer: Writer { host: host.into(), version: env!("CARGO_PKG_VERSION").into() },
             remake,
             rules: Rules::default(),
+            sizes: Sizes::USUAL,
             view: View::default(),
             published: BTreeSet::new(),
         }
@@ -113,7 +115,7 @@ impl Log {
         let hundreds = self.hundreds().await?;
         // No record of a hundred is written before the summary of the last one.
         if hundreds > 0 {
-            let seq = hundreds * EVERY - 1;
+            let seq = hundreds * self.sizes.every - 1;
             self.view = self.read_summary(seq).await?.ok_or_else(|| {
                 Error::stop(format!(
                     "the commit log has record {} but not the summary before it, {}: it is damaged; restore it",
@@ -124,7 +126,8 @@ impl Log {
         }
         let first = self.view.next;
         let this = &*self;
-        let read = (first..first + EVERY).map(|seq| async move { this.read(seq).await.map(|r| (seq, r)) });
+        let read = (first..first + self.sizes.every)
+            .map(|seq| async move { this.read(seq).await.map(|r| (seq, r)) });
         // They are read side by side; the first that is missing was the tail, unless a later one is there.
         let found: Vec<(u64, Option<Record>)> = stream::iter(read).buffered(ABREAST).try_collect().await?;
         let missing = found.iter().position(|(_, record)| record.is_none()).unwrap_or(found.len());
@@ -146,7 +149,7 @@ impl Log {
     /// How many hundreds of records are full: their records are dense, so a search by halves finds it.
     async fn hundreds(&self) -> Result<u64> {
         let full = async |hundreds: u64| {
-            let key = self.keys.record(hundreds * EVERY);
+            let key = self.keys.record(hundreds * self.sizes.every);
             again(&self.env, "look into the commit log", || self.store.exists(&key)).await
         };
         let mut high = 1;

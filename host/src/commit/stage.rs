@@ -26,16 +26,13 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
     let spans = partitions.iter().map(|progress| progress.span).collect();
     let worked = |p: &Progress| p.works.iter().map(|w| worked(p.span.partition, w)).collect::<Vec<_>>();
     let works = partitions.iter().flat_map(worked).collect();
-    let mut advances = Vec::with_capacity(partitions.len());
-    for progress in partitions {
-        match advance(log, &epoch, progress).await {
-            Ok(advance) => advances.push(advance),
-            Err(e) => {
-                discard(stores, &files).await;
-                return Err(e);
-            }
+    let advances = match advances(log, &epoch, partitions).await {
+        Ok(advances) => advances,
+        Err(e) => {
+            discard(stores, &files).await;
+            return Err(e);
         }
-    }
+    };
     Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects, works })
 }
 
@@ -58,6 +55,15 @@ async fn stored(stores: &Stores, pending: Vec<crate::sink::PendingFile>) -> Resu
         give_back(stores, file).await;
     }
     Err(e)
+}
+
+/// How far an epoch takes its partitions, its states stored.
+pub(super) async fn advances(log: &Log, epoch: &str, partitions: Vec<Progress>) -> Result<Vec<Advance>> {
+    let mut advances = Vec::with_capacity(partitions.len());
+    for progress in partitions {
+        advances.push(advance(log, epoch, progress).await?);
+    }
+    Ok(advances)
 }
 
 async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> {
