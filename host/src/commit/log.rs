@@ -21,6 +21,10 @@ use crate::{Error, Kind, Result};
 
 /// Records that are read side by side at a start.
 const ABREAST: usize = 16;
+/// Records that are read side by side on the way to the tail, at most.
+const AHEAD: usize = 64;
+/// Records that are read side by side when a slot was lost: the one in it, and what came since.
+const LOST: usize = 4;
 
 /// The commit log of one pipeline, as one host sees it. A clone is a second reader and writer.
 #[derive(Clone)]
@@ -36,6 +40,8 @@ pub struct Log {
     pub(super) view: View,
     /// Records that were seen published.
     pub(super) published: BTreeSet<u64>,
+    /// How many slots the next look for the tail asks for at once: about as many as others filled between the last two.
+    pub(super) ahead: usize,
 }
 
 /// Something that is to be made true. It is asked again for every slot that is tried.
@@ -83,7 +89,8 @@ impl Body {
 /// Who has a slot.
 enum Slot {
     Mine,
-    Others,
+    /// Others, with the record in it and those behind it.
+    Others(Vec<Record>),
     /// Only where rule L4 is switched off.
     Unknown,
 }
@@ -102,6 +109,7 @@ impl Log {
             sizes: Sizes::USUAL,
             view: View::default(),
             published: BTreeSet::new(),
+            ahead: 1,
         }
     }
 
@@ -180,9 +188,47 @@ impl Log {
         Ok(Some(record))
     }
 
-    /// Reads on to the tail.
+    /// Records from a slot on up to the first that is missing, so many at most, read side by side.
+    ///
+    /// One that is found behind a missing one was written after that was looked for: the next look finds both.
+    async fn read_on(&self, first: u64, most: usize) -> Result<Vec<Record>> {
+        let work: Vec<_> = (first..first + most as u64).map(|seq| self.read(seq)).collect();
+        let mut reading = stream::iter(work).buffered(most);
+        let mut found = Vec::new();
+        while let Some(Some(record)) = reading.try_next().await? {
+            found.push(record);
+        }
+        Ok(found)
+    }
+
+    /// Reads on to the tail. While it was away others may have written a lot: one after the other, reading that
+    /// would take longer than they need to write it.
     pub async fn refresh(&mut self) -> Result<()> {
+        let (mut abreast, mut total) = (self.ahead, 0);
+        loop {
+            let found = self.read_on(self.view.next, abreast).await?;
+            let (count, more) = (found.len(), found.len() == abreast);
+            self.take_in_all(found).await?;
+            total += count;
+            if !more {
+                self.ahead = (total + 1).max(self.ahead / 2).min(AHEAD);
+                return Ok(());
+            }
+            abreast = (abreast * 2).min(AHEAD);
+        }
+    }
+
+    /// Reads on to the tail, one record after the other: the last that it sees is that the slot behind the tail is
+    /// free. Side by side, that may be seen before the rest.
+    pub(super) async fn refresh_in_order(&mut self) -> Result<()> {
         while let Some(record) = self.read(self.view.next).await? {
+            self.take_in_all(vec![record]).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_in_all(&mut self, records: Vec<Record>) -> Result<()> {
+        for record in records {
             self.sum_up().await?;
             self.take_in(Arc::new(record));
         }
@@ -238,8 +284,9 @@ impl Log {
                     self.take_in(record.clone());
                     return Ok(Some(record));
                 }
-                Slot::Others if self.rules.on(Rule::NextSlot) => self.refresh().await?,
-                Slot::Others | Slot::Unknown => {
+                // If more came behind it than were read, the next slot is lost, too, and says so.
+                Slot::Others(found) if self.rules.on(Rule::NextSlot) => self.take_in_all(found).await?,
+                Slot::Others(_) | Slot::Unknown => {
                     self.refresh().await?;
                     return Ok(None);
                 }
@@ -268,9 +315,10 @@ impl Log {
                 }
                 Err(e) => return Err(e),
             }
-            match self.read(record.seq).await? {
-                Some(found) if found.id == record.id => return Ok(Slot::Mine),
-                Some(_) => return Ok(Slot::Others),
+            let found = self.read_on(record.seq, LOST).await?;
+            match found.first() {
+                Some(first) if first.id == record.id => return Ok(Slot::Mine),
+                Some(_) => return Ok(Slot::Others(found)),
                 None => {}
             }
             self.env.sleep(pause).await;

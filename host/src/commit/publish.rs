@@ -82,7 +82,7 @@ impl Log {
                 }
                 if !missing.is_empty() {
                     if self.rules.on(Rule::ReadAfterMissing) {
-                        self.refresh().await?;
+                        self.refresh_in_order().await?;
                     }
                     // What no last record leads to was published by whoever wrote the next one, and replaced
                     // perhaps: a summary does not say so for ever.

@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
@@ -52,6 +53,8 @@ impl Sizes {
     pub(super) const USUAL: Sizes = Sizes::SMALL;
 }
 
+/// Inventories that are written side by side.
+const ABREAST: usize = 16;
 /// The version of the format of inventories.
 const INVENTORY: u32 = 1;
 
@@ -203,23 +206,42 @@ impl Log {
         for file in self.view.recent.iter().flat_map(|record| &record.supersedes) {
             pieces.entry(place(file)).or_default().removed.push(file.file.key.clone());
         }
-        for ((table, date), mut piece) in pieces {
-            let keys = pointers.entry(table.clone()).or_default().entry(date.clone()).or_default();
-            if keys.len() >= self.sizes.pieces {
-                let mut files = self.read_inventories(keys).await?;
-                files.retain(|key, _| !piece.removed.contains(key));
-                piece.removed.clear();
-                piece.files = files.into_values().chain(piece.files).collect();
-                keys.clear();
+        // Side by side: nobody commits before the summary is there.
+        let write = |((table, date), piece): ((String, String), Inventory)| {
+            let keys = pointers.get(&table).and_then(|dates| dates.get(&date)).cloned().unwrap_or_default();
+            async move {
+                let keys = self.write_inventory(self.keys.inventory(&table, &date, seq), piece, keys).await?;
+                Ok::<_, Error>((table, date, keys))
             }
-            piece.format = INVENTORY;
-            let key = self.keys.inventory(&table, &date, seq);
-            let bytes = serde_json::to_vec(&piece)
-                .map_err(|e| Error::stop(format!("cannot write an inventory: {e}")))?;
-            self.write_once(&key, &bytes).await?;
-            keys.push(key);
+        };
+        let work: Vec<_> = pieces.into_iter().map(write).collect();
+        let written: Vec<_> = stream::iter(work).buffered(ABREAST).try_collect().await?;
+        for (table, date, keys) in written {
+            pointers.entry(table).or_default().insert(date, keys);
         }
         Ok(pointers)
+    }
+
+    /// Writes one inventory. Gives back the keys of all that its table and date has now.
+    async fn write_inventory(
+        &self,
+        key: String,
+        mut piece: Inventory,
+        mut keys: Vec<String>,
+    ) -> Result<Vec<String>> {
+        if keys.len() >= self.sizes.pieces {
+            let mut files = self.read_inventories(&keys).await?;
+            files.retain(|key, _| !piece.removed.contains(key));
+            piece.removed.clear();
+            piece.files = files.into_values().chain(piece.files).collect();
+            keys.clear();
+        }
+        piece.format = INVENTORY;
+        let bytes =
+            serde_json::to_vec(&piece).map_err(|e| Error::stop(format!("cannot write an inventory: {e}")))?;
+        self.write_once(&key, &bytes).await?;
+        keys.push(key);
+        Ok(keys)
     }
 
     async fn read_inventories(&self, keys: &[String]) -> Result<BTreeMap<String, DataFile>> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use super::super::log::Log;
 use super::super::record::{DataFile, Topic};
@@ -106,7 +106,6 @@ impl Host {
             let name = log.keys.file_name(&epoch, lane.unsigned_abs(), u32::try_from(n).expect("few"));
             self.upload(&epoch, table, name)
         });
-        let files = join_all(files).await;
         let progress = self.partitions(lane).map(|partition| {
             let from = log.view().position(&topic(), partition).expect("it was begun");
             Progress {
@@ -118,7 +117,9 @@ impl Host {
                 works: STATEFUL.iter().map(|name| work(name)).collect(),
             }
         });
-        let partitions = advances(log, &epoch, progress.collect()).await.expect("a store that answers");
+        // As `stage` does.
+        let (files, partitions) = join(join_all(files), advances(log, &epoch, progress.collect())).await;
+        let partitions = partitions.expect("a store that answers");
         LanePart { lane: usize::try_from(lane).expect("few"), epoch, partitions, files }
     }
 
