@@ -14,13 +14,17 @@ use super::publish::Remake;
 use super::record::{Record, RecordKind, Writer};
 use super::rules::{Rule, Rules};
 use super::store::{Store, again};
-use super::summary::EVERY;
+use super::summary::Sizes;
 use crate::env::Env;
 use crate::sink::Keys;
 use crate::{Error, Kind, Result};
 
 /// Records that are read side by side at a start.
 const ABREAST: usize = 16;
+/// Records that are read side by side on the way to the tail, at most.
+const AHEAD: usize = 64;
+/// Records that are read side by side when a slot was lost: the one in it, and what came since.
+const LOST: usize = 4;
 
 /// The commit log of one pipeline, as one host sees it. A clone is a second reader and writer.
 #[derive(Clone)]
@@ -32,9 +36,12 @@ pub struct Log {
     pub(super) writer: Writer,
     pub(super) remake: Arc<dyn Remake>,
     pub(super) rules: Rules,
+    pub(super) sizes: Sizes,
     pub(super) view: View,
     /// Records that were seen published.
     pub(super) published: BTreeSet<u64>,
+    /// How many slots the next look for the tail asks for at once: about as many as others filled between the last two.
+    pub(super) ahead: usize,
 }
 
 /// Something that is to be made true. It is asked again for every slot that is tried.
@@ -82,7 +89,8 @@ impl Body {
 /// Who has a slot.
 enum Slot {
     Mine,
-    Others,
+    /// Others, with the record in it and those behind it.
+    Others(Vec<Record>),
     /// Only where rule L4 is switched off.
     Unknown,
 }
@@ -98,8 +106,10 @@ impl Log {
             writer: Writer { host: host.into(), version: env!("CARGO_PKG_VERSION").into() },
             remake,
             rules: Rules::default(),
+            sizes: Sizes::USUAL,
             view: View::default(),
             published: BTreeSet::new(),
+            ahead: 1,
         }
     }
 
@@ -113,7 +123,7 @@ impl Log {
         let hundreds = self.hundreds().await?;
         // No record of a hundred is written before the summary of the last one.
         if hundreds > 0 {
-            let seq = hundreds * EVERY - 1;
+            let seq = hundreds * self.sizes.every - 1;
             self.view = self.read_summary(seq).await?.ok_or_else(|| {
                 Error::stop(format!(
                     "the commit log has record {} but not the summary before it, {}: it is damaged; restore it",
@@ -124,7 +134,8 @@ impl Log {
         }
         let first = self.view.next;
         let this = &*self;
-        let read = (first..first + EVERY).map(|seq| async move { this.read(seq).await.map(|r| (seq, r)) });
+        let read = (first..first + self.sizes.every)
+            .map(|seq| async move { this.read(seq).await.map(|r| (seq, r)) });
         // They are read side by side; the first that is missing was the tail, unless a later one is there.
         let found: Vec<(u64, Option<Record>)> = stream::iter(read).buffered(ABREAST).try_collect().await?;
         let missing = found.iter().position(|(_, record)| record.is_none()).unwrap_or(found.len());
@@ -146,7 +157,7 @@ impl Log {
     /// How many hundreds of records are full: their records are dense, so a search by halves finds it.
     async fn hundreds(&self) -> Result<u64> {
         let full = async |hundreds: u64| {
-            let key = self.keys.record(hundreds * EVERY);
+            let key = self.keys.record(hundreds * self.sizes.every);
             again(&self.env, "look into the commit log", || self.store.exists(&key)).await
         };
         let mut high = 1;
@@ -177,9 +188,47 @@ impl Log {
         Ok(Some(record))
     }
 
-    /// Reads on to the tail.
+    /// Records from a slot on up to the first that is missing, so many at most, read side by side.
+    ///
+    /// One that is found behind a missing one was written after that was looked for: the next look finds both.
+    async fn read_on(&self, first: u64, most: usize) -> Result<Vec<Record>> {
+        let work: Vec<_> = (first..first + most as u64).map(|seq| self.read(seq)).collect();
+        let mut reading = stream::iter(work).buffered(most);
+        let mut found = Vec::new();
+        while let Some(Some(record)) = reading.try_next().await? {
+            found.push(record);
+        }
+        Ok(found)
+    }
+
+    /// Reads on to the tail. While it was away others may have written a lot: one after the other, reading that
+    /// would take longer than they need to write it.
     pub async fn refresh(&mut self) -> Result<()> {
+        let (mut abreast, mut total) = (self.ahead, 0);
+        loop {
+            let found = self.read_on(self.view.next, abreast).await?;
+            let (count, more) = (found.len(), found.len() == abreast);
+            self.take_in_all(found).await?;
+            total += count;
+            if !more {
+                self.ahead = (total + 1).max(self.ahead / 2).min(AHEAD);
+                return Ok(());
+            }
+            abreast = (abreast * 2).min(AHEAD);
+        }
+    }
+
+    /// Reads on to the tail, one record after the other: the last that it sees is that the slot behind the tail is
+    /// free. Side by side, that may be seen before the rest.
+    pub(super) async fn refresh_in_order(&mut self) -> Result<()> {
         while let Some(record) = self.read(self.view.next).await? {
+            self.take_in_all(vec![record]).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_in_all(&mut self, records: Vec<Record>) -> Result<()> {
+        for record in records {
             self.sum_up().await?;
             self.take_in(Arc::new(record));
         }
@@ -235,8 +284,9 @@ impl Log {
                     self.take_in(record.clone());
                     return Ok(Some(record));
                 }
-                Slot::Others if self.rules.on(Rule::NextSlot) => self.refresh().await?,
-                Slot::Others | Slot::Unknown => {
+                // If more came behind it than were read, the next slot is lost, too, and says so.
+                Slot::Others(found) if self.rules.on(Rule::NextSlot) => self.take_in_all(found).await?,
+                Slot::Others(_) | Slot::Unknown => {
                     self.refresh().await?;
                     return Ok(None);
                 }
@@ -265,9 +315,10 @@ impl Log {
                 }
                 Err(e) => return Err(e),
             }
-            match self.read(record.seq).await? {
-                Some(found) if found.id == record.id => return Ok(Slot::Mine),
-                Some(_) => return Ok(Slot::Others),
+            let found = self.read_on(record.seq, LOST).await?;
+            match found.first() {
+                Some(first) if first.id == record.id => return Ok(Slot::Mine),
+                Some(_) => return Ok(Slot::Others(found)),
                 None => {}
             }
             self.env.sleep(pause).await;

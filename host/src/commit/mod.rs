@@ -26,11 +26,14 @@
 //! | [`transforms`] | the transforms that hosts follow, and their bytes |
 //!
 //! `simulation` (in tests) runs all of it over a store that fails, with hosts that die and come back from the dead,
-//! and switches the rules off one at a time to see that each is needed.
+//! and switches the rules off one at a time to see that each is needed. `contention` (in tests) runs it over a store
+//! that takes as long as S3, to see how many hosts one log carries.
 
 mod after;
 mod cleanup;
 mod committer;
+#[cfg(test)]
+mod contention;
 mod epoch;
 mod laps;
 mod log;

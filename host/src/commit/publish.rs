@@ -20,8 +20,6 @@ use crate::{Error, Result};
 
 /// Files that are published side by side.
 const ABREAST: usize = 16;
-/// Published records that are remembered.
-const REMEMBERED: u64 = if cfg!(test) { 4 } else { 1000 };
 
 /// Makes files again that vanished before they were visible.
 #[async_trait]
@@ -84,7 +82,7 @@ impl Log {
                 }
                 if !missing.is_empty() {
                     if self.rules.on(Rule::ReadAfterMissing) {
-                        self.refresh().await?;
+                        self.refresh_in_order().await?;
                     }
                     // What no last record leads to was published by whoever wrote the next one, and replaced
                     // perhaps: a summary does not say so for ever.
@@ -134,13 +132,14 @@ impl Log {
     /// Forgets old records that were seen published, but none that may be asked for: that one would be published
     /// again and again.
     fn forget(&mut self) {
-        if self.published.len() as u64 <= 2 * REMEMBERED {
+        let remembered = self.sizes.remembered;
+        if self.published.len() as u64 <= 2 * remembered {
             return;
         }
         let newest = self.published.last().copied().unwrap_or(0);
         let asked = self.view.last.values().chain(self.view.repairs.values()).chain(&self.view.maintenance);
         let asked: BTreeSet<u64> = asked.map(|record| record.seq).collect();
-        self.published.retain(|seq| asked.contains(seq) || *seq + REMEMBERED > newest);
+        self.published.retain(|seq| asked.contains(seq) || *seq + remembered > newest);
     }
 
     /// Makes files visible, side by side.

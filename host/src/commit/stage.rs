@@ -1,5 +1,8 @@
 //! From a lane's part to something that a record can name: its files are stored, and its states.
 
+use futures::future::{join, try_join_all};
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::log::Log;
 use super::record::{Advance, DataFile, Work};
 use super::{LanePart, Part, Progress, TransformWork};
@@ -7,6 +10,9 @@ use crate::batch::Span;
 use crate::observe::Worked;
 use crate::sink::{StagedFile, Stores};
 use crate::{Error, Result};
+
+/// Partitions whose states are stored side by side.
+const ABREAST: usize = 16;
 
 /// A part whose files and states are stored.
 pub(super) struct Staged {
@@ -20,22 +26,20 @@ pub(super) struct Staged {
 /// Waits for a part's files, and stores its states. If one fails, all of it is dropped.
 pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Staged, Error> {
     let Part { lane, epoch, partitions, files, rejects } = part;
-    let files = stored(stores, files).await?;
-    let files: Vec<DataFile> =
-        files.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
     let spans = partitions.iter().map(|progress| progress.span).collect();
     let worked = |p: &Progress| p.works.iter().map(|w| worked(p.span.partition, w)).collect::<Vec<_>>();
     let works = partitions.iter().flat_map(worked).collect();
-    let mut advances = Vec::with_capacity(partitions.len());
-    for progress in partitions {
-        match advance(log, &epoch, progress).await {
-            Ok(advance) => advances.push(advance),
-            Err(e) => {
-                discard(stores, &files).await;
-                return Err(e);
-            }
+    let (files, advances) = join(stored(stores, files), advances(log, &epoch, partitions)).await;
+    // If it is the files that fail, the states are left to clean-up, as those of a host that dies here.
+    let files: Vec<DataFile> =
+        files?.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
+    let advances = match advances {
+        Ok(advances) => advances,
+        Err(e) => {
+            discard(stores, &files).await;
+            return Err(e);
         }
-    }
+    };
     Ok(Staged { part: LanePart { lane, epoch, partitions: advances, files }, spans, rejects, works })
 }
 
@@ -60,14 +64,21 @@ async fn stored(stores: &Stores, pending: Vec<crate::sink::PendingFile>) -> Resu
     Err(e)
 }
 
+/// How far an epoch takes its partitions, its states stored.
+pub(super) async fn advances(log: &Log, epoch: &str, partitions: Vec<Progress>) -> Result<Vec<Advance>> {
+    let work: Vec<_> = partitions.into_iter().map(|progress| advance(log, epoch, progress)).collect();
+    stream::iter(work).buffered(ABREAST).try_collect().await
+}
+
 async fn advance(log: &Log, epoch: &str, progress: Progress) -> Result<Advance> {
     let Span { partition, from, to, events, .. } = progress.span;
+    let states = progress.works.iter().map(async |work| match &work.state {
+        Some(memory) => log.store_state(epoch, partition, memory).await.map(Some),
+        None => Ok(None),
+    });
+    let states = try_join_all(states).await?;
     let mut transforms = Vec::with_capacity(progress.works.len());
-    for work in progress.works {
-        let state = match &work.state {
-            Some(memory) => Some(log.store_state(epoch, partition, memory).await?),
-            None => None,
-        };
+    for (work, state) in progress.works.into_iter().zip(states) {
         let TransformWork { identity, reads, tables, counts, reached, watermark, .. } = work;
         transforms.push(Work { reached, watermark, ..Work::new(&identity, reads, tables, counts, state) });
     }

@@ -5,7 +5,7 @@
 //! summary and fewer than a hundred records). It replaces nothing: records stay for ever (rule L1).
 //!
 //! Live files are too many for one object. They are listed in *inventories*, one immutable object per table, date
-//! and hundred records in which it changed; a summary only points to them. A date with more than [`PIECES`] of
+//! and hundred records in which it changed; a summary only points to them. A date with more than [`Sizes::pieces`] of
 //! them gets a single one that takes their place, so a table and date never has more.
 //!
 //! Both are functions of the log alone: hosts that write them at the same time write the same.
@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::log::Log;
@@ -26,11 +27,36 @@ use crate::failpoint::failpoint;
 use crate::{Error, Result};
 
 /// Records between two summaries. Few in tests, so that the simulation comes by many summaries.
-pub const EVERY: u64 = if cfg!(test) { 8 } else { 100 };
+pub const EVERY: u64 = Sizes::USUAL.every;
+/// How much of a log is summed up, and kept, at a time: small in tests, so that the simulation comes by it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Records between two summaries: [`EVERY`].
+    pub(super) every: u64,
+    /// Inventories of one table and date, at most.
+    pub(super) pieces: usize,
+    /// Published records that are remembered.
+    pub(super) remembered: u64,
+}
+
+impl Sizes {
+    /// Those of the product.
+    pub(super) const PRODUCT: Sizes = Sizes { every: 100, pieces: 10, remembered: 1000 };
+    /// Those of the simulation.
+    #[cfg(test)]
+    pub(super) const SMALL: Sizes = Sizes { every: 8, pieces: 2, remembered: 4 };
+    /// Those of this build.
+    #[cfg(not(test))]
+    pub(super) const USUAL: Sizes = Sizes::PRODUCT;
+    /// Those of this build.
+    #[cfg(test)]
+    pub(super) const USUAL: Sizes = Sizes::SMALL;
+}
+
+/// Inventories that are written side by side.
+const ABREAST: usize = 16;
 /// The version of the format of inventories.
 const INVENTORY: u32 = 1;
-/// Inventories of one table and date, at most.
-const PIECES: usize = if cfg!(test) { 2 } else { 10 };
 
 /// Keys of inventories by table and date.
 pub(super) type Inventories = BTreeMap<String, BTreeMap<String, Vec<String>>>;
@@ -148,7 +174,7 @@ impl Log {
 
     /// Makes sure that the summary of a full hundred exists, and takes its inventories over.
     pub(super) async fn sum_up(&mut self) -> Result<()> {
-        if !self.view.next.is_multiple_of(EVERY) || self.view.recent.is_empty() {
+        if !self.view.next.is_multiple_of(self.sizes.every) || self.view.recent.is_empty() {
             return Ok(());
         }
         let seq = self.view.next - 1;
@@ -180,23 +206,42 @@ impl Log {
         for file in self.view.recent.iter().flat_map(|record| &record.supersedes) {
             pieces.entry(place(file)).or_default().removed.push(file.file.key.clone());
         }
-        for ((table, date), mut piece) in pieces {
-            let keys = pointers.entry(table.clone()).or_default().entry(date.clone()).or_default();
-            if keys.len() >= PIECES {
-                let mut files = self.read_inventories(keys).await?;
-                files.retain(|key, _| !piece.removed.contains(key));
-                piece.removed.clear();
-                piece.files = files.into_values().chain(piece.files).collect();
-                keys.clear();
+        // Side by side: nobody commits before the summary is there.
+        let write = |((table, date), piece): ((String, String), Inventory)| {
+            let keys = pointers.get(&table).and_then(|dates| dates.get(&date)).cloned().unwrap_or_default();
+            async move {
+                let keys = self.write_inventory(self.keys.inventory(&table, &date, seq), piece, keys).await?;
+                Ok::<_, Error>((table, date, keys))
             }
-            piece.format = INVENTORY;
-            let key = self.keys.inventory(&table, &date, seq);
-            let bytes = serde_json::to_vec(&piece)
-                .map_err(|e| Error::stop(format!("cannot write an inventory: {e}")))?;
-            self.write_once(&key, &bytes).await?;
-            keys.push(key);
+        };
+        let work: Vec<_> = pieces.into_iter().map(write).collect();
+        let written: Vec<_> = stream::iter(work).buffered(ABREAST).try_collect().await?;
+        for (table, date, keys) in written {
+            pointers.entry(table).or_default().insert(date, keys);
         }
         Ok(pointers)
+    }
+
+    /// Writes one inventory. Gives back the keys of all that its table and date has now.
+    async fn write_inventory(
+        &self,
+        key: String,
+        mut piece: Inventory,
+        mut keys: Vec<String>,
+    ) -> Result<Vec<String>> {
+        if keys.len() >= self.sizes.pieces {
+            let mut files = self.read_inventories(&keys).await?;
+            files.retain(|key, _| !piece.removed.contains(key));
+            piece.removed.clear();
+            piece.files = files.into_values().chain(piece.files).collect();
+            keys.clear();
+        }
+        piece.format = INVENTORY;
+        let bytes =
+            serde_json::to_vec(&piece).map_err(|e| Error::stop(format!("cannot write an inventory: {e}")))?;
+        self.write_once(&key, &bytes).await?;
+        keys.push(key);
+        Ok(keys)
     }
 
     async fn read_inventories(&self, keys: &[String]) -> Result<BTreeMap<String, DataFile>> {

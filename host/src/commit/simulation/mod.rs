@@ -36,6 +36,7 @@ use std::time::Instant;
 
 use executor::{Report, run};
 use variants::{NEEDED, VARIANTS};
+pub(super) use world::Random;
 
 /// What must have happened at least once in all seeds together.
 const FAULTS: [&str; 22] = [

@@ -16,10 +16,10 @@ use crate::table::Zone;
 use crate::{Error, Result};
 
 /// Randomness that is the same for the same seed (splitmix64).
-pub(super) struct Random(u64);
+pub(in crate::commit) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    pub(in crate::commit) fn new(seed: u64) -> Random {
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
@@ -32,7 +32,7 @@ impl Random {
     }
 
     /// A number below `n`, which is not 0.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub(in crate::commit) fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).expect("below a usize")
     }
 
