@@ -29,6 +29,10 @@ const TOLD: usize = 10;
 const VAIN: usize = 2;
 /// How many times as long as usual a call may take.
 const TIMES: u32 = 50;
+/// Calls from few rows down to one.
+const STEPS: usize = 5;
+/// Calls with few rows that may fail between two commits, beside those that lead to a poison row.
+const TOGETHER: usize = 20;
 
 impl Runner {
     /// Runs one transform over some rows. Those that it fails on are rejected, one by one.
@@ -58,6 +62,7 @@ impl Runner {
                 fault = slow;
             }
             if rows > 1 {
+                self.few(at, rows, &fault)?;
                 let half = rows / 2;
                 waiting.extend([(start + half, rows - half), (start, half)]);
             } else {
@@ -65,6 +70,21 @@ impl Runner {
             }
         }
         Ok(())
+    }
+
+    /// A poison row takes [`STEPS`] calls with few rows to find. A transform that needs many more than that fails on
+    /// rows together and on none of them by itself, and would go on like that call by call.
+    fn few(&mut self, at: usize, rows: usize, fault: &Fault) -> Result<()> {
+        let meter = &mut self.meters[at];
+        // Rows that are only slow are slow together, too.
+        meter.few += usize::from(rows <= 1 << STEPS && !fault.is_slow());
+        if meter.few <= TOGETHER + STEPS * meter.poison {
+            return Ok(());
+        }
+        let e = format!(
+            "it fails on rows together again and again, at last on {rows}, and on none of them by itself: {fault}"
+        );
+        Err(self.failed(at, Trouble::Poisoned, &Fault::contract(e)))
     }
 
     fn poison(

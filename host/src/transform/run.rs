@@ -52,6 +52,8 @@ pub(super) struct Meter {
     pub(super) busy: Duration,
     /// Rows since the last commit that it failed on.
     pub(super) poison: usize,
+    /// Calls with few rows since the last commit that failed, and not because they took long.
+    pub(super) few: usize,
     /// Rows since care began that used up all that a call may take.
     pub(super) vain: usize,
     /// What its last flush was told.
@@ -339,7 +341,10 @@ impl Runner {
             let vitals = Vitals {
                 memory: self.instances.get(at).map_or(0, Instance::memory) as u64,
                 state: state.last.as_ref().map_or(0, |(_, bytes)| bytes.len()) as u64,
-                poison: std::mem::take(&mut meter.poison) as u64,
+                poison: {
+                    meter.few = 0;
+                    std::mem::take(&mut meter.poison) as u64
+                },
             };
             Done {
                 vitals,
