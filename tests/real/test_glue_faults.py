@@ -56,10 +56,10 @@ def test_faults_of_the_catalog_never_hold_up_data(tidemill, kafka, buckets, glue
             and len(glue.partitions(database, pipeline.raw))
 
     def visible(why):
-        until(lambda: lake.count(pipeline.raw) >= feed.events, 20, f"events are visible {why}", every=0.2, alive=[host])
+        until(lambda: lake.count(pipeline.raw) >= feed.events, 60, f"events are visible {why}", every=0.2, alive=[host])
 
     visible("after the start")
-    until(lambda: shown() == feed.hours, 20, "the first partitions are shown", every=0.2, alive=[host])
+    until(lambda: shown() == feed.hours, 60, "the first partitions are shown", every=0.2, alive=[host])
 
     took = {}
     for fault, *actions in [
