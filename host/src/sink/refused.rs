@@ -50,7 +50,7 @@ impl HttpService for Watched {
         let body = body.bytes().await?;
         let code =
             |code: &&str| memchr::memmem::find(&body, format!("<Code>{code}</Code>").as_bytes()).is_some();
-        if EXPIRED.iter().any(|one| code(one)) {
+        if EXPIRED.iter().any(code) {
             self.chain.refused();
         }
         Ok(HttpResponse::from_parts(head, body.into()))
