@@ -302,8 +302,8 @@ class Changed(Proxy):
         self.change = change
         super().__init__(upstream, seed=0)
 
-    def _forward(self, request, body):
-        answer = super()._forward(request, body)
+    def forward(self, request, body):
+        answer = super().forward(request, body)
         changed = answer and self.change(request, answer)
         if changed != answer:
             self._count("changed", "other")
@@ -413,12 +413,12 @@ def denying(*actions):
 class Refusing(Changed):
     """The same, but the server never sees what is refused."""
 
-    def _forward(self, request, body):
+    def forward(self, request, body):
         refused = self.change(request, None)
         if refused:
             self._count("changed", "other")
             return refused
-        return Proxy._forward(self, request, body)
+        return Proxy.forward(self, request, body)
 
 
 @pytest.fixture

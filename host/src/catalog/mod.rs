@@ -47,12 +47,29 @@ pub struct TableSpec {
     /// How rows of equal keys are put together, by column: `key`, `sum`, `min` or `max`. Empty for a table
     /// whose rows stand for themselves.
     pub merge: BTreeMap<String, String>,
+    /// Whether Athena works partitions out by itself; none: as it is. Other catalogs do not know it.
+    pub projection: Option<Projection>,
+}
+
+/// Partition projection of Athena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Projection {
+    /// Athena looks at the partitions that are registered.
+    Off,
+    /// … at all hours of so many days until now, whether they are registered or not, and at no others.
+    Days(u32),
 }
 
 impl TableSpec {
     /// A table at a place, without description and merging.
     pub fn new(table: Arc<Table>, location: impl Into<String>) -> TableSpec {
-        TableSpec { table, location: location.into(), description: None, merge: BTreeMap::new() }
+        TableSpec {
+            table,
+            location: location.into(),
+            description: None,
+            merge: BTreeMap::new(),
+            projection: None,
+        }
     }
 
     /// Where an hour of it lies.
@@ -95,6 +112,11 @@ impl Registered {
         let mut places = HashSet::new();
         let new = hours.iter().copied().filter(|hour| !known.contains(&(name.clone(), *hour)));
         new.filter(|hour| places.insert(hour.values())).collect()
+    }
+
+    fn forget(&self, table: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(name, _)| name != table);
     }
 
     fn add(&self, table: &TableSpec, hours: &[Hour]) {

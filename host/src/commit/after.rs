@@ -1,11 +1,11 @@
 //! What follows a commit, and what no commit waits for: the catalog, the group, old states, counters.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::committer::{Committer, Setup};
 use super::laps::Laps;
-use super::record::{Advance, Record, StateRef};
+use super::record::{Advance, DataFile, Record, StateRef};
 use super::stage::Staged;
 use crate::observe::{Advanced, Commit};
 use crate::{Kind, Result};
@@ -15,14 +15,22 @@ const OFFSETS: Duration = Duration::from_secs(2);
 
 impl Committer {
     /// Last, so that trouble with the catalog can neither hold up the data nor bring them twice.
-    pub(super) async fn register(&mut self, record: &Record) -> Result<()> {
-        match self.registrar.register(&record.files).await {
-            Err(e) if e.kind() == Kind::Retry => {
-                let waiting = self.registrar.waiting();
-                tracing::warn!(partitions = waiting, "not registered yet: {e}; retrying at the next commit");
-                Ok(())
+    ///
+    /// Not even where a person is needed: the data go on, and the hours wait until somebody has seen to it.
+    pub(super) async fn register(&mut self, files: &[DataFile]) {
+        self.registrar.remember(files);
+        if !self.catalog.due(Instant::now()) {
+            return;
+        }
+        let asked = self.registrar.register(&[]).await;
+        self.catalog.was(asked.is_ok(), Instant::now());
+        let Err(e) = asked else { return };
+        let partitions = self.registrar.waiting();
+        match e.kind() {
+            Kind::Retry | Kind::Abandon => tracing::warn!(partitions, "not registered yet: {e}; retrying"),
+            Kind::Stop | Kind::Usage => {
+                tracing::error!(partitions, "not registered, and the data go on: {e}; retrying");
             }
-            other => other,
         }
     }
 
@@ -70,10 +78,11 @@ impl Committer {
 
     /// Everything is committed; catalog and group may still be told.
     pub(super) async fn end(mut self) -> Result<()> {
+        let mut result = Ok(());
         if self.registrar.waiting() > 0 {
             match tokio::time::timeout(OFFSETS, self.registrar.register(&[])).await {
                 Ok(Ok(())) => {}
-                Ok(Err(e)) if e.kind() != Kind::Retry => return Err(e),
+                Ok(Err(e)) if e.kind() != Kind::Retry => result = Err(e),
                 Ok(Err(_)) | Err(_) => tracing::warn!(
                     partitions = self.registrar.waiting(),
                     "not registered yet: the next host does it, or tidemill verify --repair"
@@ -91,7 +100,7 @@ impl Committer {
         };
         // It is only for those who watch the group.
         let _ = tokio::time::timeout(OFFSETS, told).await;
-        Ok(())
+        result
     }
 
     /// Counts a commit, and tells its story in a line.

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::after::states;
 use super::laps::{Counted, Laps};
+use super::pauses::Pauses;
 use super::record::{StateRef, Topic};
 use super::registrar::Registrar;
 use super::stage::{self, Staged};
@@ -92,6 +93,8 @@ const IDLE: Duration = Duration::from_secs(10);
 pub struct Committer {
     pub(super) setup: Setup,
     pub(super) registrar: Registrar,
+    /// When the catalog may be asked again.
+    pub(super) catalog: Pauses,
     pub(super) up: mpsc::UnboundedReceiver<Up>,
     pub(super) requests: mpsc::Receiver<Request>,
     /// The partitions of this host.
@@ -120,6 +123,7 @@ impl Committer {
         Committer {
             setup,
             registrar,
+            catalog: Pauses::default(),
             up,
             requests,
             mine: BTreeSet::new(),
@@ -369,7 +373,7 @@ impl Committer {
         drop(invisible);
         staged.retain(|staged| done.iter().any(|part| part.epoch == staged.part.epoch));
         let commit = self.tell(&record, staged, &laps);
-        self.register(&record).await?;
+        self.register(&record.files).await;
         laps.step(Step::Register);
         self.setup.stats.took(&commit, &laps.end());
         failpoint!("registered");
@@ -412,9 +416,7 @@ impl Committer {
             self.registrar.inherit(&record);
         }
         self.inherit(&[]);
-        if let Err(e) = self.registrar.register(&[]).await {
-            tracing::debug!("not registered yet: {e}");
-        }
+        self.register(&[]).await;
         Ok(())
     }
 

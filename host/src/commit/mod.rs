@@ -38,6 +38,7 @@ mod epoch;
 mod laps;
 mod log;
 pub mod owner;
+mod pauses;
 mod position;
 #[cfg(test)]
 mod power;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::record::{DataFile, Owed, Record};
-use crate::Result;
 use crate::catalog::{Catalog, TableSpec};
 use crate::table::Hour;
+use crate::{Error, Kind, Result};
 
 /// Hours of one table that a record carries at most: a catalog that is away for years is reconciled by hand.
 const OWED: usize = 20_000;
@@ -30,12 +30,17 @@ impl Registrar {
         self.tables.extend(tables.into_iter().map(|t| (t.table.name.clone(), t)));
     }
 
-    /// Registers the partitions of these files and all that wait. An error leaves them waiting; so do hours of tables
-    /// that are not known here.
-    pub(crate) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
+    /// The partitions of these files wait from now on.
+    pub(super) fn remember(&mut self, files: &[DataFile]) {
         for DataFile { file, .. } in files {
             self.waiting.entry(file.table.clone()).or_default().insert(file.hour);
         }
+    }
+
+    /// Registers the partitions of these files and all that wait. An error leaves them waiting; so do hours of tables
+    /// that are not known here.
+    pub(crate) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
+        self.remember(files);
         let mut failure = None;
         for (name, hours) in std::mem::take(&mut self.waiting) {
             let Some(table) = self.tables.get(&name) else {
@@ -43,12 +48,16 @@ impl Registrar {
                 self.waiting.insert(name, hours);
                 continue;
             };
-            // After the first failure the rest only keeps waiting: an outage is not asked again and again.
-            if failure.is_none() {
-                let list: Vec<Hour> = hours.iter().copied().collect();
-                failure = self.catalog.register(table, &list).await.err();
+            // In an outage the rest only keeps waiting: it is not asked again and again. A table that needs a person
+            // holds up no other.
+            let away = |e: &Error| matches!(e.kind(), Kind::Retry | Kind::Abandon);
+            if failure.as_ref().is_some_and(away) {
+                self.waiting.insert(name, hours);
+                continue;
             }
-            if failure.is_some() {
+            let list: Vec<Hour> = hours.iter().copied().collect();
+            if let Err(e) = self.catalog.register(table, &list).await {
+                failure = Some(e);
                 self.waiting.insert(name, hours);
             }
         }
@@ -87,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::sink::{Publish, StagedFile};
-    use crate::{Error, table};
+    use crate::table;
 
     /// A catalog that fails so often, then notes what it is told.
     struct Flaky(Mutex<(u32, Vec<String>)>);
@@ -136,6 +145,29 @@ mod tests {
         registrar.know(vec![spec(raw)]);
         registrar.register(&[]).await.unwrap();
         assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_table_that_needs_a_person_holds_up_no_other() {
+        struct Denied(Mutex<Vec<String>>);
+        #[async_trait::async_trait]
+        impl Catalog for Denied {
+            async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
+                Ok(())
+            }
+            async fn register(&self, table: &TableSpec, _: &[Hour]) -> Result<()> {
+                self.0.lock().unwrap().push(table.table.name.clone());
+                if table.table.name == "a_raw" { Err(Error::stop("denied")) } else { Ok(()) }
+            }
+        }
+        let catalog = Arc::new(Denied(Mutex::default()));
+        let tables = [table::raw("a"), table::raw("b"), table::rejected()];
+        let files: Vec<DataFile> = tables.iter().map(|t| file(&t.name)).collect();
+        let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
+        let mut registrar = Registrar::new(catalog.clone(), specs.into());
+        let error = registrar.register(&files).await.expect_err("one is denied");
+        assert_eq!((error.kind(), registrar.waiting()), (Kind::Stop, 1));
+        assert_eq!(catalog.0.lock().unwrap().len(), 3);
     }
 
     #[tokio::test]

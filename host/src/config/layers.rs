@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::TableConfig;
 use super::settings::{Flags, SETTINGS, variable};
 use super::units;
+use crate::catalog::Projection;
 use crate::observe::directories;
 use crate::{Error, Result};
 
@@ -286,16 +287,45 @@ fn read(path: &str) -> Result<String> {
 
 fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
     let table = table.as_table().ok_or("expected a table")?;
-    let mut config = TableConfig { provenance: true };
+    let mut config = TableConfig { provenance: true, projection: None };
+    let (mut projection, mut days) = (None, None);
     for (key, value) in table {
         match key.as_str() {
             "provenance" => {
                 config.provenance = value.as_bool().ok_or("provenance: expected true or false")?
             }
-            other => return Err(format!("unknown key `{other}`; the nearest valid key is `provenance`")),
+            "projection" => {
+                projection = Some(value.as_bool().ok_or("projection: expected true or false")?);
+            }
+            "projection-days" => {
+                let number = value.as_integer().and_then(|days| u32::try_from(days).ok());
+                let number = number.filter(|days| (1..=MOST_DAYS).contains(days));
+                let expected = format!("projection-days: expected a number of days from 1 to {MOST_DAYS}");
+                days = Some(number.ok_or(expected)?);
+            }
+            other => {
+                let keys = ["provenance", "projection-days", "projection"];
+                let near = keys.iter().max_by_key(|key| alike(key, other)).copied().unwrap_or_default();
+                return Err(format!("unknown key `{other}`; the nearest valid key is `{near}`"));
+            }
         }
     }
+    config.projection = match (projection, days) {
+        (None, Some(_)) => return Err("projection-days: has no effect without `projection = true`".into()),
+        (None, None) => None,
+        (Some(false), _) => Some(Projection::Off),
+        (Some(true), days) => Some(Projection::Days(days.unwrap_or(DAYS))),
+    };
     Ok(config)
+}
+
+/// The days that Athena projects if nobody says: as long as Terraform's backstop keeps objects.
+const DAYS: u32 = 104;
+const MOST_DAYS: u32 = 36_500;
+
+/// How many letters two words have in common from the start.
+fn alike(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count()
 }
 
 fn scalar(value: &toml::Value) -> Option<String> {

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::catalog::Projection;
 use crate::sink::{self, Location};
 use crate::source::{self, Auth, Start};
 use crate::transform::Trust;
@@ -110,6 +111,8 @@ pub enum CatalogKind {
 pub struct TableConfig {
     /// Keep the partition and offset that a row stems from.
     pub provenance: bool,
+    /// Whether Athena works its partitions out by itself; none: as it is in Glue.
+    pub projection: Option<Projection>,
 }
 
 /// Properties that Tidemill sets itself, and what to use instead.

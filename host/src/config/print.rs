@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::layers::{Layers, Source};
 use super::settings::SETTINGS;
 use super::{CatalogKind, Config};
+use crate::catalog::Projection;
 
 impl Config {
     /// The configuration as a `tidemill.toml`. Values that may be secret are masked.
@@ -38,6 +39,13 @@ impl Config {
         }
         for (name, table) in &self.tables {
             let _ = write!(out, "\n[tables.{}]\nprovenance = {}\n", quoted(name), table.provenance);
+            match table.projection {
+                Some(Projection::Days(days)) => {
+                    let _ = write!(out, "projection = true\nprojection-days = {days}\n");
+                }
+                Some(Projection::Off) => out.push_str("projection = false\n"),
+                None => {}
+            }
         }
         out
     }

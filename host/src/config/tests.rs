@@ -62,6 +62,11 @@ fn unknown_keys_name_the_nearest() {
     assert_eq!(e, "t.toml: unknown key `commit_interval`; did you mean `commit-interval`?");
     assert!(error(Flags::default(), "[table.x]").contains("`tables`"));
     assert!(error(Flags::default(), "[tables.x]\nprovenence = true").contains("`provenance`"));
+    assert!(error(Flags::default(), "[tables.x]\nprojectoin = true").contains("`projection`"));
+    assert!(error(Flags::default(), "[tables.x]\nprojection-days = 9").contains("`projection = true`"));
+    assert!(
+        error(Flags::default(), "[tables.x]\nprojection = true\nprojection-days = 0").contains("from 1 to")
+    );
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Loader {
         });
         let desired = TransformSet { previous, components: deployed.collect() };
         let (raw, rejected) = (Arc::new(table::raw(&self.config.topic)), Arc::new(table::rejected()));
-        let tables = specs(&graph, stores, &raw, &rejected);
+        let tables = specs(&self.config, &graph, stores, &raw, &rejected);
         Ok(Program { set: None, desired, packages: packages.clone(), graph: Arc::new(graph), tables })
     }
 
@@ -144,12 +144,22 @@ pub(super) fn planned(config: &Config, components: Vec<Component>) -> Result<Gra
 
 /// Refuses settings of tables that no transform makes.
 pub(super) fn known_tables(config: &Config, graph: &Graph) -> Result<()> {
-    match config.tables.keys().find(|name| graph.tables().all(|t| t.name != **name)) {
-        None => Ok(()),
-        Some(name) => Err(Error::usage(format!(
-            "[tables.{name}] in the configuration: no transform makes a table {name}"
-        ))),
+    let own = [table::raw(&config.topic).name, table::rejected().name];
+    for (name, settings) in &config.tables {
+        if own.contains(name) {
+            // Their columns are what they are.
+            if !settings.provenance {
+                return Err(Error::usage(format!(
+                    "[tables.{name}] in the configuration: `provenance` is for the tables of transforms"
+                )));
+            }
+        } else if graph.tables().all(|t| t.name != *name) {
+            return Err(Error::usage(format!(
+                "[tables.{name}] in the configuration: no transform makes a table {name}"
+            )));
+        }
     }
+    Ok(())
 }
 
 /// The bytes of a deployed transform.
@@ -171,6 +181,7 @@ pub(super) async fn package(log: &Log, deployed: &Deployed, at_hand: &[Package])
 
 /// What the catalog is told of all tables.
 pub(super) fn specs(
+    config: &Config,
     graph: &Graph,
     stores: &Stores,
     raw: &Arc<Table>,
@@ -181,6 +192,7 @@ pub(super) fn specs(
         .chain(graph.tables())
         .map(|table| TableSpec {
             merge: graph.merge(&table.name),
+            projection: config.tables.get(&table.name).and_then(|settings| settings.projection),
             ..TableSpec::new(table.clone(), stores.of(table.zone).table_address(table))
         })
         .collect()

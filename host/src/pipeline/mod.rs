@@ -218,9 +218,7 @@ async fn lake(
         processed: open(Zone::Processed, &config.processed, "processed")?,
     };
     let catalog: Arc<dyn Catalog> = match (config.catalog, &aws, &config.processed) {
-        (CatalogKind::Glue, Some(aws), _) => {
-            Arc::new(Glue::new(&aws.sdk, &config.database, aws.requests.clone()))
-        }
+        (CatalogKind::Glue, Some(aws), _) => Arc::new(Glue::new(aws, &config.database)),
         (CatalogKind::Local, _, Location::Local(root)) => {
             Arc::new(Local::new(root.join(keys.catalog()), env.clone()))
         }

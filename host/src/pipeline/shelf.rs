@@ -9,7 +9,6 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::config::Config;
-use crate::env;
 use crate::sink::{Aws, Folder, Location, Seen};
 use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE};
 use crate::transform::watch::Watch;
@@ -122,7 +121,7 @@ impl Shelf {
             let Location::S3 { bucket, prefix } = &self.place else {
                 return Err(Error::stop(format!("{} is no bucket; this is a bug", self.place)));
             };
-            Folder::open(bucket, prefix, "transforms", &Aws::load(None).await, &env::machine())
+            Folder::open(bucket, prefix, "transforms", &Aws::load(None).await)
         };
         self.folder.get_or_try_init(open).await
     }

@@ -8,7 +8,6 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use super::aws::Aws;
 use super::s3::{Answer, CALL, S3, TRANSFER, retry, within};
-use crate::env::Env;
 use crate::error::{Error, Result};
 
 /// Objects that are looked at before it is taken for a mistake.
@@ -29,8 +28,8 @@ pub struct Folder(S3);
 
 impl Folder {
     /// The folder at that place. Nothing is asked yet. `setting` is named in errors.
-    pub fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: &Env) -> Result<Folder> {
-        S3::with((bucket, prefix), setting, aws, env.clone(), retry(), None).map(Folder)
+    pub fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws) -> Result<Folder> {
+        S3::with((bucket, prefix), setting, aws, retry(), None).map(Folder)
     }
 
     /// Its address, for people.

@@ -30,6 +30,7 @@
 
 mod aws;
 mod counted;
+mod credentials;
 mod disk;
 mod encode;
 mod file;
@@ -40,6 +41,7 @@ mod objects;
 mod parts;
 mod probe;
 mod properties;
+mod refused;
 mod request;
 mod s3;
 mod split;
@@ -50,6 +52,7 @@ mod uploads;
 mod zone;
 
 pub use aws::Aws;
+pub(crate) use credentials::Chain;
 pub use encode::{EpochWriter, Pressure, Settings};
 pub use folder::{Folder, Seen};
 pub use keys::Keys;
@@ -57,7 +60,7 @@ pub use location::Location;
 pub use parts::Parts;
 pub use probe::Bucket;
 pub use request::Answered;
-pub(crate) use s3::{Answer, Failure, explain};
+pub(crate) use s3::{Answer, CLOCK, Failure, explain};
 pub use stage::{PendingFile, StageWriter, Summary};
 pub use staged::{Publish, StagedFile, zone as zone_name};
 #[cfg(test)]

@@ -9,7 +9,6 @@ use object_store::{BackoffConfig, RetryConfig};
 use super::aws::Aws;
 use super::request::Answered;
 use super::s3::{Failure, S3};
-use crate::env::Env;
 use crate::error::Result;
 
 /// A bucket with its prefix.
@@ -18,14 +17,14 @@ pub struct Bucket(S3);
 
 impl Bucket {
     /// The bucket, with the credentials, endpoint and way to address it that hosts have.
-    pub fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws, env: &Env) -> Result<Bucket> {
+    pub fn open(bucket: &str, prefix: &str, setting: &str, aws: &Aws) -> Result<Bucket> {
         let retry = RetryConfig {
             backoff: BackoffConfig::default(),
             // One hiccup is no finding.
             max_retries: 1,
             retry_timeout: Duration::from_secs(2),
         };
-        S3::with((bucket, prefix), setting, aws, env.clone(), retry, None).map(Bucket)
+        S3::with((bucket, prefix), setting, aws, retry, None).map(Bucket)
     }
 
     /// Where its objects are, as hosts reach them.

@@ -16,10 +16,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use super::aws::{Aws, Chain, NO_CREDENTIALS};
+use super::aws::Aws;
 use super::counted::Counting;
+use super::credentials::NO_CREDENTIALS;
+use super::refused::Watching;
 use super::staged::{Publish, StagedFile};
-use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::observe::Requests;
 use crate::table::Zone;
@@ -75,17 +76,11 @@ pub(crate) enum Answer {
 }
 
 impl S3 {
-    pub(super) fn open(
-        bucket: &str,
-        prefix: &str,
-        (setting, zone): (&str, Zone),
-        aws: &Aws,
-        env: Env,
-    ) -> Result<S3> {
+    pub(super) fn open(bucket: &str, prefix: &str, (setting, zone): (&str, Zone), aws: &Aws) -> Result<S3> {
         let counting =
             |requests: &Requests| Counting { zone: super::zone_name::name(zone), requests: requests.clone() };
         let counting = aws.requests.as_ref().map(counting);
-        S3::with((bucket, prefix), setting, aws, env, retry(), counting)
+        S3::with((bucket, prefix), setting, aws, retry(), counting)
     }
 
     /// The same for who tries again in another way.
@@ -93,7 +88,6 @@ impl S3 {
         (bucket, prefix): (&str, &str),
         setting: &str,
         aws: &Aws,
-        env: Env,
         retry: RetryConfig,
         counting: Option<Counting>,
     ) -> Result<S3> {
@@ -113,12 +107,10 @@ impl S3 {
         if let Some(url) = own {
             builder = builder.with_endpoint(url).with_virtual_hosted_style_request(false);
         }
-        if let Some(provider) = aws.sdk.credentials_provider() {
-            builder = builder.with_credentials(Arc::new(Chain::new(provider, env)));
+        if let Some(chain) = &aws.credentials {
+            builder = builder.with_credentials(Arc::clone(chain) as Arc<_>);
         }
-        if let Some(counting) = counting {
-            builder = builder.with_http_connector(counting);
-        }
+        builder = builder.with_http_connector(Watching { chain: aws.credentials.clone(), counting });
         let store = builder.build().map_err(|error| {
             Error::usage(format!("cannot use {name} (setting `{setting}`): {}", explain(&error).1))
         })?;
@@ -333,6 +325,14 @@ pub(super) async fn within<T>(
     }
 }
 
+/// What stores say of keys whose time is over, or that were withdrawn.
+pub(super) const EXPIRED: [&str; 3] = ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
+/// … and of signatures from another time than theirs.
+const SKEWED: [&str; 3] = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"];
+/// What to do about it.
+pub(crate) const CLOCK: &str =
+    "this machine's clock and the service's are too far apart: set it by NTP (timedatectl set-ntp true)";
+
 /// The kind and the innermost reason of an error; what wraps it repeats the request and counts retries.
 pub(crate) fn explain(error: &object_store::Error) -> Failure {
     let mut inner: &(dyn std::error::Error + 'static) = error;
@@ -351,6 +351,8 @@ pub(crate) fn explain(error: &object_store::Error) -> Failure {
         {
             Answer::Denied
         }
+        // These pass: the keys are renewed, the clock is set.
+        _ if EXPIRED.contains(&code) || SKEWED.contains(&code) => Answer::Refused,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             Answer::Denied
         }
@@ -363,6 +365,11 @@ pub(crate) fn explain(error: &object_store::Error) -> Failure {
         _ => Answer::Silent,
     };
     let why = match (code, element(&text, "Message")) {
+        (code, _) if SKEWED.contains(&code) => return (answer, format!("{code}: {CLOCK}")),
+        (code, message) if EXPIRED.contains(&code) => {
+            let message = message.unwrap_or("the credentials have expired");
+            return (answer, format!("{code}: {message}; others are asked for"));
+        }
         ("", _) => {
             text.replace('\n', " ").replace("Server returned non-2xx status code: ", "the store answered ")
         }

@@ -74,7 +74,7 @@ impl ZoneStore {
     ) -> Result<ZoneStore> {
         let place = match (&location, aws) {
             (Location::S3 { bucket, prefix }, Some(aws)) => {
-                Place::S3(Arc::new(S3::open(bucket, prefix, (setting, zone), aws, Arc::clone(env))?))
+                Place::S3(Arc::new(S3::open(bucket, prefix, (setting, zone), aws)?))
             }
             (Location::S3 { .. }, None) => {
                 return Err(Error::usage(format!("{location} needs AWS settings (setting `{setting}`)")));

@@ -26,7 +26,7 @@ fn made_up(endpoint: &str) -> Aws {
             "made", "up", None, None, "tests",
         )))
         .build();
-    Aws { sdk, s3_endpoint: None, requests: None }
+    Aws::new(sdk, None, None)
 }
 
 fn zone(zone: Zone, address: &str, aws: &Aws) -> Arc<ZoneStore> {

@@ -38,7 +38,7 @@ pub(super) async fn run(mut course: Course, zone: Zone, around: &Surroundings<'_
     let folder = keys.doctor(&env.fresh_id());
     match (location, around.aws) {
         (Location::S3 { bucket, prefix }, Some(aws)) => {
-            let opened = Bucket::open(bucket, prefix, setting, aws, env);
+            let opened = Bucket::open(bucket, prefix, setting, aws);
             s3::run(course, opened, location, setting, &folder, around).await;
         }
         (Location::S3 { .. }, None) => {
