@@ -214,7 +214,8 @@ fn long_function() -> Vec<u8> {
 #[test]
 fn compile_bombs() {
     for bomb in [many_functions(), deep_function()] {
-        refused(bomb, "compiling it took more than 8 s of CPU");
+        // Of time or of memory: which comes first depends on how the compiler was compiled.
+        refused(bomb, "compiling it took more than ");
     }
 }
 
