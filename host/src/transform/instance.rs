@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::ArrayRef;
 use wasmtime::UpdateDeadline;
 
 use super::bindings::{Transform, types as wit};
 use super::clock::Allowance;
-use super::columns::Crossing;
+use super::columns::{Column, Crossing};
 use super::component::Loaded;
 use super::fault::Fault;
 use super::guest::Guest;
@@ -64,14 +63,14 @@ impl Instance {
         &mut self,
         spec: &Spec,
         rows: usize,
-        columns: &[ArrayRef],
+        columns: &[Column],
         allowed: Duration,
     ) -> Result<Checked, Fault> {
         let crossing: Vec<Crossing<'_>> = spec
             .reads
             .iter()
             .zip(columns)
-            .map(|(read, array)| Crossing::new(array.as_ref(), read.dictionary))
+            .map(|(read, column)| Crossing::new(column, read.dictionary))
             .collect::<Result<_, _>>()
             .map_err(Fault::contract)?;
         let params: Vec<wit::ColumnParam<'_>> = crossing.iter().map(Crossing::param).collect();
