@@ -71,6 +71,7 @@ mod row;
 #[doc(hidden)]
 pub mod spec;
 pub mod stored;
+mod terms;
 pub mod testing;
 mod text;
 mod time;
@@ -81,13 +82,14 @@ mod words;
 
 pub use bindings::tidemill::transform::types as wire;
 pub use config::Config;
-pub use field::{Bytes, Decimal, Field, Read, Text};
+pub use field::{Bytes, Coded, Decimal, Field, Read, Term, Text};
 pub use key::Key;
 pub use memo::Memo;
 pub use output::Output;
 pub use reject::Reject;
 pub use row::Row;
 pub use stored::Stored;
+pub use terms::Terms;
 pub use text::{lower, lower_into};
 pub use time::{Date, Timestamp};
 pub use timestamp::timestamp;

@@ -77,7 +77,7 @@ macro_rules! input {
                     name: $crate::spec::plain(stringify!($field)),
                     origin: $crate::__origin!($field $($origin $(($($argument)*))?)?),
                     data_type: <$type as $crate::Field>::DATA_TYPE,
-                    dictionary: $crate::__dictionary!($($layout)?),
+                    dictionary: $crate::__dictionary!($($layout)?) | <$type as $crate::Field>::DICTIONARY,
                 }),+],
             }.checked();
 

@@ -65,6 +65,11 @@ impl BytesBuilder {
         self.data.resize((end + WORD).next_power_of_two(), 0);
     }
 
+    /// How many values there are.
+    pub(super) fn rows(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
     /// Keeps the first rows.
     pub(super) fn truncate(&mut self, rows: usize) {
         self.offsets.truncate(rows + 1);

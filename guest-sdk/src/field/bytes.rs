@@ -115,6 +115,16 @@ impl<'a> Read<'a> for TextReader<'a> {
     }
 }
 
+/// Where nulls are, the indices of a column in the dictionary layout, and its texts.
+#[allow(clippy::type_complexity)]
+pub(super) fn texts(column: &Column, rows: usize) -> Result<(Bits<'_>, Option<&[u32]>, Vec<&str>)> {
+    let (spans, data) = Spans::new(column, rows)?;
+    let text = std::str::from_utf8(data).map_err(|error| format!("the text is not UTF-8: {error}"))?;
+    let spanned = spans.offsets.windows(2).map(|span| text.get(span[0] as usize..span[1] as usize));
+    let texts: Option<Vec<&str>> = spanned.collect();
+    Ok((spans.validity, spans.indices, texts.ok_or("an offset is within a character")?))
+}
+
 /// Whether data is UTF-8, and no offset is within a character.
 #[cold]
 fn check_text(data: &[u8], offsets: &[u32]) -> Result<()> {

@@ -6,6 +6,7 @@
 //! | field type | contract | read as | written as |
 //! | --- | --- | --- | --- |
 //! | [`Text`](crate::Text) | utf8 | `&str` | `Cow<str>` |
+//! | [`Coded`](crate::Coded) | utf8, as a dictionary | [`Term`](crate::Term) | [`Term`](crate::Term) |
 //! | [`Bytes`](crate::Bytes) | binary | `&[u8]` | `Cow<[u8]>` |
 //! | [`Int`](crate::Int) | int64 | `i64` | `i64` |
 //! | [`Float`](crate::Float) | float64 | `f64` | `f64` |
@@ -18,6 +19,7 @@ mod bits;
 mod builder;
 mod bytes;
 mod number;
+mod term;
 
 use std::fmt::Debug;
 use std::slice::Iter;
@@ -26,6 +28,8 @@ pub use bits::{Bits, BitsBuilder};
 pub use builder::BytesBuilder;
 pub use bytes::{Bytes, BytesReader, Text, TextReader};
 pub use number::{BoolReader, Decimal, FloatReader, IntReader, Integer};
+pub(crate) use term::Issuer;
+pub use term::{Coded, Term, TermBuilder, TermReader};
 
 use crate::Result;
 use crate::wire::{Column, DataType, Values};
@@ -45,6 +49,8 @@ pub trait Field {
     const DATA_TYPE: DataType;
     /// Whether there may be nulls.
     const NULLABLE: bool = false;
+    /// Whether it is read in the dictionary layout, also without `[dictionary]`.
+    const DICTIONARY: bool = false;
 
     /// An empty column with room for so many rows.
     fn builder(rows: usize) -> Self::Builder;
@@ -132,6 +138,7 @@ impl<F: Field> Field for Option<F> {
 
     const DATA_TYPE: DataType = F::DATA_TYPE;
     const NULLABLE: bool = true;
+    const DICTIONARY: bool = F::DICTIONARY;
 
     fn builder(rows: usize) -> Self::Builder {
         OptionBuilder { values: F::builder(rows), validity: None, rows: 0 }

@@ -184,7 +184,11 @@ fn single(events: &[u32], edges: &[Rc<Edge>]) -> Result<(Vec<Edge>, Vec<u32>)> {
         let at = UInt32Array::from_iter_values(picked.iter().map(|(at, _)| *at));
         let rows: RecordBatch = take_record_batch(&edge.rows, &at)
             .map_err(|e| Error::stop(format!("cannot pick rows of single events: {e}")))?;
-        kept.push(Edge { rows, origin: Some(picked.into_iter().map(|(_, event)| event).collect()) });
+        kept.push(Edge {
+            rows,
+            origin: Some(picked.into_iter().map(|(_, event)| event).collect()),
+            dictionaries: vec![],
+        });
     }
     Ok((kept, events.iter().copied().filter(|event| !alone(event)).collect()))
 }
@@ -214,7 +218,11 @@ mod tests {
     fn only_events_with_one_row_go_on() {
         let edge = |values: Vec<i64>, origin: Option<Vec<u32>>| {
             let column: ArrayRef = Arc::new(Int64Array::from(values));
-            Rc::new(Edge { rows: RecordBatch::try_from_iter([("n", column)]).unwrap(), origin })
+            Rc::new(Edge {
+                rows: RecordBatch::try_from_iter([("n", column)]).unwrap(),
+                origin,
+                dictionaries: vec![],
+            })
         };
         let edges = [
             edge(vec![10, 11, 20], Some(vec![1, 1, 2])),

@@ -12,8 +12,7 @@
 
 use std::time::Duration;
 
-use arrow::array::ArrayRef;
-
+use super::columns::Column;
 use super::fault::Fault;
 use super::given::Given;
 use super::pass::Work;
@@ -40,7 +39,7 @@ impl Runner {
         &mut self,
         at: usize,
         given: &Given<'_>,
-        columns: &[ArrayRef],
+        columns: &[Column],
         rows: (usize, usize),
         work: &mut Work<'_>,
     ) -> Result<()> {

@@ -14,8 +14,34 @@ use arrow::datatypes::{
 };
 
 use super::bindings::types as wit;
+use super::dictionary::Dictionary;
 use super::limits::Budget;
 use super::spec::type_name;
+
+/// A column between transforms.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) array: ArrayRef,
+    /// The same as a dictionary, if a guest returned it so: whoever asks for one gets this.
+    pub(super) dictionary: Option<Arc<Dictionary>>,
+}
+
+impl From<ArrayRef> for Column {
+    fn from(array: ArrayRef) -> Self {
+        Column { array, dictionary: None }
+    }
+}
+
+impl Column {
+    /// Some of the rows. The dictionary is kept with all of them only: else its values, which may be as many as there are
+    /// rows, would cross with each part.
+    pub(super) fn slice(&self, start: usize, rows: usize) -> Self {
+        if (start, rows) == (0, self.array.len()) {
+            return self.clone();
+        }
+        self.array.slice(start, rows).into()
+    }
+}
 
 /// One column on its way into a guest. Borrows from the array where the layouts agree.
 pub(super) struct Crossing<'a> {
@@ -28,14 +54,18 @@ enum Layout<'a> {
     Ints(Cow<'a, [i64]>),
     Floats(&'a [f64]),
     Bytes { offsets: Cow<'a, [u32]>, data: &'a [u8] },
-    Dictionary { indices: Vec<u32>, offsets: Vec<u32>, data: Vec<u8> },
+    Dictionary(Cow<'a, Dictionary>),
 }
 
 impl<'a> Crossing<'a> {
-    /// Lays out an array of one of the contract's types.
-    pub(super) fn new(array: &'a dyn Array, dictionary: bool) -> Result<Self, String> {
+    /// Lays out a column of one of the contract's types, as a dictionary or not.
+    pub(super) fn new(column: &'a Column, dictionary: bool) -> Result<Self, String> {
+        let array: &'a dyn Array = column.array.as_ref();
         let validity = array.nulls().filter(|n| n.null_count() > 0).map(|n| packed(n.inner()));
         let values = match array.data_type() {
+            _ if let (true, Some(made)) = (dictionary, &column.dictionary) => {
+                Layout::Dictionary(Cow::Borrowed(made))
+            }
             DataType::Boolean => Layout::Bits(packed(array.as_boolean().values())),
             DataType::Int64 => Layout::Ints(Cow::Borrowed(array.as_primitive::<Int64Type>().values())),
             DataType::Timestamp(..) => {
@@ -71,9 +101,7 @@ impl<'a> Crossing<'a> {
                 Layout::Ints(ints) => ints.len() * 8,
                 Layout::Floats(floats) => floats.len() * 8,
                 Layout::Bytes { offsets, data } => offsets.len() * 4 + data.len(),
-                Layout::Dictionary { indices, offsets, data } => {
-                    (indices.len() + offsets.len()) * 4 + data.len()
-                }
+                Layout::Dictionary(made) => (made.indices.len() + made.offsets.len()) * 4 + made.data.len(),
             }
     }
 
@@ -88,12 +116,10 @@ impl<'a> Crossing<'a> {
                 Layout::Bytes { offsets, data } => {
                     wit::ValuesParam::Bytes(wit::BytesValuesParam { offsets, data })
                 }
-                Layout::Dictionary { indices, offsets, data } => {
-                    wit::ValuesParam::Dictionary(wit::DictionaryValuesParam {
-                        indices,
-                        values: wit::BytesValuesParam { offsets, data },
-                    })
-                }
+                Layout::Dictionary(made) => wit::ValuesParam::Dictionary(wit::DictionaryValuesParam {
+                    indices: &made.indices,
+                    values: wit::BytesValuesParam { offsets: &made.offsets, data: &made.data },
+                }),
             },
         }
     }
@@ -118,7 +144,7 @@ fn bytes<'a>(
     let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
     let data = &data[index(first)..index(last)];
     if dictionary {
-        return self::dictionary(offsets, data, first, array);
+        return Layout::Dictionary(Cow::Owned(Dictionary::of(offsets, data, array)));
     }
     // Arrow's offsets are not negative, so their bits are those of an unsigned number.
     let offsets = match first {
@@ -128,49 +154,24 @@ fn bytes<'a>(
     Layout::Bytes { offsets, data }
 }
 
-fn dictionary<'a>(offsets: &OffsetBuffer<i32>, data: &'a [u8], first: i32, array: &dyn Array) -> Layout<'a> {
-    // Not std's: its hash takes longer than all the rest.
-    let mut known = hashbrown::HashMap::<&[u8], u32>::new();
-    let (mut indices, mut ends, mut values) = (Vec::with_capacity(array.len()), vec![0], Vec::new());
-    for row in 0..array.len() {
-        if array.is_null(row) {
-            indices.push(0);
-            continue;
-        }
-        let value = &data[index(offsets[row] - first)..index(offsets[row + 1] - first)];
-        let at = known.get(value).copied().unwrap_or_else(|| {
-            let next = number(ends.len() - 1);
-            values.extend_from_slice(value);
-            ends.push(number(values.len()));
-            known.insert(value, next);
-            next
-        });
-        indices.push(at);
-    }
-    Layout::Dictionary { indices, offsets: ends, data: values }
-}
-
 /// An Arrow offset as an index: it is never negative.
-fn index(offset: i32) -> usize {
+pub(super) fn index(offset: i32) -> usize {
     usize::try_from(offset).unwrap_or_default()
 }
 
 /// A length that is bounded by an Arrow offset.
-fn number(length: usize) -> u32 {
+pub(super) fn number(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// The most bytes that one returned column may hold once a dictionary is unfolded.
-const COLUMN: usize = 256 << 20;
-
-/// Checks a column that a guest returned and makes it an array. Its bytes are taken from the budget of the call.
+/// Checks a column that a guest returned and makes it an array, and keeps its dictionary. Its bytes are taken from the budget of the call.
 pub(super) fn accept(
     column: wit::ColumnResult,
     rows: usize,
     data_type: &DataType,
     nullable: bool,
     budget: &mut Budget,
-) -> Result<ArrayRef, String> {
+) -> Result<Column, String> {
     budget.take(column.validity.as_ref().map_or(0, Vec::len))?;
     // A column with fewer values is refused below.
     budget.take(fixed(data_type, rows))?;
@@ -230,12 +231,16 @@ pub(super) fn accept(
         }
         (DataType::Utf8 | DataType::Binary, wit::ValuesResult::Dictionary(dictionary)) => {
             length(dictionary.indices.len())?;
-            let (offsets, data) = unfold(dictionary, nulls.as_ref(), budget)?;
-            variable(data_type, offsets, data, nulls)?
+            let (ends, values) = offsets(dictionary.values)?;
+            let dictionary = Dictionary { indices: dictionary.indices, offsets: ends, data: values };
+            let (offsets, data) = dictionary.unfold(nulls.as_ref(), budget)?;
+            let array = variable(data_type, offsets, data, nulls)?;
+            let dictionary = dictionary.checked(*data_type == DataType::Utf8).map(Arc::new);
+            return Ok(Column { array, dictionary });
         }
         (expected, _) => return Err(format!("its layout is not that of {}", type_name(expected))),
     };
-    Ok(array)
+    Ok(array.into())
 }
 
 /// Bytes of an array of so many rows, without the bytes of its strings and its validity.
@@ -281,32 +286,6 @@ fn offsets(values: wit::BytesValuesResult) -> Result<(Vec<u32>, Vec<u8>), String
     Ok((offsets, data))
 }
 
-fn unfold(
-    dictionary: wit::DictionaryValuesResult,
-    nulls: Option<&NullBuffer>,
-    budget: &mut Budget,
-) -> Result<(Vec<u32>, Vec<u8>), String> {
-    let (ends, values) = offsets(dictionary.values)?;
-    let (mut offsets, mut data) = (Vec::with_capacity(dictionary.indices.len() + 1), Vec::new());
-    offsets.push(0);
-    for (row, at) in dictionary.indices.iter().enumerate() {
-        if nulls.is_none_or(|n| n.is_valid(row)) {
-            let at = *at as usize;
-            let (Some(start), Some(end)) = (ends.get(at), ends.get(at + 1)) else {
-                return Err(format!("its index {at} in row {row} is beyond its {} values", ends.len() - 1));
-            };
-            let value = &values[*start as usize..*end as usize];
-            budget.take(value.len())?;
-            if data.len() + value.len() > COLUMN {
-                return Err(format!("it unfolds to more than {} MiB", COLUMN >> 20));
-            }
-            data.extend_from_slice(value);
-        }
-        offsets.push(number(data.len()));
-    }
-    Ok((offsets, data))
-}
-
 fn variable(
     data_type: &DataType,
     offsets: Vec<u32>,
@@ -344,7 +323,7 @@ mod tests {
         data_type: &DataType,
         nullable: bool,
     ) -> Result<ArrayRef, String> {
-        super::accept(column, rows, data_type, nullable, &mut Budget::new(1 << 20))
+        super::accept(column, rows, data_type, nullable, &mut Budget::new(1 << 20)).map(|column| column.array)
     }
 
     fn refused(column: wit::ColumnResult, rows: usize, data_type: &DataType) -> String {
@@ -358,7 +337,8 @@ mod tests {
         for dictionary in [false, true] {
             // A slice has offsets that do not begin at 0 and bits that do not begin at a byte.
             let slice = array.slice(1, 4);
-            let crossing = Crossing::new(slice.as_ref(), dictionary).unwrap();
+            let column = Column::from(slice.clone());
+            let crossing = Crossing::new(&column, dictionary).unwrap();
             let param = crossing.param();
             let owned = |b: &wit::BytesValuesParam<'_>| wit::BytesValuesResult {
                 offsets: b.offsets.to_vec(),
@@ -404,7 +384,7 @@ mod tests {
         let column = wit::ColumnResult { validity: None, values: wit::ValuesResult::Dictionary(dictionary) };
         let mut budget = Budget::new(250_000);
         let mut column = || super::accept(column.clone(), 100, &DataType::Utf8, false, &mut budget);
-        assert_eq!(column().unwrap().len(), 100);
+        assert_eq!(column().unwrap().array.len(), 100);
         column().unwrap();
         assert!(column().unwrap_err().contains("more than 250000 bytes"), "the third of one call");
     }

@@ -167,7 +167,7 @@ mod tests {
     fn edge(times: &[i64], origin: Option<Vec<u32>>) -> Edge {
         let times = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
         let column: ArrayRef = Arc::new(times);
-        Edge { rows: RecordBatch::try_from_iter([("at", column)]).unwrap(), origin }
+        Edge { rows: RecordBatch::try_from_iter([("at", column)]).unwrap(), origin, dictionaries: vec![] }
     }
 
     /// The watermarks of rows whose events have these Kafka timestamps, cut into batches of that size.
@@ -223,7 +223,11 @@ mod tests {
     fn what_is_not_known_stays_so() {
         let mut clocks = Clocks::new(1);
         let none: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
-        let empty = Edge { rows: RecordBatch::try_from_iter([("n", none)]).unwrap(), origin: None };
+        let empty = Edge {
+            rows: RecordBatch::try_from_iter([("n", none)]).unwrap(),
+            origin: None,
+            dictionaries: vec![],
+        };
         assert_eq!(clocks.pass(0, &TIMING, &Given::Edge(&empty), &[]).len(), 0);
         assert_eq!(clocks.reached(0), None);
     }

@@ -8,6 +8,8 @@ use arrow::array::{
 use arrow::compute;
 use arrow::datatypes::DataType;
 
+use super::columns::Column;
+use super::dictionary::Dictionary;
 use super::graph::Source;
 use super::spec::Metadata;
 use crate::batch::{Batch, Delivered};
@@ -17,6 +19,8 @@ pub(super) struct Edge {
     pub(super) rows: RecordBatch,
     /// The event that each row stems from; none: rows from a flush.
     pub(super) origin: Option<Vec<u32>>,
+    /// Columns that the transform returned as dictionaries, by their places; not all may be here.
+    pub(super) dictionaries: Vec<Option<Arc<Dictionary>>>,
 }
 
 /// What a transform is given.
@@ -40,16 +44,19 @@ impl Given<'_> {
         }
     }
 
-    pub(super) fn column(&self, source: &Source) -> ArrayRef {
+    pub(super) fn column(&self, source: &Source) -> Column {
         match (self, source) {
-            (Given::Topic(batch), Source::Field(at)) => batch.columns[*at].clone(),
+            (Given::Topic(batch), Source::Field(at)) => batch.columns[*at].clone().into(),
             (Given::Topic(batch), Source::Metadata(m)) => {
-                of_rows(metadata(&batch.delivered, *m), &batch.rows)
+                of_rows(metadata(&batch.delivered, *m), &batch.rows).into()
             }
             (Given::Topic(batch), Source::Header(name, data_type)) => {
-                of_rows(header(&batch.delivered, name, data_type), &batch.rows)
+                of_rows(header(&batch.delivered, name, data_type), &batch.rows).into()
             }
-            (Given::Edge(edge), Source::Column(at)) => edge.rows.column(*at).clone(),
+            (Given::Edge(edge), Source::Column(at)) => Column {
+                array: edge.rows.column(*at).clone(),
+                dictionary: edge.dictionaries.get(*at).cloned().flatten(),
+            },
             // The plan gives topics fields and outputs columns, never the other way round.
             (_, source) => unreachable!("{source:?} of the wrong kind of input"),
         }

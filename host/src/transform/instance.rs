@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::ArrayRef;
 use wasmtime::UpdateDeadline;
 
 use super::bindings::{Transform, types as wit};
 use super::clock::Allowance;
-use super::columns::Crossing;
+use super::columns::{Column, Crossing};
 use super::component::Loaded;
 use super::fault::Fault;
 use super::guest::Guest;
@@ -21,6 +20,8 @@ pub(super) struct Instance {
     loaded: Arc<Loaded>,
     store: wasmtime::Store<Guest>,
     bindings: Transform,
+    /// How long the last call took: the guest's part, without what the host makes of its answer.
+    took: Duration,
 }
 
 impl Instance {
@@ -42,7 +43,7 @@ impl Instance {
         let opened = bindings.tidemill_transform_api().call_open(&mut store, &config);
         let opened = opened.map_err(|e| failed(&mut store, &e, limits, limits.call))?;
         let descriptor = opened.map_err(|e| Fault::error("it does not open", &e))?;
-        Ok((Instance { loaded: loaded.clone(), store, bindings }, descriptor))
+        Ok((Instance { loaded: loaded.clone(), store, bindings, took: Duration::ZERO }, descriptor))
     }
 
     fn limits(&self) -> &Limits {
@@ -54,9 +55,9 @@ impl Instance {
         self.store.data().meter.memory()
     }
 
-    /// How long the last call took.
+    /// How long the last call took, with lifting and lowering.
     pub(super) fn took(&self) -> Duration {
-        self.store.data().allowance.took()
+        self.took
     }
 
     /// Hands it a batch: the columns it reads, each `rows` long. `allowed` is what the call may take.
@@ -64,14 +65,14 @@ impl Instance {
         &mut self,
         spec: &Spec,
         rows: usize,
-        columns: &[ArrayRef],
+        columns: &[Column],
         allowed: Duration,
     ) -> Result<Checked, Fault> {
         let crossing: Vec<Crossing<'_>> = spec
             .reads
             .iter()
             .zip(columns)
-            .map(|(read, array)| Crossing::new(array.as_ref(), read.dictionary))
+            .map(|(read, column)| Crossing::new(column, read.dictionary))
             .collect::<Result<_, _>>()
             .map_err(Fault::contract)?;
         let params: Vec<wit::ColumnParam<'_>> = crossing.iter().map(Crossing::param).collect();
@@ -80,6 +81,7 @@ impl Instance {
             .map_err(|_| Fault::contract(format!("a batch of {rows} rows is too large")))?;
         arm(&mut self.store, &self.loaded.sidecar.limits, allowed, Limits::fuel(bytes));
         let result = self.bindings.tidemill_transform_api().call_process(&mut self.store, count, &params);
+        self.took = self.store.data().allowance.took();
         let outcome = result
             .map_err(|e| failed(&mut self.store, &e, &self.loaded.sidecar.limits, allowed))?
             .map_err(|e| Fault::error("it gave up", &e))?;
@@ -95,6 +97,7 @@ impl Instance {
     ) -> Result<(Vec<(usize, Emission)>, bool), Fault> {
         self.arm(Limits::fuel(FLUSH));
         let result = self.bindings.tidemill_transform_api().call_flush(&mut self.store, watermark);
+        self.took = self.store.data().allowance.took();
         let flushed =
             result.map_err(|e| self.failed(&e))?.map_err(|e| Fault::error("it gave up in flush", &e))?;
         let emissions = outcome::flush(flushed.emissions, spec, self.limits())
@@ -107,6 +110,7 @@ impl Instance {
         let most = self.limits().state;
         self.arm(most + Limits::fuel(0));
         let result = self.bindings.tidemill_transform_api().call_snapshot(&mut self.store);
+        self.took = self.store.data().allowance.took();
         let state =
             result.map_err(|e| self.failed(&e))?.map_err(|e| Fault::error("it gave up in snapshot", &e))?;
         match state {

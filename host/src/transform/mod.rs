@@ -13,6 +13,7 @@ mod clock;
 mod columns;
 pub(crate) mod compile;
 mod component;
+mod dictionary;
 mod engine;
 pub mod event_time;
 mod fault;

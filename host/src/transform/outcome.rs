@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-
 use super::bindings::types as wit;
-use super::columns;
+use super::columns::{self, Column};
 use super::limits::{Budget, Limits};
 use super::spec::{Output, Spec};
 use crate::batch::Counts;
@@ -31,7 +29,7 @@ pub(super) struct Emission {
     pub(super) rows: Picked,
     pub(super) count: usize,
     /// The computed columns, in the order of the output's.
-    pub(super) columns: Vec<ArrayRef>,
+    pub(super) columns: Vec<Column>,
 }
 
 /// The input rows that new rows stem from.

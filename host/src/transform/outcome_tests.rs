@@ -236,7 +236,8 @@ fn sound(emissions: &[(usize, Emission)], spec: &Spec, rows: usize, limits: &Lim
         }
         let computed = output.columns.iter().filter(|column| column.copied.is_none());
         assert_eq!(computed.clone().count(), emission.columns.len());
-        for (column, array) in computed.zip(&emission.columns) {
+        for (column, made) in computed.zip(&emission.columns) {
+            let array = &made.array;
             assert_eq!((array.len(), array.data_type()), (emission.count, &column.data_type));
             assert!(column.nullable || array.null_count() == 0);
             array.to_data().validate_full().unwrap();

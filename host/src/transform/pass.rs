@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Int32Array, RecordBatch};
 use arrow::compute;
 
+use super::columns::Column;
 use super::given::{Edge, Given, pick};
 use super::graph::{Graph, Plan, Source};
 use super::outcome::{Checked, Emission, Picked};
@@ -63,7 +64,7 @@ impl<'a> Work<'a> {
             let whole = picked.len() == rows && picked.iter().enumerate().all(|(i, p)| i == *p as usize);
             let columns = columns(plan, emission.columns, |source| {
                 let column = given.column(source).slice(start, rows);
-                if whole { Ok(column) } else { pick(&column, &picked) }
+                if whole { Ok(column) } else { pick(&column.array, &picked).map(Column::from) }
             })?;
             missing(plan, &columns, &picked, &mut refused);
             made.push((output, columns, picked));
@@ -124,10 +125,12 @@ impl<'a> Work<'a> {
         &self,
         at: usize,
         output: usize,
-        columns: Vec<ArrayRef>,
+        columns: Vec<Column>,
         origin: Option<Vec<u32>>,
     ) -> Result<Made, String> {
         let plan = &self.graph.nodes[at].outputs[output];
+        let dictionaries = columns.iter().map(|column| column.dictionary.clone()).collect();
+        let columns = columns.into_iter().map(|column| column.array).collect();
         let rows = RecordBatch::try_new(plan.schema.clone(), columns).map_err(|e| e.to_string())?;
         let mut table = None;
         if let Some(of) = plan.table.as_ref().filter(|_| rows.num_rows() > 0) {
@@ -146,7 +149,7 @@ impl<'a> Work<'a> {
             let batch = RecordBatch::try_new(of.schema.clone(), columns).map_err(|e| e.to_string())?;
             table = Some(Rows { table: of.clone(), batch });
         }
-        Ok(Made { output, table, edge: Edge { rows, origin } })
+        Ok(Made { output, table, edge: Edge { rows, origin, dictionaries } })
     }
 
     fn emit(&mut self, at: usize, Made { output, table, edge }: Made) {
@@ -185,8 +188,8 @@ impl<'a> Work<'a> {
 }
 
 /// A copied column may hold a null where the table has none: notes those rows with the first such column.
-fn missing(plan: &Plan, columns: &[ArrayRef], picked: &[u32], refused: &mut BTreeMap<u32, String>) {
-    for (field, column) in plan.schema.fields().iter().zip(columns) {
+fn missing(plan: &Plan, columns: &[Column], picked: &[u32], refused: &mut BTreeMap<u32, String>) {
+    for (field, column) in plan.schema.fields().iter().zip(columns.iter().map(|column| &column.array)) {
         if field.is_nullable() || column.null_count() == 0 {
             continue;
         }
@@ -199,9 +202,9 @@ fn missing(plan: &Plan, columns: &[ArrayRef], picked: &[u32], refused: &mut BTre
 /// The columns of an output in their order: computed ones as they came, copied ones from their source.
 fn columns(
     plan: &Plan,
-    computed: Vec<ArrayRef>,
-    mut copy: impl FnMut(&Source) -> Result<ArrayRef, String>,
-) -> Result<Vec<ArrayRef>, String> {
+    computed: Vec<Column>,
+    mut copy: impl FnMut(&Source) -> Result<Column, String>,
+) -> Result<Vec<Column>, String> {
     let mut computed = computed.into_iter();
     plan.copied
         .iter()
@@ -212,6 +215,7 @@ fn columns(
         .collect()
 }
 
-fn filter(columns: &[ArrayRef], keep: &BooleanArray) -> Result<Vec<ArrayRef>, String> {
-    columns.iter().map(|c| compute::filter(c, keep).map_err(|e| e.to_string())).collect()
+fn filter(columns: &[Column], keep: &BooleanArray) -> Result<Vec<Column>, String> {
+    let filter = |column: &Column| compute::filter(&column.array, keep).map(Column::from);
+    columns.iter().map(|column| filter(column).map_err(|e| e.to_string())).collect()
 }

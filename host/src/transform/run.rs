@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::ArrayRef;
-
+use super::columns::Column;
 use super::event_time::{Clocks, UNKNOWN};
 use super::fault::Fault;
 use super::given::Given;
@@ -383,10 +382,10 @@ impl Runner {
         let timing = graph.nodes[at].timing.as_ref();
         let marks = timing.map(|timing| self.clocks[2].pass(at, timing, given, &work.newest));
         let column = |source: &Source| match (source, &marks) {
-            (Source::Watermark, Some(marks)) => marks.clone(),
+            (Source::Watermark, Some(marks)) => marks.clone().into(),
             (source, _) => given.column(source),
         };
-        let columns: Vec<ArrayRef> = graph.nodes[at].reads.iter().map(column).collect();
+        let columns: Vec<Column> = graph.nodes[at].reads.iter().map(column).collect();
         for start in (0..given.len()).step_by(CHUNK) {
             let rows = CHUNK.min(given.len() - start);
             if self.careful {
@@ -405,12 +404,12 @@ impl Runner {
         &mut self,
         at: usize,
         given: &Given<'_>,
-        columns: &[ArrayRef],
+        columns: &[Column],
         (start, rows): (usize, usize),
         allowed: Duration,
         work: &mut Work<'_>,
     ) -> Result<(), Fault> {
-        let part: Vec<ArrayRef> = columns.iter().map(|c| c.slice(start, rows)).collect();
+        let part: Vec<Column> = columns.iter().map(|c| c.slice(start, rows)).collect();
         let instance = &mut self.instances[at];
         let checked = instance.process(&self.graph.nodes[at].component.spec, rows, &part, allowed);
         let took = instance.took();

@@ -17,16 +17,16 @@
 //! A row allocates nothing: types and devices are few, so what was made of them is remembered, and columns grow as a
 //! whole.
 
-use tidemill_sdk::{Config, Memo, Reject, Result, Text, Timestamp, Transform, lower, timestamp};
+use tidemill_sdk::{Coded, Config, Reject, Result, Terms, Text, Timestamp, Transform, lower, timestamp};
 
 tidemill_sdk::input! {
     struct Event {
         user_id: Text,
-        event_type: Text,
+        event_type: Coded,
         timestamp: Text,
         page: Option<Text>,
         session_id: Option<Text>,
-        device: Option<Text>,
+        device: Option<Coded>,
         location: Option<Text>,
         kafka_timestamp: Option<Timestamp> = metadata(timestamp),
     }
@@ -34,7 +34,7 @@ tidemill_sdk::input! {
 
 tidemill_sdk::output! {
     table UserEvents ("user_events", by timestamp)
-    of struct Cleaned { event_type: Text, timestamp: Timestamp, device: Text }
+    of struct Cleaned { event_type: Coded, timestamp: Timestamp, device: Coded }
     copied { user_id: Text, page: Option<Text>, session_id: Option<Text>, location: Option<Text> }
 }
 
@@ -50,9 +50,9 @@ struct Clean {
     devices: Vec<String>,
     max_length: usize,
     /// In the form of `lower`.
-    event_types: Memo<String>,
+    event_types: Terms,
     /// The listed device that it is, or `other`.
-    listed: Memo<String>,
+    listed: Terms,
 }
 
 impl Transform for Clean {
@@ -67,7 +67,7 @@ impl Transform for Clean {
             None => ["mobile", "desktop", "tablet"].map(String::from).to_vec(),
         };
         let max_length = config.get_or("max_length", 4096)?;
-        Ok(Clean { devices, max_length, event_types: Memo::default(), listed: Memo::default() })
+        Ok(Clean { devices, max_length, event_types: Terms::default(), listed: Terms::default() })
     }
 
     // Else each row is written to memory and read again: a tenth of the time.
@@ -90,15 +90,15 @@ impl Transform for Clean {
         {
             return Err("timestamp is more than a day ahead of Kafka's".into());
         }
-        let device = self.listed.get(event.device.unwrap_or(OTHER), |device| {
-            let device = lower(device);
+        let device = self.listed.get_option(event.device, |device| {
+            let device = lower(device.unwrap_or(OTHER));
             if self.devices.iter().any(|listed| *listed == device) {
                 device.into_owned()
             } else {
                 OTHER.into()
             }
         });
-        out.emit(Cleaned { event_type: event_type.into(), timestamp, device: device.into() });
+        out.emit(Cleaned { event_type, timestamp, device });
         Ok(())
     }
 }
@@ -110,7 +110,7 @@ impl Clean {
         let long_option = |text: Option<&str>| text.is_some_and(long);
         Err(Reject::from(if long(event.user_id) {
             "user_id is too long"
-        } else if long(event.event_type) {
+        } else if long(&event.event_type) {
             "event_type is too long"
         } else if long(event.timestamp) {
             "timestamp is too long"
@@ -118,7 +118,7 @@ impl Clean {
             "page is too long"
         } else if long_option(event.session_id) {
             "session_id is too long"
-        } else if long_option(event.device) {
+        } else if event.device.is_some_and(|device| long(&device)) {
             "device is too long"
         } else if long_option(event.location) {
             "location is too long"
