@@ -1,6 +1,7 @@
 """What an evil transform costs those that run beside it: their throughput and their time per row, before and beside.
 
-TIDEMILL_TEST_EVIL=all takes every behaviour of the evil guest and every evil file; without it a few of each kind.
+TIDEMILL_TEST_EVIL=all takes every behaviour of the evil guest and every evil file, or those that it names (a,b,…);
+without it a few of each kind.
 """
 
 import json
@@ -18,7 +19,8 @@ from process import until
 
 GUESTS = Path(__file__).resolve().parent.parent / "guests"
 RATE = 10_000
-ALL = os.environ.get("TIDEMILL_TEST_EVIL") == "all"
+EVIL = os.environ.get("TIDEMILL_TEST_EVIL", "")
+ALL = bool(EVIL)
 SECONDS = 5
 # Behaviour, and whether it ever runs beside the others.
 SOME = {"loop_in_open": False, "trap_in_snapshot": False, "trap_on_value": True, "memory_bomb_in_open": False,
@@ -125,6 +127,9 @@ def test_neighbours_keep_their_throughput(tidemill, kafka, disk, name, evil, tmp
         worst = {}
         wanted = [(name, evil.read_bytes(), runs) for name, runs in (behaviours() if ALL else SOME).items()]
         wanted += [(name, content, False) for name, content in (files(evil.read_bytes()) if ALL else {}).items()]
+        if EVIL not in ("", "all"):
+            wanted = [one for one in wanted if one[0] in EVIL.split(",")]
+            assert len(wanted) == len(EVIL.split(",")), "an unknown behaviour is named"
         for behaviour, content, runs in wanted:
             on = 'on = "/home"\n' if behaviour.endswith("on_value") else ""
             (ours.transforms / "evil.toml").write_text(
