@@ -61,7 +61,7 @@ async fn an_endpoint_that_never_answers_is_an_error_within_ten_seconds() {
 
 #[tokio::test]
 async fn missing_credentials_are_no_outage() {
-    let mut aws = made_up("http://127.0.0.1:9");
+    let made_up = made_up("http://127.0.0.1:9");
     #[derive(Debug)]
     struct Nobody;
     impl aws_credential_types::provider::ProvideCredentials for Nobody {
@@ -75,7 +75,8 @@ async fn missing_credentials_are_no_outage() {
             ))
         }
     }
-    aws.sdk = aws.sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(Nobody)).build();
+    let nobody = SharedCredentialsProvider::new(Nobody);
+    let aws = Aws::new(made_up.sdk.into_builder().credentials_provider(nobody).build(), None, None);
     let error = zone(Zone::Raw, "s3://b", &aws).check().await.expect_err("no credentials").to_string();
     assert!(
         error.starts_with("cannot list s3://b at ") && error.contains("no AWS credentials found"),
