@@ -54,3 +54,28 @@ impl<'a> Values<'a> {
         usize::try_from(self.array.value_offsets()[row]).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_is_utf8_by_itself() {
+        // Together `é` is a character, and so are all of them.
+        let cut: Vec<Option<&[u8]>> =
+            vec![Some(b"a"), Some(b"b\xc3"), Some(b"\xa9c"), None, Some("é".as_bytes())];
+        let expected = [Some("a"), None, None, None, Some("é")];
+        for spoilt in [false, true] {
+            for before in [0, GROUP - 2, GROUP, 3 * GROUP + 1] {
+                let first = std::iter::repeat_n(Some(b"x".as_slice()), before);
+                let last = spoilt.then_some(Some(b"\xff".as_slice()));
+                let array: BinaryArray = first.chain(cut.clone()).chain(last).collect();
+                let mut values = Values::new(&array);
+                for (row, expected) in (before..).zip(expected) {
+                    let text = values.place(row).and_then(|(at, end)| values.text(row, at, end));
+                    assert_eq!(text, expected, "row {row}, spoilt: {spoilt}");
+                }
+            }
+        }
+    }
+}

@@ -36,6 +36,8 @@ pub(super) struct Stream {
     last: usize,
     /// Of so many events one is damaged.
     damaged: usize,
+    /// The rest of an event that was cut within a character: the bytes of both are UTF-8, neither is.
+    rest: Option<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -64,10 +66,13 @@ impl Shape {
 impl Stream {
     pub(super) fn new(random: &mut Random) -> Self {
         let shapes = (0..=random.below(7)).map(|_| Shape::new(random)).collect();
-        Stream { shapes, last: 0, damaged: [2, 5, 50][random.below(3)] }
+        Stream { shapes, last: 0, damaged: [2, 5, 50][random.below(3)], rest: None }
     }
 
     pub(super) fn next(&mut self, random: &mut Random) -> Option<Vec<u8>> {
+        if self.rest.is_some() {
+            return self.rest.take();
+        }
         if random.one_in(100) {
             return [None, Some(Vec::new())][random.below(2)].clone();
         }
@@ -87,7 +92,11 @@ impl Stream {
             shape.members.push(MEMBERS[random.below(MEMBERS.len())]);
         }
         let mut event = write(&shape, random).into_bytes();
-        if random.one_in(self.damaged) {
+        if random.one_in(20)
+            && let Some(at) = event.iter().position(|byte| (0x80..0xc0).contains(byte))
+        {
+            self.rest = Some(event.split_off(at));
+        } else if random.one_in(self.damaged) {
             damage(&mut event, random);
         }
         Some(event)
