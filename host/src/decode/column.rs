@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Float64Array,
-    Int64Array, StringArray, TimestampMicrosecondArray,
+    Int64Array, NullBufferBuilder, StringArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
+
+use super::block::WIDTH;
 
 /// A column under construction.
 pub(super) struct Builder {
     pub(super) data_type: DataType,
-    valid: BooleanBufferBuilder,
+    /// Nothing is allocated while there is no null.
+    valid: NullBufferBuilder,
     values: Values,
 }
 
@@ -31,7 +34,7 @@ impl Builder {
             DataType::Utf8 | DataType::Binary => Values::Bytes { offsets: vec![0], data: Vec::new() },
             _ => Values::Ints(Vec::new()),
         };
-        Builder { data_type: data_type.clone(), valid: BooleanBufferBuilder::new(0), values }
+        Builder { data_type: data_type.clone(), valid: NullBufferBuilder::new(0), values }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,7 +48,7 @@ impl Builder {
             Values::Floats(floats) => floats.push(0.0),
             Values::Bytes { offsets, .. } => offsets.push(*offsets.last().unwrap_or(&0)),
         }
-        self.valid.append(false);
+        self.valid.append_null();
     }
 
     /// Appends a value of the kind that the column has; false: it has another, or is full.
@@ -53,7 +56,7 @@ impl Builder {
     pub(super) fn bool(&mut self, value: bool) -> bool {
         let Values::Bits(bits) = &mut self.values else { return false };
         bits.append(value);
-        self.valid.append(true);
+        self.valid.append_non_null();
         true
     }
 
@@ -62,7 +65,7 @@ impl Builder {
     pub(super) fn int(&mut self, value: i64) -> bool {
         let Values::Ints(ints) = &mut self.values else { return false };
         ints.push(value);
-        self.valid.append(true);
+        self.valid.append_non_null();
         true
     }
 
@@ -71,7 +74,7 @@ impl Builder {
     pub(super) fn float(&mut self, value: f64) -> bool {
         let Values::Floats(floats) = &mut self.values else { return false };
         floats.push(value);
-        self.valid.append(true);
+        self.valid.append_non_null();
         true
     }
 
@@ -82,7 +85,30 @@ impl Builder {
         let Ok(end) = i32::try_from(data.len() + value.len()) else { return false };
         data.extend_from_slice(value);
         offsets.push(end);
-        self.valid.append(true);
+        self.valid.append_non_null();
+        true
+    }
+
+    /// Appends `from[at..end]` as [`Builder::bytes`] would.
+    #[must_use]
+    #[inline(always)]
+    pub(super) fn copy(&mut self, from: &[u8], at: usize, end: usize) -> bool {
+        let Values::Bytes { offsets, data } = &mut self.values else { return false };
+        let (begin, len) = (data.len(), end - at);
+        // A whole block is quicker to copy than a few bytes: no call, no loop.
+        match from.get(at..).and_then(<[u8]>::first_chunk::<WIDTH>) {
+            Some(block) if len <= WIDTH => {
+                data.extend_from_slice(block);
+                data.truncate(begin + len);
+            }
+            _ => data.extend_from_slice(&from[at..end]),
+        }
+        let Ok(end) = i32::try_from(data.len()) else {
+            data.truncate(begin);
+            return false;
+        };
+        offsets.push(end);
+        self.valid.append_non_null();
         true
     }
 
@@ -105,7 +131,7 @@ impl Builder {
 
     /// The column; the builder is empty again.
     pub(super) fn finish(&mut self) -> ArrayRef {
-        let nulls = Some(NullBuffer::new(self.valid.finish())).filter(|n| n.null_count() > 0);
+        let nulls = self.valid.finish().filter(|n| n.null_count() > 0);
         match &mut self.values {
             Values::Bits(bits) => Arc::new(BooleanArray::new(bits.finish(), nulls)),
             Values::Floats(floats) => Arc::new(Float64Array::new(take(floats).into(), nulls)),

@@ -72,7 +72,7 @@ impl Reader {
 }
 
 /// A name as it is, a JSON Pointer (RFC 6901) as its steps.
-fn steps(path: &str) -> Vec<String> {
+pub(super) fn steps(path: &str) -> Vec<String> {
     match path.strip_prefix('/') {
         None => vec![path.into()],
         Some(pointer) => pointer.split('/').map(|s| s.replace("~1", "/").replace("~0", "~")).collect(),
@@ -220,7 +220,7 @@ fn walk<'t>(raw: &'t RawValue, path: &[String]) -> Result<Option<&'t str>, Strin
 }
 
 /// Converts the text of a valid JSON value. A JSON null is a null of any type.
-fn append(builder: &mut Builder, text: Option<&str>) -> Result<(), String> {
+pub(super) fn append(builder: &mut Builder, text: Option<&str>) -> Result<(), String> {
     let Some(text) = text.filter(|t| *t != "null") else {
         builder.null();
         return Ok(());
