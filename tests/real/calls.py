@@ -2,10 +2,11 @@
 
 import json
 import re
+import threading
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from proxy import Proxy
+from relay import Relay
 from s3 import REGION
 
 ACCOUNT = "123456789012"
@@ -65,20 +66,20 @@ def of_glue(headers, body):
     return [Call(f"glue:{action}", tuple(resources))]
 
 
-class Recorder(Proxy):
+class Recorder(Relay):
     """Passes everything on, and keeps what it needed."""
 
     def __init__(self, upstream):
-        self.calls = set()
-        super().__init__(upstream, seed=0)
+        self.calls, self._lock = set(), threading.Lock()
+        super().__init__(upstream)
 
-    def _answer(self, request):
-        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    def answer(self, request):
+        body = request.body()
         of = of_glue(request.headers, body) if "X-Amz-Target" in request.headers else of_s3(
             request.command, request.path, request.headers, body)
         with self._lock:
             self.calls.update(of)
-        answer = self._forward(request, body)
+        answer = self.forward(request, body)
         if answer:
             request.reply(*answer)
         else:

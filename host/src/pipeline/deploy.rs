@@ -132,7 +132,8 @@ impl Deployment {
             let Some((record, advance)) = view.partition(of, *partition) else { continue };
             let place = match advance.set {
                 Some(set) if set == seq => &mut standing.live,
-                _ if record.seq > seq => &mut standing.behind,
+                // A start, or a gap, is made by no transforms.
+                Some(_) if record.seq > seq => &mut standing.behind,
                 _ => &mut standing.quiet,
             };
             place.push(*partition);
