@@ -24,6 +24,24 @@ locals {
   # Glue asks for the rights on a table, and on the database and the catalog that it is in.
   tables = ["${local.glue}:catalog", "${local.glue}:database/${var.database}", "${local.glue}:table/${var.database}/*"]
 
+  # What hosts and people do alike.
+  files = {
+    Sid      = "Files"
+    Effect   = "Allow"
+    Action   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
+    Resource = [for objects in local.objects : "${objects}*"]
+  }
+  get_database = {
+    Sid      = "Database"
+    Effect   = "Allow"
+    Action   = ["glue:GetDatabase"]
+    Resource = slice(local.tables, 0, 2)
+  }
+  write_tables = [
+    "glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetTable",
+    "glue:UpdatePartition", "glue:UpdateTable",
+  ]
+
   # Listing shows names only within a zone's prefix.
   list = [
     for place in concat(values(local.zones), local.transforms == null ? [] : [local.transforms]) : merge(
@@ -122,12 +140,7 @@ resource "aws_iam_role_policy" "task" {
     Version = "2012-10-17"
     Statement = concat(
       local.list,
-      [{
-        Sid      = "Files"
-        Effect   = "Allow"
-        Action   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-        Resource = [for objects in local.objects : "${objects}*"]
-      }],
+      [local.files],
       local.components == null ? [] : [{
         Sid      = "Transforms"
         Effect   = "Allow"
@@ -136,19 +149,11 @@ resource "aws_iam_role_policy" "task" {
       }],
       local.keep_the_log,
       [
+        local.get_database,
         {
-          Sid      = "Database"
+          Sid      = "Tables"
           Effect   = "Allow"
-          Action   = ["glue:GetDatabase"]
-          Resource = slice(local.tables, 0, 2)
-        },
-        {
-          Sid    = "Tables"
-          Effect = "Allow"
-          Action = [
-            "glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetTable",
-            "glue:UpdatePartition", "glue:UpdateTable",
-          ]
+          Action   = local.write_tables
           Resource = local.tables
         },
       ],
@@ -237,12 +242,7 @@ resource "aws_iam_policy" "operator" {
           Action   = ["s3:GetLifecycleConfiguration", "s3:ListBucketMultipartUploads"]
           Resource = [for place in local.zones : place.bucket]
         },
-        {
-          Sid      = "Files"
-          Effect   = "Allow"
-          Action   = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"]
-          Resource = [for objects in local.objects : "${objects}*"]
-        },
+        local.files,
       ],
       local.components == null ? [] : [{
         Sid      = "Transforms"
@@ -252,19 +252,11 @@ resource "aws_iam_policy" "operator" {
       }],
       local.keep_the_log,
       [
+        local.get_database,
         {
-          Sid      = "Database"
+          Sid      = "Tables"
           Effect   = "Allow"
-          Action   = ["glue:GetDatabase"]
-          Resource = slice(local.tables, 0, 2)
-        },
-        {
-          Sid    = "Tables"
-          Effect = "Allow"
-          Action = [
-            "glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetPartitions",
-            "glue:GetTable", "glue:UpdatePartition", "glue:UpdateTable",
-          ]
+          Action   = concat(local.write_tables, ["glue:GetPartitions"])
           Resource = local.tables
         },
         {
