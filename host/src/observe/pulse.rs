@@ -9,8 +9,8 @@ pub struct Pulse {
     commits: u64,
     events: u64,
     rejected: u64,
-    /// When it was, in microseconds since 1970.
-    at: i64,
+    /// The last commit that was told. Times do not tell: a record is made before its files are visible.
+    record: Option<u64>,
 }
 
 /// One line.
@@ -42,10 +42,10 @@ impl Pulse {
             commits: status.commits,
             events: status.events,
             rejected: status.rejects.values().sum(),
-            at: status.at.0,
+            record: status.recent.last().map(|commit| commit.record).or(self.record),
         };
         let before = std::mem::replace(self, now);
-        let since = status.recent.iter().filter(|commit| commit.at.0 > before.at);
+        let since = status.recent.iter().filter(|commit| Some(commit.record) > before.record);
         let waiting = status.partitions.values().filter_map(|partition| partition.waiting);
         Beat {
             lag: status.partitions.values().filter_map(|partition| partition.lag).sum(),
@@ -53,7 +53,10 @@ impl Pulse {
                 .filter_map(|commit| commit.freshness_ms)
                 .max()
                 .map(|age| age as f64 / 1e3),
-            waiting_seconds: waiting.map(|since| now.at - since.0).max().map_or(0.0, |us| us as f64 / 1e6),
+            waiting_seconds: waiting
+                .map(|since| status.at.0 - since.0)
+                .max()
+                .map_or(0.0, |us| us as f64 / 1e6),
             commits: now.commits.saturating_sub(before.commits),
             events: now.events.saturating_sub(before.events),
             rejected: now.rejected.saturating_sub(before.rejected),
@@ -90,7 +93,12 @@ mod tests {
 
     #[test]
     fn a_beat_tells_what_came_since_the_last_one() {
-        let commit = |at, freshness_ms| LastCommit { at: At(at), freshness_ms, ..LastCommit::default() };
+        let commit = |record, at, ms| LastCommit {
+            record,
+            at: At(at),
+            freshness_ms: Some(ms),
+            ..LastCommit::default()
+        };
         let partition = |lag, waiting: Option<i64>| PartitionStatus {
             lag,
             waiting: waiting.map(At),
@@ -100,7 +108,7 @@ mod tests {
             at: At(10_000_000),
             commits: 2,
             events: 100,
-            recent: vec![commit(5_000_000, Some(900)), commit(9_000_000, Some(2_500))],
+            recent: vec![commit(3, 5_000_000, 900), commit(4, 9_000_000, 2_500)],
             ready: true,
             ..Status::default()
         };
@@ -135,5 +143,10 @@ mod tests {
             partitions: 1,
         };
         assert_eq!(pulse.beat(&status), quiet, "old commits are not told twice");
+
+        // Its record was made before the last beat, and its files were visible after it.
+        status.recent.push(commit(7, 19_900_000, 700));
+        status.commits = 4;
+        assert_eq!(pulse.beat(&status).freshness_seconds, Some(0.7));
     }
 }
