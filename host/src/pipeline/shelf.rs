@@ -10,7 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::config::Config;
 use crate::sink::{Aws, Folder, Location, Seen};
-use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE};
+use crate::transform::package::{COMPONENT, SIDECAR, SIGNATURE, ours, stem};
 use crate::transform::watch::Watch;
 use crate::transform::{Package, registry};
 use crate::wait::blocking;
@@ -200,15 +200,6 @@ async fn rested(shelf: &Shelf, seen: &Sight) -> Result<Sight> {
     Ok(now)
 }
 
-fn ours(name: &str) -> bool {
-    [COMPONENT, SIDECAR, SIGNATURE].iter().any(|ending| stem(name, ending).is_some())
-}
-
-/// The name without its ending, if it has that one.
-fn stem<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
-    name.strip_suffix(ending)?.strip_suffix('.').filter(|stem| !stem.is_empty())
-}
-
 fn packages(contents: &Contents, address: &str) -> Result<Vec<Package>> {
     let mut packages = Vec::new();
     for (name, (_, bytes)) in contents {
@@ -262,15 +253,5 @@ mod tests {
         assert!(packages(&contents(&[("a.toml", b"")]), "s3://b/t").unwrap().is_empty());
         let said = packages(&contents(&[("a.toml", b"\xff"), ("a.wasm", b"")]), "s3://b").unwrap_err();
         assert!(said.to_string().contains("sidecar s3://b/a.toml"), "{said}");
-    }
-
-    #[test]
-    fn other_files_are_nobodys_business() {
-        for name in ["a.wasm", "a.toml", "a.wasm.sig"] {
-            assert!(ours(name), "{name}");
-        }
-        for name in [".wasm", "wasm", "notes.txt", "a.sig", "a.wasm.tmp"] {
-            assert!(!ours(name), "{name}");
-        }
     }
 }

@@ -13,6 +13,16 @@ pub(crate) const SIDECAR: &str = "toml";
 /// See [`COMPONENT`].
 pub(crate) const SIGNATURE: &str = "wasm.sig";
 
+/// Whether a file of this name is a component or lies beside one.
+pub(crate) fn ours(name: &str) -> bool {
+    [COMPONENT, SIDECAR, SIGNATURE].iter().any(|ending| stem(name, ending).is_some())
+}
+
+/// The name without its ending, if it has that one.
+pub(crate) fn stem<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+    name.strip_suffix(ending)?.strip_suffix('.').filter(|stem| !stem.is_empty())
+}
+
 /// A component, its sidecar and its signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
@@ -49,5 +59,20 @@ impl Package {
     /// SHA-256 of the component, in hexadecimal.
     pub fn digest(&self) -> String {
         sha256(&self.wasm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_files_are_nobodys_business() {
+        for name in ["a.wasm", "a.toml", "a.wasm.sig"] {
+            assert!(ours(name), "{name}");
+        }
+        for name in [".wasm", "wasm", "notes.txt", "a.sig", "a.wasm.tmp"] {
+            assert!(!ours(name), "{name}");
+        }
     }
 }

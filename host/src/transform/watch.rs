@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use super::package::ours;
+
 /// How often the directory is looked at, whatever the system tells.
 const POLL: Duration = Duration::from_secs(1);
 /// How long it must have been the same.
@@ -83,10 +85,7 @@ impl Watch {
 /// Transforms and sidecars with their sizes and times. A directory that cannot be read shows nothing.
 fn sight(directory: &Path) -> Sight {
     let Ok(entries) = std::fs::read_dir(directory) else { return Sight::new() };
-    let ours = |path: &Path| {
-        path.extension().is_some_and(|ending| ["wasm", "toml", "sig"].iter().any(|ours| ending == *ours))
-    };
-    let files = entries.filter_map(Result::ok).filter(|entry| ours(&entry.path()));
+    let files = entries.filter_map(Result::ok).filter(|entry| ours(&entry.file_name().to_string_lossy()));
     let shown = files.filter_map(|entry| {
         // Of what a link leads to: that may be exchanged.
         let metadata = std::fs::metadata(entry.path()).ok()?;

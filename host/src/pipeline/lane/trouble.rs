@@ -56,7 +56,7 @@ impl Lane {
             false => error,
         };
         let broken = match trouble {
-            Trouble::Rows if owned.in_vain >= IN_VAIN => true,
+            _ if vain => true,
             Trouble::Rows => {
                 owned.in_vain += 1;
                 owned.worker.runner.careful(true);
