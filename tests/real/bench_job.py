@@ -1,45 +1,57 @@
-"""What the main job costs: `tests/real.sh bench_main_job.py -s`. Not part of the suite; prints, and checks counts.
+"""What the whole job costs: `tests/real.sh bench_job.py -s`. Not part of the suite; prints, and checks counts.
 
-TIDEMILL_BENCH_EVENTS sets how many events (2,000,000). CPU is that of the whole process (user + system), without the
-broker's; one warm-up run over an empty topic is taken off to show start-up apart.
+Kafka → raw + clean + activity_per_minute → Parquet, committed each second. Processor time is that of the whole host
+(user + system) without the broker's and the store's; what a host takes for an empty topic is shown as `start`.
+
+TIDEMILL_BENCH_EVENTS sets how many events (5,000,000), TIDEMILL_BENCH_ARGS further flags of the host,
+TIDEMILL_BENCH_JSON a file that gets the figures, a line of JSON each. docs/performance.md says how to read them.
 """
 
 import os
-import subprocess
+import shutil
 
 import pytest
 
+from bench import Threads, cpu, record
 from lake import Lake
 
-COUNT = int(os.environ.get("TIDEMILL_BENCH_EVENTS", 2_000_000))
+COUNT = int(os.environ.get("TIDEMILL_BENCH_EVENTS", 5_000_000))
+ARGS = os.environ.get("TIDEMILL_BENCH_ARGS", "").split()
+JOB = ("clean", "activity_per_minute")
 
 
 @pytest.fixture(scope="module")
-def preloaded(tidemill, kafka):
-    produce = tidemill.produce("bench", COUNT)
+def job(tidemill, tmp_path_factory):
+    """Hosts of the two transforms that the job has."""
+    folder = tmp_path_factory.mktemp("job")
+    for name in JOB:
+        shutil.copy(tidemill.transforms / f"{name}.wasm", folder)
+    ours = tidemill.with_transforms(tmp_path_factory.mktemp("none") / "transforms")
+    ours.transforms = folder
+    return ours
+
+
+@pytest.fixture(scope="module")
+def preloaded(job, kafka):
+    produce = job.produce("bench", COUNT, 0)
     assert produce.wait(300) == 0
-    cpu = produce.rusage.ru_utime + produce.rusage.ru_stime
-    print(f"produced {COUNT} in {produce.seconds:.1f} s, {cpu / COUNT * 1e6:.2f} CPU-s a million")
+    record("produce", events=COUNT, cpu_s_per_million=cpu(produce) / COUNT * 1e6)
     kafka.create("bench-empty")
 
 
-@pytest.mark.parametrize("place", ["disk", "s3"])
-@pytest.mark.parametrize("attempt", [1, 2])
-def test_cost(tidemill, preloaded, buckets, tmp_path, place, attempt):
-    if place == "disk":
-        lake, catalog = Lake.within(tmp_path), "local"
-    else:
-        lake, catalog = buckets(f"bench-{attempt}"), "glue"
-    extra = ["--database", f"bench_{attempt}", *os.environ.get("TIDEMILL_BENCH_ARGS", "").split()]
-    empty = tidemill.run("bench-empty", f"empty-{place}-{attempt}", lake, "--catalog", catalog, "--until-end", *extra)
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+@pytest.mark.parametrize("place,lanes", [("disk", 2), ("disk", 1), ("s3", 2)])
+def test_cost(job, preloaded, buckets, tmp_path, place, lanes, attempt):
+    lake = Lake.within(tmp_path) if place == "disk" else buckets(f"bench-{attempt}")
+    flags = ["--catalog", "none", "--until-end", "--lanes", lanes, *ARGS]
+    empty = job.run("bench-empty", f"empty-{place}-{lanes}-{attempt}", lake, *flags)
     assert empty.wait(60) == 0
-    start = empty.rusage.ru_utime + empty.rusage.ru_stime
-    host = tidemill.run("bench", f"bench-{place}-{attempt}", lake, "--catalog", catalog, "--until-end", *extra)
+    host = job.run("bench", f"bench-{place}-{lanes}-{attempt}", lake, *flags)
+    threads = Threads(host.pid)
     assert host.wait(600) == 0
-    cpu = host.rusage.ru_utime + host.rusage.ru_stime
     assert lake.count("bench_raw") == COUNT
     assert lake.count("user_events") + len(lake.rejected()) == COUNT
-    machine = subprocess.run(["nproc"], capture_output=True, text=True).stdout.strip()
-    print(f"\n{place}: {COUNT} events, {machine} cores: {host.seconds:.1f} s wall ({COUNT / host.seconds:,.0f} events/s), "
-          f"{cpu / COUNT * 1e6:.2f} CPU-s a million ({(cpu - start) / COUNT * 1e6:.2f} without start-up of {start:.2f}), "
-          f"peak {host.rusage.ru_maxrss / 1024:.0f} MiB")
+    record("job", place=place, lanes=lanes, events=COUNT, seconds=host.seconds,
+           events_per_cpu_s=round(COUNT / cpu(host)), cpu_s_per_million=cpu(host) / COUNT * 1e6, start_cpu_s=cpu(empty),
+           peak_mib=host.rusage.ru_maxrss // 1024, system_share=host.rusage.ru_stime / cpu(host),
+           **{f"thread {name}": seconds for name, seconds in threads.stop().items()})
