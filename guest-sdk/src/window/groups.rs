@@ -73,13 +73,25 @@ pub(super) fn order<K: Ord>(a: (Window, &K), b: (Window, &K)) -> Ordering {
     a.cmp(&b)
 }
 
+/// Where the group of a row was.
+#[derive(Clone, Copy, Debug)]
+struct Recent<C> {
+    /// The code of its key, and its window; none: the slot has to be looked at.
+    code: Option<(C, Window)>,
+    /// How many groups were gone then.
+    gone: u64,
+    slot: u32,
+}
+
 #[derive(Debug)]
-pub(super) struct Groups<K, V> {
+pub(super) struct Groups<K: Key, V> {
     slots: Vec<Slot<K, V>>,
     free: Vec<u32>,
     index: HashTable<u32>,
-    /// Where groups were that rows were added to lately, by the hints of their keys: they may be others by now.
-    recent: [u32; RECENT],
+    /// Where groups were that rows were added to lately, by the hints of their keys.
+    recent: [Recent<K::Code>; RECENT],
+    /// The number of groups that are gone: who knows where one was, knows no more.
+    gone: u64,
     deadlines: BinaryHeap<Reverse<Deadline>>,
     /// No group is due before this.
     next: i64,
@@ -106,7 +118,8 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             slots: vec![],
             free: vec![],
             index,
-            recent: [u32::MAX; RECENT],
+            recent: [Recent { code: None, gone: 0, slot: u32::MAX }; RECENT],
+            gone: 0,
             deadlines,
             next: i64::MAX,
             bytes: 0,
@@ -140,11 +153,14 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         let of_window = (window.start.0 >> 24).wrapping_add(window.end.0 >> 22) as usize;
         let hint = K::hint(key).wrapping_add(of_window) % RECENT;
         let recent = self.recent[hint];
-        let group = self.slots.get(recent as usize).and_then(|slot| slot.group.as_ref());
-        let slot = match group.filter(|group| group.window == window && group.key.is(key)) {
-            Some(_) => Some(recent),
-            None => self.find(window, key, hint),
+        let found = if K::CODED {
+            // No group came to lie there since, for none is gone: it is the one that was found for the same key.
+            recent.gone == self.gone && recent.code == Some((K::code(key), window))
+        } else {
+            let group = self.slots.get(recent.slot as usize).and_then(|slot| slot.group.as_ref());
+            group.is_some_and(|group| group.window == window && group.key.is(key))
         };
+        let slot = if found { Some(recent.slot) } else { self.find(window, key, hint) };
         self.add_to(slot, seed(window), window, key, add)
     }
 
@@ -158,7 +174,8 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             group.is_some_and(|group| group.hash == hash && group.window == window && group.key.is(key))
         };
         let slot = self.index.find(hash, same).copied();
-        self.recent[hint] = slot.unwrap_or(u32::MAX);
+        let code = (K::CODED && slot.is_some()).then(|| (K::code(key), window));
+        self.recent[hint] = Recent { code, gone: self.gone, slot: slot.unwrap_or(u32::MAX) };
         slot
     }
 
@@ -271,6 +288,7 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
 
     fn remove(&mut self, slot: u32) -> Option<Group<K, V>> {
         let group = self.slots[slot as usize].group.take()?;
+        self.gone += 1;
         if let Ok(entry) = self.index.find_entry(group.hash, |&have| have == slot) {
             entry.remove();
         }
