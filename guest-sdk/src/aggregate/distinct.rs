@@ -1,5 +1,7 @@
 //! How many different values there were: exact while there are few, then a HyperLogLog sketch.
 
+use std::borrow::Cow;
+
 use super::hashes::Hashes;
 use super::hll::{Hll, sketch};
 use super::{Aggregate, Incremental, Stable};
@@ -26,9 +28,15 @@ use crate::stored::{Input, Stored, write_bytes};
 #[derive(Clone, Debug)]
 pub struct Distinct<const EXACT: usize = 4096, const LG_K: u8 = 12> {
     seen: Seen,
+    /// Hashes that were added to what is large, and not looked at yet: where they lie is not at hand, and to fetch it for
+    /// several at a time takes hardly longer than for one.
+    waiting: Vec<u64>,
     /// The number when the last change was handed out.
     emitted: i64,
 }
+
+/// How many hashes wait at most.
+const WAITING: usize = 16;
 
 #[derive(Clone)]
 enum Seen {
@@ -49,7 +57,7 @@ impl std::fmt::Debug for Seen {
 impl<const EXACT: usize, const LG_K: u8> Default for Distinct<EXACT, LG_K> {
     fn default() -> Self {
         const { assert!(LG_K >= 4 && LG_K <= 16, "a sketch has 2^4 to 2^16 registers") };
-        Distinct { seen: Seen::Exact(Hashes::default()), emitted: 0 }
+        Distinct { seen: Seen::Exact(Hashes::default()), waiting: Vec::new(), emitted: 0 }
     }
 }
 
@@ -64,18 +72,33 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     #[inline]
     pub fn add_hash(&mut self, hash: u64) {
         match &mut self.seen {
-            Seen::Exact(hashes) => {
+            Seen::Exact(hashes) if hashes.is_small() => {
                 if hashes.add(hash) && hashes.len() > EXACT {
                     self.estimate();
                 }
             }
-            Seen::Sketch(sketch) => sketch.add(hash),
+            _ => {
+                self.waiting.push(hash);
+                if self.waiting.len() >= WAITING {
+                    self.settle();
+                }
+            }
         }
+    }
+
+    /// The same, with nothing that waits.
+    fn settled(&self) -> Cow<'_, Self> {
+        if self.waiting.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut settled = self.clone();
+        settled.settle();
+        Cow::Owned(settled)
     }
 
     /// How many different values there were, about.
     pub fn get(&self) -> i64 {
-        match &self.seen {
+        match &self.settled().seen {
             Seen::Exact(hashes) => i64::try_from(hashes.len()).unwrap_or(i64::MAX),
             Seen::Sketch(sketch) => number(sketch),
         }
@@ -83,7 +106,7 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
 
     /// Whether the number is exact.
     pub fn is_exact(&self) -> bool {
-        matches!(self.seen, Seen::Exact(_))
+        matches!(self.settled().seen, Seen::Exact(_))
     }
 
     /// A sketch of the values in the bytes of Apache DataSketches (HLL_6), which its libraries, DuckDB (extension
@@ -92,7 +115,7 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
     /// Its items are the 64-bit hashes of the values: unite it with sketches made by this SDK, not with sketches that
     /// were made elsewhere of the values themselves.
     pub fn sketch(&self) -> Vec<u8> {
-        match &self.seen {
+        match &self.settled().seen {
             Seen::Exact(hashes) => sketch(LG_K, &hashes.sorted()),
             Seen::Sketch(sketch) => sketch.bytes(),
         }
@@ -113,28 +136,60 @@ fn number(sketch: &Hll) -> i64 {
 }
 
 impl<const EXACT: usize, const LG_K: u8> Aggregate for Distinct<EXACT, LG_K> {
-    fn merge(&mut self, later: Self) {
+    fn merge(&mut self, mut later: Self) {
+        self.settle();
+        later.settle();
         match (&mut self.seen, later.seen) {
             (_, Seen::Exact(hashes)) => hashes.sorted().into_iter().for_each(|hash| self.add_hash(hash)),
             (Seen::Exact(hashes), Seen::Sketch(mut sketch)) => {
-                hashes.sorted().into_iter().for_each(|hash| sketch.add(hash));
+                sketch.add_all(&hashes.sorted());
                 self.seen = Seen::Sketch(sketch);
             }
             (Seen::Sketch(sketch), Seen::Sketch(later)) => sketch.merge(&later),
         }
+        self.settle();
         self.emitted += later.emitted;
     }
 
     #[inline]
     fn heap(&self) -> usize {
+        self.settled().most()
+    }
+
+    #[inline]
+    fn most(&self) -> usize {
         match &self.seen {
             // Eight in a snapshot; in memory, a table is between three eighths and three quarters full.
-            Seen::Exact(hashes) => hashes.len() * 12,
+            Seen::Exact(hashes) => {
+                let most = hashes.len() + self.waiting.len();
+                let sketch = if most > EXACT { Hll::size(LG_K) } else { 0 };
+                sketch.max(most * 12)
+            }
             Seen::Sketch(_) => Hll::size(LG_K),
         }
     }
 
+    #[inline(never)]
+    fn settle(&mut self) {
+        let mut waiting = &self.waiting[..];
+        if let Seen::Exact(hashes) = &mut self.seen {
+            hashes.fetch(waiting);
+            while let [hash, rest @ ..] = waiting {
+                waiting = rest;
+                if hashes.add(*hash) && hashes.len() > EXACT {
+                    self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, hashes.iter())));
+                    break;
+                }
+            }
+        }
+        if let Seen::Sketch(sketch) = &mut self.seen {
+            sketch.add_all(waiting);
+        }
+        self.waiting.clear();
+    }
+
     fn shrink(&mut self, least: usize) {
+        self.settle();
         if let Seen::Exact(hashes) = &self.seen
             && hashes.len() >= least
             && self.heap() > Hll::size(LG_K)
@@ -151,6 +206,7 @@ impl<const EXACT: usize, const LG_K: u8> Incremental for Distinct<EXACT, LG_K> {
     const ADDITIVE: bool = false;
 
     fn change(&mut self) -> i64 {
+        self.settle();
         let now = self.get();
         now - std::mem::replace(&mut self.emitted, now)
     }
@@ -158,8 +214,9 @@ impl<const EXACT: usize, const LG_K: u8> Incremental for Distinct<EXACT, LG_K> {
 
 impl<const EXACT: usize, const LG_K: u8> Stored for Distinct<EXACT, LG_K> {
     fn write(&self, bytes: &mut Vec<u8>) {
-        (self.emitted, self.is_exact()).write(bytes);
-        match &self.seen {
+        let settled = self.settled();
+        (self.emitted, settled.is_exact()).write(bytes);
+        match &settled.seen {
             Seen::Exact(hashes) => {
                 (hashes.len() as u64).write(bytes);
                 hashes.sorted().into_iter().for_each(|hash| bytes.extend_from_slice(&hash.to_le_bytes()));
@@ -172,7 +229,7 @@ impl<const EXACT: usize, const LG_K: u8> Stored for Distinct<EXACT, LG_K> {
         let (emitted, exact) = <(i64, bool)>::read(input)?;
         if !exact {
             let sketch = Hll::read(LG_K, input.bytes()?)?;
-            return Some(Distinct { seen: Seen::Sketch(Box::new(sketch)), emitted });
+            return Some(Distinct { seen: Seen::Sketch(Box::new(sketch)), waiting: Vec::new(), emitted });
         }
         let length = usize::try_from(u64::read(input)?).ok().filter(|length| *length <= EXACT)?;
         let (hashes, _) = input.take(length * 8)?.as_chunks::<8>();
@@ -185,7 +242,7 @@ impl<const EXACT: usize, const LG_K: u8> Stored for Distinct<EXACT, LG_K> {
             last = Some(hash);
             seen.add(hash);
         }
-        Some(Distinct { seen: Seen::Exact(seen), emitted })
+        Some(Distinct { seen: Seen::Exact(seen), waiting: Vec::new(), emitted })
     }
 }
 
@@ -207,6 +264,10 @@ mod tests {
         let exact = of((0..4096).chain(0..4096));
         assert_eq!((exact.get(), exact.is_exact(), exact.heap()), (4096, true, 49_152));
         assert_eq!(saved(&of(0..300)).get(), 300);
+        let waiting = of(0..307);
+        assert!(!waiting.waiting.is_empty());
+        assert_eq!((waiting.get(), waiting.is_exact(), waiting.heap()), (307, true, 307 * 12));
+        assert_eq!((waiting.clone().change(), saved(&waiting).get()), (307, 307));
         for many in [4097, 20_000, 300_000] {
             let estimate = of((0..many).chain(0..many));
             assert!(!estimate.is_exact() && estimate.heap() < 3500);

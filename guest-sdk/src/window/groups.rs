@@ -89,14 +89,16 @@ pub(super) struct Groups<K: Key, V> {
     free: Vec<u32>,
     index: HashTable<u32>,
     /// Where groups were that rows were added to lately, by the hints of their keys.
-    recent: [Recent<K::Code>; RECENT],
+    recent: [Recent<K::Code>; 1 << RECENT],
     /// The number of groups that are gone: who knows where one was, knows no more.
     gone: u64,
     deadlines: BinaryHeap<Reverse<Deadline>>,
     /// No group is due before this.
     next: i64,
-    /// What the groups cost to keep, about.
+    /// What the groups cost to keep, about: no less than that, and as much once all are settled.
     bytes: usize,
+    /// Whether all groups are settled, and each is after every row.
+    settled: bool,
     /// What is between the end of a window and the watermark that closes it; none: groups do not close.
     gap: Option<i64>,
 }
@@ -105,8 +107,8 @@ pub(super) struct Groups<K: Key, V> {
 /// memory, some 200. Both are bounded by the host. A constant, so that tests on another machine see the same.
 const OVERHEAD: usize = 96;
 
-/// How many hints there are, a prime: places of texts have much in common.
-const RECENT: usize = 127;
+/// How many hints there are: 2 to this.
+const RECENT: u32 = 7;
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -118,11 +120,12 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             slots: vec![],
             free: vec![],
             index,
-            recent: [Recent { code: None, gone: 0, slot: u32::MAX }; RECENT],
+            recent: [Recent { code: None, gone: 0, slot: u32::MAX }; 1 << RECENT],
             gone: 0,
             deadlines,
             next: i64::MAX,
             bytes: 0,
+            settled: false,
             gap,
         }
     }
@@ -151,7 +154,10 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         // Windows of some seconds to days, which may begin or end together, differ in this.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let of_window = (window.start.0 >> 24).wrapping_add(window.end.0 >> 22) as usize;
-        let hint = K::hint(key).wrapping_add(of_window) % RECENT;
+        // Places of texts have much in common: all of their bits are in the highest ones of the product.
+        #[allow(clippy::cast_possible_truncation)]
+        let hint = (K::hint(key).wrapping_add(of_window) as u32).wrapping_mul(0x9e37_79b1) >> (32 - RECENT);
+        let hint = hint as usize;
         let recent = self.recent[hint];
         let found = if K::CODED {
             // No group came to lie there since, for none is gone: it is the one that was found for the same key.
@@ -227,10 +233,13 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             None => self.make(seed, window, key),
         };
         let Some(group) = self.slots[slot as usize].group.as_mut() else { return cost };
-        let before = group.value.heap();
+        let before = group.value.most();
         add(&mut group.value);
+        if self.settled {
+            group.value.settle();
+        }
         group.changed = true;
-        let after = group.value.heap();
+        let after = group.value.most();
         self.bytes = self.bytes + after - before;
         cost + after.saturating_sub(before)
     }
@@ -283,11 +292,11 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
     }
 
     fn cost(group: &Group<K, V>) -> usize {
-        OVERHEAD + group.key.heap() + group.value.heap()
+        OVERHEAD + group.key.heap() + group.value.most()
     }
 
     fn remove(&mut self, slot: u32) -> Option<Group<K, V>> {
-        let group = self.slots[slot as usize].group.take()?;
+        let mut group = self.slots[slot as usize].group.take()?;
         self.gone += 1;
         if let Ok(entry) = self.index.find_entry(group.hash, |&have| have == slot) {
             entry.remove();
@@ -295,6 +304,7 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         self.slots[slot as usize].generation = self.slots[slot as usize].generation.wrapping_add(1);
         self.free.push(slot);
         self.bytes -= Self::cost(&group);
+        group.value.settle();
         Some(group)
     }
 
@@ -360,10 +370,11 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         slots.retain(|&slot| self.slots[slot as usize].group.as_ref().is_some_and(|group| group.changed));
         for slot in self.ordered(slots) {
             let Some(group) = self.slots[slot as usize].group.as_mut() else { continue };
-            let before = group.value.heap();
+            let before = group.value.most();
+            group.value.settle();
             each(group);
             group.changed = false;
-            self.bytes = self.bytes + group.value.heap() - before;
+            self.bytes = self.bytes + group.value.most() - before;
         }
     }
 
@@ -400,10 +411,23 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
     /// Memory is short: sets of at least so many values may become estimates.
     pub(super) fn shrink(&mut self, least: usize) {
         for group in self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()) {
-            let before = group.value.heap();
+            let before = group.value.most();
             group.value.shrink(least);
-            self.bytes = self.bytes + group.value.heap() - before;
+            self.bytes = self.bytes + group.value.most() - before;
         }
+    }
+
+    /// Settles all groups: what they cost is known then. If that is near to what they may cost, they stay so, for to settle
+    /// all of them with every row would take long.
+    pub(super) fn settle(&mut self, memory: usize) {
+        if !self.settled {
+            for group in self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()) {
+                let before = group.value.most();
+                group.value.settle();
+                self.bytes = self.bytes + group.value.most() - before;
+            }
+        }
+        self.settled = self.bytes > memory - memory / 16;
     }
 }
 
