@@ -77,13 +77,35 @@ impl<const EXACT: usize, const LG_K: u8> Distinct<EXACT, LG_K> {
                     self.estimate();
                 }
             }
+            // It became so when what waited was taken in: nothing waits.
+            Seen::Sketch(sketch) if sketch.is_quiet() => sketch.add(hash),
             _ => {
                 self.waiting.push(hash);
                 if self.waiting.len() >= WAITING {
-                    self.settle();
+                    self.take_in();
                 }
             }
         }
+    }
+
+    /// Looks at what waits, in the order in which it came.
+    #[inline(never)]
+    fn take_in(&mut self) {
+        let mut waiting = &self.waiting[..];
+        if let Seen::Exact(hashes) = &mut self.seen {
+            hashes.fetch(waiting);
+            while let [hash, rest @ ..] = waiting {
+                waiting = rest;
+                if hashes.add(*hash) && hashes.len() > EXACT {
+                    self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, hashes.iter())));
+                    break;
+                }
+            }
+        }
+        if let Seen::Sketch(sketch) = &mut self.seen {
+            sketch.add_all(waiting);
+        }
+        self.waiting.clear();
     }
 
     /// The same, with nothing that waits.
@@ -169,23 +191,11 @@ impl<const EXACT: usize, const LG_K: u8> Aggregate for Distinct<EXACT, LG_K> {
         }
     }
 
-    #[inline(never)]
+    #[inline]
     fn settle(&mut self) {
-        let mut waiting = &self.waiting[..];
-        if let Seen::Exact(hashes) = &mut self.seen {
-            hashes.fetch(waiting);
-            while let [hash, rest @ ..] = waiting {
-                waiting = rest;
-                if hashes.add(*hash) && hashes.len() > EXACT {
-                    self.seen = Seen::Sketch(Box::new(Hll::of(LG_K, hashes.iter())));
-                    break;
-                }
-            }
+        if !self.waiting.is_empty() {
+            self.take_in();
         }
-        if let Seen::Sketch(sketch) = &mut self.seen {
-            sketch.add_all(waiting);
-        }
-        self.waiting.clear();
     }
 
     fn shrink(&mut self, least: usize) {

@@ -67,6 +67,23 @@ impl Hll {
         (1 << lg_k) * 3 / 4 + 1 + 88
     }
 
+    /// Whether few values raise a register, at most one of sixteen. Once it is so, it stays so.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.sums[0] * 16.0 <= f64::from(1_u32 << self.lg_k)
+    }
+
+    /// Adds a value by its hash.
+    #[inline]
+    pub(super) fn add(&mut self, hash: u64) {
+        self.take(coupon(hash));
+    }
+
+    #[inline]
+    fn take(&mut self, coupon: u32) {
+        self.raise(coupon & ((1 << self.lg_k) - 1), u16::from((coupon >> SLOT_BITS).to_le_bytes()[0]));
+    }
+
     /// Adds values by their hashes. Whether one raises its register, nobody can predict, and what is computed beyond a
     /// wrong guess is lost: so the coupons of several come first.
     #[inline(never)]
@@ -77,12 +94,7 @@ impl Hll {
                 *coupon = self::coupon(*hash);
             }
             let coupons = &coupons[..hashes.len()];
-            let slot = |coupon: u32| coupon & ((1 << self.lg_k) - 1);
-            std::hint::black_box(coupons.iter().fold(0, |any, coupon| any | self.register(slot(*coupon))));
-            for coupon in coupons {
-                let slot = coupon & ((1 << self.lg_k) - 1);
-                self.raise(slot, u16::from((coupon >> SLOT_BITS).to_le_bytes()[0]));
-            }
+            coupons.iter().for_each(|coupon| self.take(*coupon));
         }
     }
 
