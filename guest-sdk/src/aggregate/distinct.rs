@@ -320,6 +320,59 @@ mod tests {
         }
     }
 
+    /// The same values, looked at one by one, and whenever somebody asks: whoever asks sees the same.
+    fn when_values_are_looked_at_does_not_matter<const EXACT: usize, const LG_K: u8>(
+        values: usize,
+        bound: u64,
+    ) {
+        let (mut eager, mut lazy) = (Distinct::<EXACT, LG_K>::default(), Distinct::<EXACT, LG_K>::default());
+        let mut random = 7_u64;
+        for added in 0..values {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let value = (random >> 33) % bound;
+            eager.add(value);
+            eager.settle();
+            lazy.add(value);
+            assert!(lazy.most() >= eager.heap() && eager.most() == eager.heap());
+            let ask = if added < 1000 { random >> 60 } else { random >> 50 };
+            match ask {
+                0 => lazy = saved(&lazy),
+                1 => assert_eq!(lazy.change(), eager.change()),
+                2 => {
+                    lazy.shrink(200);
+                    eager.shrink(200);
+                }
+                3 => {
+                    let other = lazy.clone();
+                    lazy.merge(other.clone());
+                    eager.merge(other);
+                }
+                4 => assert_eq!((lazy.get(), lazy.is_exact()), (eager.get(), eager.is_exact())),
+                5 => lazy.settle(),
+                _ => {}
+            }
+            if ask < 6 || added % 512 == 0 {
+                let bytes = |distinct: &Distinct<EXACT, LG_K>| {
+                    let mut bytes = Vec::new();
+                    distinct.write(&mut bytes);
+                    bytes
+                };
+                assert_eq!((bytes(&lazy), lazy.heap()), (bytes(&eager), eager.heap()), "{added}");
+                assert_eq!(lazy.sketch(), eager.sketch());
+            }
+        }
+    }
+
+    #[test]
+    fn when_values_are_looked_at_makes_no_difference() {
+        for bound in [50, 150, 1000, 20_000] {
+            when_values_are_looked_at_does_not_matter::<4096, 12>(12_000, bound);
+            when_values_are_looked_at_does_not_matter::<300, 6>(12_000, bound);
+            // A sketch that is larger than the set.
+            when_values_are_looked_at_does_not_matter::<140, 14>(2000, bound);
+        }
+    }
+
     #[test]
     fn shrinking_takes_large_sets_only() {
         let mut distinct = of(0..100);
