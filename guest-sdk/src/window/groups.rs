@@ -440,3 +440,49 @@ fn seed(window: Window) -> u64 {
 fn hash_at<K, V>(slots: &[Slot<K, V>], slot: u32) -> u64 {
     slots[slot as usize].group.as_ref().map_or(0, |group| group.hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Count;
+    use crate::{Coded, Term};
+
+    fn window(start: i64) -> Window {
+        Window { start: Timestamp(start), end: Timestamp(start + 60) }
+    }
+
+    #[test]
+    fn who_knows_a_group_by_its_number_does_not_know_it_once_it_is_gone() {
+        let mut groups = Groups::<i64, Count>::new(None);
+        let mut counts = |adds: &[(i64, i64)]| {
+            for (start, key) in adds {
+                groups.add(window(*start), *key, Count::add);
+            }
+            let mut counts = Vec::new();
+            groups.take(|group| counts.push((group.window.start.0, group.key, group.value.get())));
+            counts
+        };
+        assert_eq!(counts(&[(0, 1), (0, 1), (0, 1), (0, 2), (60, 2)]), [(0, 1, 3), (0, 2, 1), (60, 2, 1)]);
+        // The same ones, at places where others were or nobody is.
+        assert_eq!(counts(&[(0, 1)]), [(0, 1, 1)]);
+        assert_eq!(counts(&[(0, 3), (0, 3), (0, 3)]), [(0, 3, 3)]);
+        assert_eq!(counts(&[(0, 2), (0, 4), (0, 1), (0, 3)]), [(0, 1, 1), (0, 2, 1), (0, 3, 1), (0, 4, 1)]);
+    }
+
+    #[test]
+    fn texts_are_told_apart_whoever_gave_their_numbers() {
+        let mut groups = Groups::<Coded, Count>::new(None);
+        // Each of its own: the number is that of another one, given by somebody else.
+        for text in ["a", "b", "a", "b", "a"] {
+            groups.add(window(0), Term::from(text), Count::add);
+        }
+        let term = Term::from("b");
+        for _ in 0..3 {
+            groups.add(window(0), term, Count::add);
+            groups.add(window(60), term, Count::add);
+        }
+        let mut counts = Vec::new();
+        groups.sorted(|group| counts.push((group.window.start.0, group.key.0.clone(), group.value.get())));
+        assert_eq!(counts, [(0, "a".into(), 3), (0, "b".into(), 5), (60, "b".into(), 3)]);
+    }
+}
