@@ -28,8 +28,8 @@ pub trait Key: Clone + Debug + Ord + Stored + 'static {
     /// Spreads a key over 64 bits, of which the lower ones may be much the same for keys that differ little. Not stable:
     /// only for tables in memory.
     fn hash(key: Self::Ref<'_>, seed: u64) -> u64;
-    /// Much the same for keys that are likely to be the same, and quicker than a hash: where a text lies. In a column
-    /// with a dictionary the same texts lie at the same place.
+    /// Much the same for keys that are likely to be the same, and quicker than a hash: a number, or where a text lies. In
+    /// a column with a dictionary the same texts lie at the same place.
     #[inline]
     fn hint(key: Self::Ref<'_>) -> usize {
         let _ = key;
@@ -142,6 +142,12 @@ macro_rules! plain {
             #[inline]
             fn hash($key: $type, seed: u64) -> u64 {
                 mix(seed, $bits)
+            }
+
+            #[inline]
+            #[allow(clippy::cast_possible_truncation)]
+            fn hint($key: $type) -> usize {
+                $bits as usize
             }
 
             #[inline]

@@ -462,7 +462,7 @@ mod tests {
             groups.take(|group| counts.push((group.window.start.0, group.key, group.value.get())));
             counts
         };
-        assert_eq!(counts(&[(0, 1), (0, 1), (0, 1), (0, 2), (60, 2)]), [(0, 1, 3), (0, 2, 1), (60, 2, 1)]);
+        assert_eq!(counts(&[(0, 2), (60, 2), (0, 1), (0, 1), (0, 1)]), [(0, 1, 3), (0, 2, 1), (60, 2, 1)]);
         // The same ones, at places where others were or nobody is.
         assert_eq!(counts(&[(0, 1)]), [(0, 1, 1)]);
         assert_eq!(counts(&[(0, 3), (0, 3), (0, 3)]), [(0, 3, 3)]);
