@@ -76,8 +76,7 @@ mod tests {
     fn each_partition_is_of_one_shard_and_stays_there() {
         for logs in [1, 2, 3, 64] {
             for partition in 0..200 {
-                let of: Vec<u32> =
-                    Shard::all(logs).filter(|s| s.has(partition)).map(Shard::number).collect();
+                let of: Vec<u32> = Shard::all(logs).filter(|s| s.has(partition)).map(Shard::number).collect();
                 assert_eq!(of, [u32::try_from(partition).expect("small") % logs]);
             }
         }

@@ -152,7 +152,7 @@ impl Host {
     async fn status(self: &Arc<Host>) -> Status {
         let (ends, storage) = tokio::join!(self.ends(), self.storage());
         // After the ends, so that what is committed by now does not look like a lag.
-        let mut status = self.stats.board().status();
+        let mut status = self.stats.status();
         status.ends(&ends);
         self.wait(&mut status);
         status.checks = checks(&status, self.interval, storage);
@@ -186,7 +186,7 @@ impl Host {
         if let Some((_, ends)) = said.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
             return ends.clone();
         }
-        let partitions = self.stats.board().partitions();
+        let partitions = self.stats.mine();
         if partitions.is_empty() {
             return BTreeMap::new();
         }

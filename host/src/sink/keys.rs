@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Where a pipeline has more than one log, each shard is `<pipeline>@<number>` in the place of `<pipeline>`, but for
-//! staging and the catalog, which they share.
+//! folders that they share: staging, the catalog, and components.
 //!
 //! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
 //! pipeline, so that two pipelines in one zone never touch each other's files (rule L7).
@@ -38,6 +38,8 @@ pub struct Keys {
     pipeline: String,
     /// The pipeline's name as one harmless path segment.
     segment: String,
+    /// The same, of the pipeline as a whole.
+    home: String,
 }
 
 impl Keys {
@@ -53,7 +55,8 @@ impl Keys {
                 pipeline.chars().take(32).collect::<String>(),
             )));
         }
-        Ok(Keys { pipeline: pipeline.into(), segment: escape(pipeline) })
+        let segment = escape(pipeline);
+        Ok(Keys { pipeline: pipeline.into(), home: segment.clone(), segment })
     }
 
     /// The keys of a shard of this pipeline.
@@ -63,7 +66,7 @@ impl Keys {
             Some(number) => format!("{}{MARK}{number}", self.segment),
             None => self.segment.clone(),
         };
-        Keys { pipeline, segment }
+        Keys { pipeline, segment, home: self.home.clone() }
     }
 
     /// The pipeline's name as it was given.
@@ -122,7 +125,7 @@ impl Keys {
 
     /// A transform's component, by its digest.
     pub fn component(&self, digest: &str) -> String {
-        format!("{HOUSE}/{}/components/{digest}.wasm", self.segment)
+        format!("{HOUSE}/{}/components/{digest}.wasm", self.home)
     }
 
     /// The folder of all states.
@@ -253,7 +256,11 @@ mod tests {
         let others = [keys, shards[0].clone(), shards[11].clone(), named("my-line@1"), named("my-line.1")];
         assert_eq!(shards[1].epoch_of(&file).as_deref(), Some(epoch));
         for other in others {
-            assert_eq!((other.epoch_of(&file), other.seq_of(&shards[1].record(7))), (None, None), "{other:?}");
+            assert_eq!(
+                (other.epoch_of(&file), other.seq_of(&shards[1].record(7))),
+                (None, None),
+                "{other:?}"
+            );
         }
     }
 

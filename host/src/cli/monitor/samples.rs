@@ -23,6 +23,7 @@ pub(super) fn bounds() -> Bounds {
 
 fn commit(n: i64) -> LastCommit {
     LastCommit {
+        log: None,
         record: 100 - u64::try_from(n).unwrap(),
         at: before(2 + 5 * n),
         events: 10_000,

@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::program::{Broken, Program};
+use super::share::Share;
 use super::stages::Stages;
 use crate::batch::Span;
 use crate::commit::{Base, Order, Up};
@@ -58,6 +59,8 @@ pub(super) struct Lane {
     /// What partitions begin with.
     pub(super) program: Arc<Program>,
     pub(super) stages: Stages,
+    /// What it may hold of the lanes' memory.
+    pub(super) share: Arc<Share>,
     /// Larger events are rejected.
     pub(super) largest: usize,
     /// An epoch is asked to end at so many events, whatever the interval.
@@ -75,6 +78,8 @@ pub(super) struct Lane {
 #[derive(Default)]
 pub(super) struct State {
     partitions: BTreeMap<i32, Owned>,
+    /// It has some, and takes part in the lanes' memory.
+    works: bool,
     /// The open epoch; none: nothing was written since the last barrier.
     epoch: Option<String>,
     events: u64,
@@ -122,6 +127,7 @@ impl Lane {
             }
         }
         self.recover()?;
+        self.bound();
         let busy = self.state.failed.is_some() || self.full();
         if busy {
             // Who does not ask does not know whether there is anything.
@@ -135,6 +141,15 @@ impl Lane {
             };
         }
         Ok(true)
+    }
+
+    /// Takes part in the lanes' memory as long as there are partitions.
+    fn bound(&mut self) {
+        let works = !self.state.partitions.is_empty();
+        if std::mem::replace(&mut self.state.works, works) != works {
+            self.share.works(works);
+        }
+        self.stages.writer.bound(self.share.bytes());
     }
 
     /// The epoch is as large as it may get: ask for a commit, once, and wait.
