@@ -38,7 +38,8 @@ pub struct Keys {
     pipeline: String,
     /// The pipeline's name as one harmless path segment.
     segment: String,
-    /// The same, of the pipeline as a whole.
+    /// The name and the segment of the pipeline as a whole.
+    whole: String,
     home: String,
 }
 
@@ -56,7 +57,7 @@ impl Keys {
             )));
         }
         let segment = escape(pipeline);
-        Ok(Keys { pipeline: pipeline.into(), home: segment.clone(), segment })
+        Ok(Keys { pipeline: pipeline.into(), whole: pipeline.into(), home: segment.clone(), segment })
     }
 
     /// The keys of a shard of this pipeline.
@@ -66,10 +67,15 @@ impl Keys {
             Some(number) => format!("{}{MARK}{number}", self.segment),
             None => self.segment.clone(),
         };
-        Keys { pipeline, segment, home: self.home.clone() }
+        Keys { pipeline, segment, ..self.clone() }
     }
 
-    /// The pipeline's name as it was given.
+    /// The pipeline's name as it was given, also if these are the keys of a shard.
+    pub fn whole(&self) -> &str {
+        &self.whole
+    }
+
+    /// The pipeline's name as it was given; the shard's, if these are the keys of one.
     pub fn pipeline(&self) -> &str {
         &self.pipeline
     }

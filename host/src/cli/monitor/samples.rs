@@ -105,7 +105,7 @@ pub(super) fn host(pid: u32, status: Result<Status, String>) -> Host {
 /// What the log of that host says.
 pub(super) fn lake() -> (Status, Facts) {
     let busy = busy(2);
-    let entry = |n: i64| Entry { kind: "epoch", writer: "host-1".into(), commit: commit(n) };
+    let entry = |n: i64| Entry { kind: "epoch", writer: "host-1".into(), commit: commit(n), epoch: true };
     let facts = Facts {
         place: "/lake/processed/_tidemill/tidemill/log/".into(),
         records: 101,

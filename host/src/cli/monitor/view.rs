@@ -176,7 +176,7 @@ fn gauges(shown: &Shown<'_>) -> Vec<Gauge> {
 
 fn summary(status: &Status, lake: Option<&Facts>) -> String {
     let last = match &status.last_commit {
-        Some(last) => format!("last commit {}, record {}", ago(status, last.at), last.record),
+        Some(last) => format!("last commit {}, record {}", ago(status, last.at), last.label()),
         None => "nothing committed yet".into(),
     };
     match lake {
@@ -237,13 +237,13 @@ fn partition(status: &Status, number: i32, one: &PartitionStatus) -> Vec<Cell> {
     let tone = match (one.paused, one.fell_back_from) {
         (true, _) => Tone::Bad,
         (false, Some(_)) => Tone::Warn,
-        (false, None) if one.set != status.set => Tone::Warn,
+        (false, None) if one.set != status.set_of(number) => Tone::Warn,
         (false, None) => Tone::Good,
     };
     let freshness = one.freshness_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
     vec![
         cell(number),
-        Cell { text: partition_state(status, one).into(), tone },
+        Cell { text: partition_state(status, number, one).into(), tone },
         or(one.committed),
         or(one.end),
         lag(one),
@@ -385,7 +385,7 @@ fn commits(status: &Status, lake: Option<&Facts>) -> Section {
         section.rows.extend(newest.map(|entry| {
             let commit = &entry.commit;
             vec![
-                cell(commit.record),
+                cell(commit.label()),
                 cell(ago(status, commit.at)),
                 cell(entry.kind),
                 cell(commit.events),
@@ -401,7 +401,7 @@ fn commits(status: &Status, lake: Option<&Facts>) -> Section {
         section.rows.extend(only.chain(status.recent.iter().rev().take(COMMITS)).map(|commit| {
             let fresh = commit.freshness_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
             vec![
-                cell(commit.record),
+                cell(commit.label()),
                 cell(ago(status, commit.at)),
                 cell(commit.events),
                 cell(commit.files),
