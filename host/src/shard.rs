@@ -20,7 +20,7 @@ impl Shard {
     pub const WHOLE: Shard = Shard { number: 0, of: 1 };
 
     /// All shards of a pipeline with so many logs.
-    pub fn all(logs: u32) -> impl Iterator<Item = Shard> {
+    pub fn all(logs: u32) -> impl Iterator<Item = Shard> + Clone {
         let of = logs.max(1);
         (0..of).map(move |number| Shard { number, of })
     }

@@ -57,9 +57,9 @@ impl Log {
                 lakes.retain(|lake| lake.shard.number() == wanted);
             }
             match (self.seq, &mut lakes[..]) {
-                (_, []) => {
-                    Err(Error::usage(format!("there is no such --shard: the lake has {logs}, from 0 on")))
-                }
+                (_, []) => Err(Error::usage(format!(
+                    "there is no such --shard: the lake has {logs} of them, from 0 on"
+                ))),
                 (Some(seq), [lake]) => self.one(lake, seq).await,
                 (Some(seq), _) => Err(Error::usage(format!(
                     "each of the {logs} logs may have a record {seq}: say which with --shard (0 to {})",

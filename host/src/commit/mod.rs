@@ -31,6 +31,8 @@
 
 mod after;
 mod cleanup;
+#[cfg(test)]
+mod commence_tests;
 mod committer;
 #[cfg(test)]
 mod contention;

@@ -107,8 +107,13 @@ fn counted(logs: u32) -> String {
 /// rejected events, in the zone where its logs are: who knows no more than that zone learns it there.
 pub async fn logs(stores: &Stores, pipeline: &str) -> Result<Option<u32>> {
     let found = stores.processed.read(&Keys::owner(table::REJECTED)).await?;
-    let owner: Option<Owner> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(owner.filter(|owner| owner.pipeline() == pipeline).map(|owner| owner.logs))
+    Ok(found.and_then(|bytes| logs_of(&bytes, pipeline)))
+}
+
+/// How many logs a pipeline has by what says whose a table is; none: the table is another pipeline's.
+pub fn logs_of(owner: &[u8], pipeline: &str) -> Option<u32> {
+    let owner: Owner = serde_json::from_slice(owner).ok()?;
+    (owner.pipeline() == pipeline).then_some(owner.logs)
 }
 
 /// The tables that a pipeline has claimed, whether they have files or not.

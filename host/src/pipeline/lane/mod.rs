@@ -47,6 +47,8 @@ pub(super) enum Command {
 const LINGER: Duration = Duration::from_millis(50);
 /// How long a lane sleeps when there is nothing to do.
 const NAP: Duration = Duration::from_millis(10);
+/// … and when it has no partition: then only a command brings work. There may be many such lanes.
+const REST: Duration = Duration::from_secs(1);
 /// An epoch is asked to end at so many files: event times may be spread over any number of hours.
 const FILES: u32 = 2000;
 
@@ -134,7 +136,8 @@ impl Lane {
             self.state.partitions.values_mut().for_each(|owned| owned.quiet = None);
         }
         if self.state.partitions.is_empty() || busy || !self.poll()? {
-            return match self.commands.recv_timeout(NAP) {
+            let idle = self.state.partitions.is_empty() && !busy;
+            return match self.commands.recv_timeout(if idle { REST } else { NAP }) {
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => Ok(true),
                 Err(RecvTimeoutError::Disconnected) => Ok(false),
