@@ -29,7 +29,8 @@ const REASON: Duration = Duration::from_secs(5);
 pub(super) struct Facts {
     /// Where the log lies.
     pub(super) place: String,
-    /// Records in it.
+    /// Logs, and records in all of them.
+    pub(super) logs: usize,
     pub(super) records: u64,
     /// The last record of each partition.
     pub(super) last: BTreeMap<i32, u64>,
@@ -130,6 +131,7 @@ impl Reader {
     fn told(&self, ends: Result<Ends, String>) -> (Status, Facts) {
         let mut facts = Facts {
             place: self.place(),
+            logs: self.logs.len(),
             records: self.logs.iter().map(|tail| tail.lake.log.view().next()).sum(),
             recent: self.logs.iter().flat_map(|tail| tail.recent.iter().cloned()).collect(),
             set_at: self.logs.iter().filter_map(|tail| tail.set_at).map(|(_, at)| at).max(),

@@ -108,6 +108,7 @@ pub(super) fn lake() -> (Status, Facts) {
     let entry = |n: i64| Entry { kind: "epoch", writer: "host-1".into(), commit: commit(n), epoch: true };
     let facts = Facts {
         place: "/lake/processed/_tidemill/tidemill/log/".into(),
+        logs: 1,
         records: 101,
         last: [(0, 100), (1, 97)].into(),
         newest: [(0, before(3).0), (1, before(64).0)].into(),

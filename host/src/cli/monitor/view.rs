@@ -180,6 +180,7 @@ fn summary(status: &Status, lake: Option<&Facts>) -> String {
         None => "nothing committed yet".into(),
     };
     match lake {
+        Some(lake) if lake.logs > 1 => format!("{last}; {} records in {} logs", lake.records, lake.logs),
         Some(lake) => format!("{last}; {} records in the log", lake.records),
         None => {
             let Status { commits, events, abandoned, .. } = status;
@@ -293,6 +294,11 @@ const COMPONENTS: [Column; 4] =
 fn transforms(status: &Status, lake: Option<&Facts>) -> Section {
     let title = match (status.set, lake) {
         (None, _) => "transforms: the log names none yet".into(),
+        (Some(_), Some(lake)) if lake.logs > 1 => format!("transforms in the sets of {} logs", lake.logs),
+        (Some(_), None) if !status.logs.is_empty() => {
+            let (logs, place) = (status.logs.len(), plain(&status.host.transforms));
+            format!("transforms, of {logs} logs ({place})")
+        }
         (Some(set), Some(lake)) => {
             let since = lake.set_at.map(|at| format!(", {}", ago(status, at))).unwrap_or_default();
             format!("transforms in the log's set, of record {set}{since}")
