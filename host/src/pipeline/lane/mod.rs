@@ -202,8 +202,8 @@ impl Lane {
             let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
             while !owned.stands_still() && !owned.collector.full() {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
-                    Polled::Message => (found, owned.quiet) = (true, None),
-                    Polled::Nothing => {
+                    Polled::Messages => (found, owned.quiet) = (true, None),
+                    Polled::Nothing | Polled::End => {
                         owned.nothing(Instant::now());
                         break;
                     }
