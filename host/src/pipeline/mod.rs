@@ -120,7 +120,8 @@ pub async fn run(
         ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), logs) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
-    let share = Arc::new(Share::new(config.memory / 2, config.lanes));
+    let group = group.prefetching(config.memory.prefetch(ends.len()))?;
+    let share = Arc::new(Share::new(config.memory, config.lanes));
     let parts = Parts {
         config,
         env: &env,
@@ -208,7 +209,8 @@ async fn lake(
         false => None,
     };
     let open = |zone, location: &Location, setting| {
-        ZoneStore::open(zone, location.clone(), setting, keys, aws.as_ref(), env).map(Arc::new)
+        let store = ZoneStore::open(zone, location.clone(), setting, keys, aws.as_ref(), env)?;
+        Ok::<_, Error>(Arc::new(store.with_under_way(config.memory.uploads())))
     };
     let stores = Stores {
         raw: open(Zone::Raw, &config.raw, "raw")?,

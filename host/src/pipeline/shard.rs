@@ -145,6 +145,7 @@ impl Parts<'_> {
                 },
                 share: self.share.clone(),
                 largest: config.max_event_size,
+                batch: config.memory.batch(self.ends.len()),
                 most_events: config.commit_events,
                 most_bytes: config.commit_bytes,
                 commands,

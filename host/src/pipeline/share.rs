@@ -4,17 +4,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::config::Memory;
+
 /// The lanes' memory.
 pub(super) struct Share {
-    bytes: usize,
+    memory: Memory,
     lanes: usize,
     at_work: AtomicUsize,
 }
 
 impl Share {
-    /// So many bytes, for so many lanes or more.
-    pub(super) fn new(bytes: usize, lanes: usize) -> Share {
-        Share { bytes, lanes, at_work: AtomicUsize::new(0) }
+    /// For so many lanes or more.
+    pub(super) fn new(memory: Memory, lanes: usize) -> Share {
+        Share { memory, lanes, at_work: AtomicUsize::new(0) }
     }
 
     /// A lane got its first partition, or gave up its last.
@@ -27,7 +29,7 @@ impl Share {
 
     /// What each may hold now.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes / self.lanes.max(self.at_work.load(Ordering::Relaxed)).max(1)
+        self.memory.encoders(self.lanes.max(self.at_work.load(Ordering::Relaxed)))
     }
 }
 
@@ -37,7 +39,8 @@ mod tests {
 
     #[test]
     fn all_lanes_together_hold_no_more_than_there_is() {
-        let share = Share::new(1200, 3);
+        // Three eighths of it are for them.
+        let share = Share::new(Memory(3200), 3);
         (0..3).for_each(|_| share.works(true));
         assert_eq!(share.bytes(), 400);
         (0..3).for_each(|_| share.works(true));

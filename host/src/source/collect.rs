@@ -13,8 +13,6 @@ use arrow::datatypes::DataType;
 
 /// A batch is full at so many events.
 const ROWS: usize = 8192;
-/// … or bytes of values and keys.
-const BYTES: usize = 4 << 20;
 /// 2000-01-01T00:00:00Z: a record's timestamp before it is not to be believed.
 const MILLENNIUM: Micros = 946_684_800_000_000;
 /// Nor is one further ahead of the clock.
@@ -27,6 +25,8 @@ pub struct Collector {
     partition: i32,
     /// The offset that comes next.
     position: i64,
+    /// The batch is full at so many bytes of keys, values and headers.
+    bytes: usize,
     /// What lies at or after it is left out.
     until: i64,
     from: i64,
@@ -43,13 +43,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector that expects this offset next.
-    pub fn new(env: Env, topic: Arc<str>, partition: i32, position: i64) -> Self {
+    /// A collector that expects this offset next. A batch is full at 8,192 events or so many bytes.
+    pub fn new(env: Env, topic: Arc<str>, partition: i32, position: i64, bytes: usize) -> Self {
         Collector {
             env,
             topic,
             partition,
             position,
+            bytes,
             until: i64::MAX,
             from: position,
             arrival: 0,
@@ -80,7 +81,8 @@ impl Collector {
 
     /// Whether there is as much as fits a batch.
     pub fn full(&self) -> bool {
-        self.offset.len() >= ROWS || self.value.data.len() + self.key.data.len() + self.headers.bytes >= BYTES
+        self.offset.len() >= ROWS
+            || self.value.data.len() + self.key.data.len() + self.headers.bytes >= self.bytes
     }
 
     /// When the first event of the batch came; none: there is none.
@@ -90,7 +92,8 @@ impl Collector {
 
     /// Drops what was collected and expects this offset next.
     pub fn reset(&mut self, position: i64) {
-        *self = Collector::new(self.env.clone(), self.topic.clone(), self.partition, position);
+        let (env, topic) = (self.env.clone(), self.topic.clone());
+        *self = Collector::new(env, topic, self.partition, position, self.bytes);
     }
 
     /// Messages have arrived and are about to be pushed.

@@ -62,6 +62,15 @@ impl Group {
         Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings) })
     }
 
+    /// The same with so many bytes fetched ahead of each partition: a new client if that are others. For who has not
+    /// joined yet.
+    pub fn prefetching(self, bytes: usize) -> Result<Group> {
+        match self.settings.prefetch == bytes {
+            true => Ok(self),
+            false => Group::new(Settings { prefetch: bytes, ..(*self.settings).clone() }),
+        }
+    }
+
     /// The error of the first question, with what librdkafka knows of its reason.
     fn silent(&self, error: &KafkaError) -> Error {
         // Trouble waits in the queue, behind other events, until somebody polls, and nobody does yet.

@@ -83,7 +83,7 @@ impl Topic {
 }
 
 fn collector(at: i64) -> Collector {
-    Collector::new(crate::env::machine(), TOPIC.into(), 0, at)
+    Collector::new(crate::env::machine(), TOPIC.into(), 0, at, 4 << 20)
 }
 
 fn assert_are(batches: &[Delivered], from: usize, to: usize) {

@@ -14,6 +14,8 @@ use crate::batch::Delivered;
 use crate::env::Env;
 use crate::{Error, Result};
 
+/// Bytes of a batch.
+const BATCH: usize = 4 << 20;
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -41,7 +43,7 @@ pub fn replay(
     let queue = Queue::of(&consumer, &settings.topic, partition)?;
     consumer.assign(&list).map_err(|e| failed(&e))?;
     let topic = Arc::from(settings.topic.as_str());
-    let mut collector = Collector::new(env.clone(), topic, partition, from).until(to);
+    let mut collector = Collector::new(env.clone(), topic, partition, from, BATCH).until(to);
     let (mut events, mut heard) = (0, Instant::now());
     // The end of what is in the topic may lie before `to` only by holes: compaction, transaction markers.
     while collector.position() < to {

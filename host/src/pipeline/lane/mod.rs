@@ -65,6 +65,8 @@ pub(super) struct Lane {
     pub(super) share: Arc<Share>,
     /// Larger events are rejected.
     pub(super) largest: usize,
+    /// A batch is full at so many bytes.
+    pub(super) batch: usize,
     /// An epoch is asked to end at so many events, whatever the interval.
     pub(super) most_events: u64,
     /// … or so many bytes of files.
@@ -155,16 +157,16 @@ impl Lane {
         self.stages.writer.bound(self.share.bytes());
     }
 
-    /// The epoch is as large as it may get: ask for a commit, once, and wait.
+    /// Whether the epoch is as large as it may get: then the lane waits. A commit is asked for, once, if it is, or if
+    /// memory is short.
     fn full(&mut self) -> bool {
-        let room = self.stages.writer.files() < FILES && self.stages.writer.bytes() < self.most_bytes;
-        if self.state.events < self.most_events && room {
-            return false;
-        }
-        if !std::mem::replace(&mut self.state.asked, true) {
+        let writer = &self.stages.writer;
+        let room = writer.files() < FILES && writer.bytes() < self.most_bytes;
+        let full = !room || self.state.events >= self.most_events;
+        if (full || writer.pressed()) && !std::mem::replace(&mut self.state.asked, true) {
             self.say(Up::Full);
         }
-        true
+        full
     }
 
     fn obey(&mut self, command: Command) -> Result<bool> {
