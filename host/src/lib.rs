@@ -27,6 +27,7 @@ mod failpoint;
 pub mod observe;
 pub mod pipeline;
 pub mod rejects;
+pub mod shard;
 pub mod sink;
 pub mod source;
 pub mod table;
