@@ -43,8 +43,9 @@ def preloaded(job, kafka):
 @pytest.mark.parametrize("place,lanes", [("disk", 2), ("disk", 1), ("s3", 2)])
 def test_cost(job, preloaded, buckets, tmp_path, place, lanes, attempt):
     lake = Lake.within(tmp_path) if place == "disk" else buckets(f"bench-{attempt}")
+    nothing = Lake.within(tmp_path / "empty") if place == "disk" else buckets(f"bench-empty-{attempt}")
     flags = ["--catalog", "none", "--until-end", "--lanes", lanes, *ARGS]
-    empty = job.run("bench-empty", f"empty-{place}-{lanes}-{attempt}", lake, *flags)
+    empty = job.run("bench-empty", f"empty-{place}-{lanes}-{attempt}", nothing, *flags)
     assert empty.wait(60) == 0
     host = job.run("bench", f"bench-{place}-{lanes}-{attempt}", lake, *flags)
     threads = Threads(host.pid)

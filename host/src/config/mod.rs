@@ -125,12 +125,13 @@ pub struct TableConfig {
 }
 
 /// Properties that Tidemill sets itself, and what to use instead.
-const OWNED: [(&str, &str); 8] = [
+const OWNED: [(&str, &str); 9] = [
     ("bootstrap.servers", "`brokers`"),
     ("metadata.broker.list", "`brokers`"),
     ("group.id", "`group`"),
     ("group.instance.id", "`instance`"),
     ("auto.offset.reset", "`start`"),
+    ("enable.partition.eof", "nothing: `until-end` ends at what is in the topic"),
     ("enable.auto.commit", "nothing: the commit log is the truth, the group only hears of it"),
     ("enable.auto.offset.store", "nothing: the commit log is the truth, the group only hears of it"),
     ("partition.assignment.strategy", "nothing: partitions are assigned cooperative-sticky"),

@@ -121,6 +121,7 @@ pub async fn run(
         () = stopped(&mut stop) => return Ok(()),
     };
     let group = group.prefetching(config.memory.prefetch(ends.len()))?;
+    answering.ask(&group).await;
     let share = Arc::new(Share::new(config.memory, config.lanes));
     let parts = Parts {
         config,

@@ -105,6 +105,13 @@ impl Answering {
         let _ = lake.set((stores.clone(), activity));
     }
 
+    /// From now on this client asks the brokers: the one that serves the group, or its tokens are never renewed.
+    pub(super) async fn ask(&self, group: &Group) {
+        let former = self.host.brokers.lock().await.replace(group.clone());
+        // The last of a client waits for its threads.
+        tokio::task::spawn_blocking(move || drop(former));
+    }
+
     /// Nobody can ask any more, and the brokers are left alone: who leaves the group must be the last to use it.
     pub(super) async fn end(self) {
         drop((self.socket, self.server));

@@ -104,9 +104,14 @@ struct Epoch {
     bytes: u64,
     /// Bytes held by all open files, and of what was gathered.
     held: usize,
-    /// A file ended, or what was gathered was written, for want of memory.
-    pressed: bool,
+    /// Files that ended for want of memory.
+    pressed: u32,
 }
+
+/// What is gathered of a table is joined when it is written: columns of 2 GiB could not be.
+const MOST: usize = 256 << 20;
+/// So many files that ended early for want of memory are worth a commit: it ends those of all lanes.
+const MANY: u32 = 64;
 
 impl EpochWriter {
     /// The writer of a lane. The lane's number must be its own among the host's lanes.
@@ -148,7 +153,7 @@ impl EpochWriter {
             rows: 0,
             bytes: 0,
             held: 0,
-            pressed: false,
+            pressed: 0,
         });
     }
 
@@ -176,7 +181,10 @@ impl EpochWriter {
     /// Whether rows of that key go to a file at once.
     fn near(&self, key: &(String, Hour)) -> bool {
         let Some(epoch) = &self.epoch else { return true };
-        epoch.open.contains_key(key) || epoch.open.len() < self.settings.open_files.max(1)
+        let room = epoch.open.len() < self.settings.open_files.max(1);
+        // Rows that came before stay before.
+        let waits = || epoch.gathered.get(&key.0).is_some_and(|gathered| gathered.has(key.1));
+        epoch.open.contains_key(key) || (room && !waits())
     }
 
     fn write_piece(&mut self, key: &(String, Hour), table: &Arc<Table>, piece: &Piece) -> Result<()> {
@@ -203,7 +211,10 @@ impl EpochWriter {
         let Some(epoch) = &mut self.epoch else { return Ok(()) };
         let gathered = epoch.gathered.entry(table.name.clone()).or_insert_with(|| Gathered::new(table));
         epoch.held += gathered.add(hours)?;
-        Ok(())
+        match gathered.bytes() < MOST {
+            true => Ok(()),
+            false => self.spill(&table.name),
+        }
     }
 
     /// Writes what was gathered of a table, a file an hour, one after the other.
@@ -245,9 +256,9 @@ impl EpochWriter {
         })
     }
 
-    /// Whether files had to be ended since `begin` for want of memory: a commit now would make no more of them.
+    /// Whether many files had to be ended since `begin` for want of memory: time for a commit.
     pub fn pressed(&self) -> bool {
-        self.epoch.as_ref().is_some_and(|epoch| epoch.pressed)
+        self.epoch.as_ref().is_some_and(|epoch| epoch.pressed >= MANY)
     }
 
     /// The bytes held in memory: never more than [`Settings::buffer_bytes`] between two writes.
@@ -340,7 +351,7 @@ impl EpochWriter {
                 && largest.as_ref().is_none_or(|(_, file)| file.counted <= bytes)
             {
                 self.pressure.files += files as u64;
-                epoch.pressed = true;
+                epoch.pressed = epoch.pressed.saturating_add(u32::try_from(files).unwrap_or(u32::MAX));
                 self.spill(&table)?;
                 continue;
             }
@@ -348,7 +359,7 @@ impl EpochWriter {
             // A part that waits to be full can only go with the whole file.
             if file.rows_held() < file.held() / 2 {
                 let key = key.clone();
-                epoch.pressed = true;
+                epoch.pressed = epoch.pressed.saturating_add(1);
                 self.end_early(&key)?;
                 continue;
             }

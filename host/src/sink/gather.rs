@@ -41,6 +41,11 @@ impl Gathered {
         Ok(bytes)
     }
 
+    /// Whether rows of that hour wait.
+    pub(super) fn has(&self, hour: Hour) -> bool {
+        self.hours.contains(&hour)
+    }
+
     /// The memory of the rows.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -318,6 +318,9 @@ pub enum Polled {
     Gone,
     /// The end of the partition, for who has asked to be told (`enable.partition.eof`).
     End,
+    /// The client said that something is wrong, and took that for one more message: whoever goes on must
+    /// [seek](Group::seek) to where the collector stands, or a rebalance may go on after a message that never came.
+    Trouble,
 }
 
 impl Queue {
@@ -339,13 +342,10 @@ impl Queue {
             match messages.next(|message| message.map(|message| into.push(message))) {
                 None => break,
                 Some(Ok(())) => polled = Polled::Messages,
-                Some(Err(code)) => match self.trouble(code, into)? {
-                    Polled::Nothing => {}
-                    other => {
-                        polled = other;
-                        break;
-                    }
-                },
+                Some(Err(code)) => {
+                    // What came behind it comes again.
+                    return self.trouble(code, into);
+                }
             }
         }
         into.rest = messages;
@@ -364,8 +364,8 @@ impl Queue {
                 Err(Error::stop(format!("the Kafka client gave up: {}", self.0.fatal())))
             }
             code => {
-                tracing::debug!(partition, "kafka: {:?}", RDKafkaErrorCode::from(code));
-                Ok(Polled::Nothing)
+                tracing::debug!(partition, position, "kafka: {:?}", RDKafkaErrorCode::from(code));
+                Ok(Polled::Trouble)
             }
         }
     }

@@ -38,14 +38,19 @@ fn headers(at: usize) -> Vec<(&'static str, Option<Vec<u8>>)> {
 struct Topic {
     consumer: Arc<BaseConsumer<Context>>,
     queue: Queue,
-    _broker: Broker,
+    broker: Broker,
 }
 
 fn filled() -> Topic {
     let broker = Broker::start(TOPIC, 1).expect("a broker in this process");
+    fill(&broker, 0..EVENTS);
+    of(broker, &[])
+}
+
+fn fill(broker: &Broker, events: std::ops::Range<usize>) {
     let settings = Settings { brokers: broker.address(), topic: TOPIC.into(), ..Settings::default() };
     let producer: BaseProducer = settings.config().create().expect("a producer");
-    for at in 0..EVENTS {
+    for at in events {
         let (key, value) = (key(at), value(at));
         let mut record = BaseRecord::<[u8], [u8]>::to(TOPIC).partition(0).timestamp(1_700_000_000_000);
         (record.key, record.payload) = (key.as_deref(), value.as_deref());
@@ -55,13 +60,19 @@ fn filled() -> Topic {
         producer.send(record.headers(headers)).map_err(|(e, _)| e).expect("room for an event");
     }
     producer.flush(Duration::from_secs(20)).expect("a broker that takes them");
-    let settings = Settings { group: "g".into(), ..settings };
+}
+
+/// A consumer of the topic that has its partition.
+fn of(broker: Broker, properties: &[(&str, &str)]) -> Topic {
+    let librdkafka = properties.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    let (brokers, topic, group) = (broker.address(), TOPIC.into(), "g".into());
+    let settings = Settings { brokers, topic, group, librdkafka, ..Settings::default() };
     let consumer = Arc::new(settings.consumer().expect("a consumer"));
     let queue = Queue::of(&consumer, TOPIC, 0).expect("a queue");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(TOPIC, 0, Offset::Offset(0)).expect("a partition");
     consumer.assign(&list).expect("an assignment");
-    Topic { consumer, queue, _broker: broker }
+    Topic { consumer, queue, broker }
 }
 
 impl Topic {
@@ -146,4 +157,36 @@ fn what_is_asked_for_ends_before_an_offset() {
     let mut reader = collector(0).until(5_000);
     assert_are(&topic.read(&mut reader, 5_000), 0, 5_000);
     assert_eq!(reader.position(), 5_000);
+}
+
+/// What a rebalance does to partitions that stay: they are paused and go on where librdkafka believes that the last
+/// message was. It counts what is no message, too: who does not seek loses one.
+#[test]
+fn after_what_is_no_message_the_next_one_comes_all_the_same() {
+    let broker = Broker::start(TOPIC, 1).expect("a broker in this process");
+    fill(&broker, 0..10);
+    let topic = of(broker, &[("enable.partition.eof", "true")]);
+    let mut reader = collector(0);
+    let began = Instant::now();
+    let until = |wanted: Polled, reader: &mut Collector| {
+        loop {
+            assert!(began.elapsed() < Duration::from_secs(30), "{wanted:?} does not come");
+            let _ = topic.consumer.poll(Duration::ZERO);
+            if topic.queue.poll(Duration::from_millis(20), reader).expect("a broker") == wanted {
+                break;
+            }
+        }
+    };
+    until(Polled::End, &mut reader);
+    assert_eq!(reader.position(), 10);
+    topic.consumer.seek(TOPIC, 0, Offset::Offset(reader.position()), Duration::from_secs(5)).expect("a seek");
+    let mut list = TopicPartitionList::new();
+    list.add_partition(TOPIC, 0);
+    topic.consumer.pause(&list).expect("a pause");
+    fill(&topic.broker, 10..20);
+    topic.consumer.resume(&list).expect("an end of the pause");
+    while reader.position() < 20 {
+        until(Polled::Messages, &mut reader);
+    }
+    assert_are(&[reader.take().expect("events")], 0, 20);
 }

@@ -65,6 +65,7 @@ pub fn replay(
             }
             // There is no more: what lies before `to` are holes, or the count will tell.
             Polled::End => break,
+            Polled::Trouble => return Err(failed(&"the brokers had an error")),
             Polled::Nothing if heard.elapsed() > SILENCE => return Err(failed(&"nothing came")),
             Polled::Nothing => {}
         }

@@ -24,8 +24,8 @@ async fn written(settings: Settings, batches: i64, hours: i64) -> (Vec<Read>, Pr
             assert!(writer.held() <= bound, "{} bytes are held", writer.held());
         }
         assert!(writer.bytes() > 0);
-        // Smaller row groups are no reason to commit, files that end early are.
-        assert_eq!(writer.pressed(), writer.pressure().files > 0 && bound < FEW);
+        // Smaller row groups are no reason to commit, many files that end early are.
+        assert_eq!(writer.pressed(), writer.pressure().files >= 64 && bound < FEW);
         let files = writer.finish(&[]).expect("good rows");
         (files, writer.pressure())
     })
@@ -78,8 +78,8 @@ async fn hours_beyond_the_open_files_are_gathered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gathered_is_within_the_bound() {
     let settings = Settings { open_files: 1, buffer_bytes: 100_000, ..Settings::default() };
-    let (files, pressure) = written(settings, 40, 10).await;
-    assert!(files.len() > 10 && pressure.files > 0, "{} files, {pressure:?}", files.len());
+    let (files, pressure) = written(settings, 150, 30).await;
+    assert!(files.len() > 60 && pressure.files > 64, "{} files, {pressure:?}", files.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

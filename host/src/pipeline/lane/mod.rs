@@ -205,8 +205,13 @@ impl Lane {
             while !owned.stands_still() && !owned.collector.full() {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
                     Polled::Messages => (found, owned.quiet) = (true, None),
-                    Polled::Nothing | Polled::End => {
+                    Polled::Nothing => {
                         owned.nothing(Instant::now());
+                        break;
+                    }
+                    Polled::Trouble | Polled::End => {
+                        owned.quiet = None;
+                        self.group.seek(partition, owned.collector.position())?;
                         break;
                     }
                     Polled::Gone => {
