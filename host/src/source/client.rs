@@ -70,6 +70,9 @@ impl Settings {
             // Prefetch enough to be never idle; the bound is in bytes.
             .set("queued.min.messages", "100000")
             .set("fetch.queue.backoff.ms", "20")
+            // A broker answers one fetch after the other. One for partitions that have nothing is waited for for so long,
+            // and meanwhile the others live on what was fetched ahead: by default half a second.
+            .set("fetch.wait.max.ms", "100")
             // By default up to 10 s pass before a broker is tried again: most of what readers notice of its restart.
             .set("reconnect.backoff.max.ms", "500")
             // A broker that is starting takes connections before it answers: by default that is waited for for 30 s.
