@@ -9,6 +9,7 @@ use super::records::{Records, Slot};
 use crate::catalog::TableSpec;
 use crate::commit::PartitionKey;
 use crate::pipeline::offline::Lake;
+use crate::generations::Place;
 use crate::table::Hour;
 use crate::{Kind, Result};
 
@@ -53,9 +54,9 @@ async fn register(lake: &Lake, specs: &[TableSpec], done: &mut Vec<String>) -> R
         return Ok(());
     }
     let books = books(lake).await?;
-    let mut hours: BTreeMap<&str, Vec<Hour>> = BTreeMap::new();
+    let mut hours: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
     for ((_, table), _, place) in books.places() {
-        hours.entry(table).or_default().push(place.hour);
+        hours.entry(table).or_default().push(Place { hour: place.hour, generation: place.generation });
     }
     patiently(&lake.env, || lake.catalog.ensure(specs)).await?;
     for (table, hours) in hours {
@@ -67,6 +68,16 @@ async fn register(lake: &Lake, specs: &[TableSpec], done: &mut Vec<String>) -> R
         };
         patiently(&lake.env, || lake.catalog.register(spec, &hours)).await?;
         done.push(format!("registered table {table}: {} hours", hours.len()));
+    }
+    let now = lake.log.view().generations();
+    for spec in specs {
+        let table = &spec.table.name;
+        let expired = now.runs(table).filter(|(_, _, standing)| standing.empty);
+        let expired: Vec<Hour> = expired.flat_map(|(first, last, _)| (first.0..=last.0).map(Hour)).collect();
+        if !expired.is_empty() {
+            patiently(&lake.env, || lake.catalog.withdraw(spec, &expired)).await?;
+            done.push(format!("withdrew table {table}: {} hours that have expired", expired.len()));
+        }
     }
     Ok(())
 }

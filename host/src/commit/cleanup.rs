@@ -13,7 +13,7 @@ use super::position::PartitionKey;
 use super::record::{Cleanup, Record, RecordKind, Remains};
 use super::rules::Rule;
 use crate::Result;
-use crate::sink::Publish;
+use crate::sink::{Keys, Publish};
 use crate::table::Zone;
 
 /// What one record removes at most.
@@ -38,10 +38,8 @@ impl Log {
             {
                 continue;
             }
-            // `<table>/date=<date>/hour=<hour>/<file>`; what lies elsewhere was judged above.
-            let mut parts = remains.key.split('/');
-            let (table, date) = (parts.next(), parts.next().and_then(|date| date.strip_prefix("date=")));
-            if let (Some(table), Some(date)) = (table, date) {
+            // What lies elsewhere was judged above.
+            if let Some((table, _, date)) = Keys::place_of(&remains.key) {
                 let place = (table.to_owned(), date.to_owned());
                 if !live.contains_key(&place) {
                     live.insert(place.clone(), self.live(table, date).await?);

@@ -16,6 +16,7 @@ use super::stage::{Budget, StageWriter};
 use super::staged::{Publish, StagedFile};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::generations::{self, Current, Generations};
 use crate::table::{Hour, Table, Zone};
 use crate::wait;
 
@@ -30,6 +31,8 @@ pub struct ZoneStore {
     place: Place,
     budget: Budget,
     env: Env,
+    /// Where new files of an hour go.
+    generations: Current,
     /// A name for the file that [`check`](ZoneStore::check) writes, unlike that of any other host.
     probe: String,
 }
@@ -85,7 +88,8 @@ impl ZoneStore {
             Handle::try_current().map_err(|_| Error::stop("a zone can only be opened within a runtime"))?;
         let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY)) };
         let probe = format!("{}/check-{}", keys.staging_folder(), env.fresh_id());
-        Ok(ZoneStore { zone, location, keys: keys.clone(), place, budget, env: Arc::clone(env), probe })
+        let (keys, env, generations) = (keys.clone(), Arc::clone(env), Current::default());
+        Ok(ZoneStore { zone, location, keys, place, budget, env, generations, probe })
     }
 
     /// Which zone it is.
@@ -115,14 +119,25 @@ impl ZoneStore {
         }
     }
 
-    /// A new file that no reader can see. Its name must be new, too: see [`Keys::file_name`].
+    /// A new file that no reader can see, in its hour's current generation as far as this process knows (rule M4).
+    /// Its name must be new, too: see [`Keys::file_name`].
     pub fn stage(self: &Arc<Self>, table: &str, hour: Hour, file_name: &str) -> Result<StageWriter> {
+        self.stage_at(table, self.generations.place(table, hour), file_name)
+    }
+
+    /// The same in some generation.
+    pub fn stage_at(
+        self: &Arc<Self>,
+        table: &str,
+        place: generations::Place,
+        file_name: &str,
+    ) -> Result<StageWriter> {
         let staging = self.keys.staging(file_name);
         let draft = StagedFile {
             zone: self.zone,
             table: table.into(),
-            hour,
-            key: Keys::data(table, hour, file_name),
+            hour: place.hour,
+            key: Keys::data(table, place, file_name),
             rows: 0,
             bytes: 0,
             first: 0,
@@ -341,6 +356,12 @@ impl Stores {
     pub async fn check(&self) -> Result<()> {
         let (raw, processed) = tokio::join!(self.raw.check(), self.processed.check());
         raw.and(processed)
+    }
+
+    /// From now on files of each hour go to its generation here, unless it is known better.
+    pub(crate) fn follow(&self, next: u64, generations: &Generations) {
+        self.raw.generations.follow(next, generations);
+        self.processed.generations.follow(next, generations);
     }
 
     /// See [`ZoneStore::publish`].
