@@ -25,6 +25,7 @@ pub mod env;
 pub mod error;
 mod failpoint;
 pub mod generations;
+pub mod history;
 pub mod observe;
 pub mod pipeline;
 pub mod rejects;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::record::{Advance, DataFile, Flip, Owed, Record, RecordKind, Topic, TransformSet};
 use super::rules::{Rule, Rules};
 use super::summary::Inventories;
+use crate::env::Micros;
 use crate::generations::{Generations, Standing};
 use crate::table::Hour;
 
@@ -173,6 +174,12 @@ impl View {
             return Err(format!("clean-up has removed what epoch {epoch} had staged"));
         }
         Ok(())
+    }
+
+    /// When the newest record was made, by its writer's clock.
+    pub fn newest(&self) -> Option<Micros> {
+        let all = self.last.values().chain(&self.maintenance).chain(&self.recent);
+        all.map(|record| record.time).max()
     }
 
     /// The last maintenance record.

@@ -39,6 +39,7 @@ use crate::catalog::{Catalog, Glue, Local, NoCatalog};
 use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Until, Up};
 use crate::config::{CatalogKind, Config};
 use crate::env::Env;
+use crate::history::Background;
 use crate::observe::{Board, Meters, Requests, Stats, Traces};
 use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
 use crate::source::{Ends, Group, Start};
@@ -114,6 +115,7 @@ pub async fn run(
     };
     let program = Arc::new(program);
     board.set(program.set, &program.desired.components);
+    let history_env = env.clone();
     let (reports, broken) = mpsc::unbounded_channel();
     let parts = Parts {
         env: &env,
@@ -171,6 +173,7 @@ pub async fn run(
     }
     listing::remember(config, &keeper.listing);
     let keeper = tokio::spawn(keeper.run(watching, told, broken));
+    let history = Background::begin(config, &history_env);
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());
     let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, leave: door, bases };
@@ -189,7 +192,7 @@ pub async fn run(
     };
     leave.store(true, Ordering::SeqCst);
     keeper.abort();
-    drop((requests, reports));
+    drop((requests, reports, history));
     for lane in 0..lanes.count() {
         lanes.order(lane, Order::Stop);
     }

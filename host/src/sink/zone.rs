@@ -14,7 +14,7 @@ use super::location::Location;
 use super::s3::S3;
 use super::stage::{Budget, StageWriter};
 use super::staged::{Publish, StagedFile};
-use crate::env::Env;
+use crate::env::{Env, Micros};
 use crate::error::{Error, Result};
 use crate::generations::{self, Current, Generations};
 use crate::table::{Hour, Table, Zone};
@@ -230,6 +230,30 @@ impl ZoneStore {
             Place::Disk(disk) => {
                 let (disk, key) = (disk.clone(), key.to_owned());
                 blocking(move || disk.size(&key)).await
+            }
+        }
+    }
+
+    /// When an object was written, by the store's clock; none: there is no such object.
+    pub async fn written(&self, key: &str) -> Result<Option<Micros>> {
+        match &self.place {
+            Place::S3(s3) => s3.written(key).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), key.to_owned());
+                blocking(move || disk.written(&key)).await
+            }
+        }
+    }
+
+    /// Writes an object, whether there was one or not. Readers see the old one or the new one, whole.
+    pub async fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        match &self.place {
+            Place::S3(s3) => s3.replace(key, bytes).await,
+            Place::Disk(disk) => {
+                let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let draft = format!("{folder}/.{}.tmp", self.env.fresh_id());
+                let (disk, key, bytes) = (disk.clone(), key.to_owned(), bytes.to_vec());
+                blocking(move || disk.replace(&key, &draft, &bytes)).await
             }
         }
     }

@@ -119,6 +119,14 @@ impl Truth {
         })
     }
 
+    /// Whether an hour of these files has another generation by now.
+    pub(super) fn rewritten(&self, files: &[DataFile]) -> bool {
+        files.iter().any(|file| {
+            let hour = (file.file.table.clone(), file.file.hour.0);
+            self.generations.get(&hour).copied().unwrap_or(1) != file.generation
+        })
+    }
+
     /// States that last records name, and those before them: with these a last record's files are made again.
     fn needs_state(&self, key: &str) -> bool {
         let names = |partition: i32, seq: u64| {

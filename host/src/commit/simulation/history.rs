@@ -44,7 +44,7 @@ impl Host {
         let compacted = Compacted { rows: rows.len() as u64, ..Compacted::default() };
         let (table, hour) = (TABLES[table].to_owned(), HOURS[hour]);
         let rewritten = Rewritten { table, hour, supersedes: old, files, compacted };
-        match self.log.compact(rewritten, None).await? {
+        match self.log.compact(rewritten, self.told).await? {
             Some(record) => self.tell(&record).await,
             None => self.process.world.state().fire("compaction lost its race"),
         }
@@ -54,7 +54,7 @@ impl Host {
     /// Takes all files of an hour away.
     pub(super) async fn expire(&mut self) -> Result<()> {
         let Some((_, _, files)) = self.some_hour().await? else { return Ok(()) };
-        match self.log.expire(files, 0, None).await? {
+        match self.log.expire(files, 0, self.told).await? {
             Some(record) => self.tell(&record).await,
             None => self.process.world.state().fire("expiry lost its race"),
         }
@@ -64,7 +64,8 @@ impl Host {
     async fn tell(&mut self, record: &super::super::Record) {
         self.registrar.inherit(record);
         // What the catalog does not take is carried on.
-        let _ = self.registrar.register(&[], self.log.view().generations()).await;
+        let told = self.registrar.register(&[], self.log.view().generations()).await;
+        self.told = told.is_ok().then_some(record.seq);
     }
 
     /// Removes what others have taken away, if the catalog shows it no more.
@@ -73,8 +74,10 @@ impl Host {
         self.log.roll_forward(None).await?;
         let mut flips = self.log.view().retired().clone();
         if self.process.world.state().rules.on(Rule::KeepOld) {
-            let reconciled = self.registrar.reconcile(self.log.view().generations()).await;
-            flips.retain(|_| reconciled.is_ok());
+            if self.process.world.state().rules.on(Rule::Reconcile) {
+                let reconciled = self.registrar.reconcile(self.log.view().generations()).await;
+                flips.retain(|_| reconciled.is_ok());
+            }
             self.process.turn().await;
             let state = self.process.world.state();
             let pipeline = &state.pipelines[self.process.pipeline];
@@ -89,6 +92,9 @@ impl Host {
         if flips.is_empty() {
             return Ok(());
         }
-        self.log.sweep(&flips, None).await.map(drop)
+        if let Some(record) = self.log.sweep(&flips, self.told).await? {
+            self.tell(&record).await;
+        }
+        Ok(())
     }
 }

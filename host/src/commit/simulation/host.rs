@@ -42,6 +42,8 @@ pub(super) struct Host {
     pub(super) keys: Keys,
     pub(super) log: Log,
     pub(super) registrar: Registrar,
+    /// The maintenance record whose hours the catalog has.
+    pub(super) told: Option<u64>,
     topic: Topic,
     policy: Policy,
     /// States by partition: of the last record, and of the one before.
@@ -81,6 +83,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
         keys,
         log,
         registrar: Registrar::new(Arc::new(process.clone()), tables()),
+        told: None,
         topic: Topic { name: "sim".into(), id: "1".into() },
         policy: Policy { latest: variant.latest, skip_lost: variant.retention },
         states: BTreeMap::new(),
@@ -336,7 +339,8 @@ impl Host {
     fn lost(&self, part: &LanePart, why: &str) {
         let mut state = self.process.world.state();
         state.fire("lane abandoned");
-        if !state.pipelines[self.process.pipeline].truth.moved_on(&part.partitions) {
+        let truth = &state.pipelines[self.process.pipeline].truth;
+        if !truth.moved_on(&part.partitions) && !truth.rewritten(&part.files) {
             state.violate(Category::Abandoned, format!("epoch {}: {why}", part.epoch));
         }
     }

@@ -114,7 +114,6 @@ pub(super) static VARIANTS: [Variant; 16] = [
         expires: 5,
         replays: 10,
         clean_up: 8,
-        life_cycle: 3,
         early: true,
         greedy: 200,
         flush: true,

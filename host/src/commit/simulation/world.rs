@@ -94,6 +94,8 @@ pub(super) struct Pipeline {
     /// The generations of hours that the catalog shows; none: it was told to show them no more. Of hours that it was
     /// never told of readers see the first.
     pub(super) registered: BTreeMap<(String, i64), Option<u32>>,
+    /// What the catalog has turned away from: a late request may bring it back for a while.
+    pub(super) left: BTreeSet<((String, i64), Option<u32>)>,
     pub(super) truth: Truth,
 }
 
@@ -148,6 +150,7 @@ impl World {
                 ends: vec![(0, 0); partitions],
                 owner: (0..partitions).map(|_| random.below(hosts)).collect(),
                 registered: BTreeMap::new(),
+                left: BTreeSet::new(),
                 truth: Truth::default(),
             });
         }
@@ -281,7 +284,7 @@ impl State {
                 true
             }
             Request::Delete { pipeline, key } => {
-                if self.is_seen(&key) && self.is_retired(&key) {
+                if self.is_seen(&key) && self.is_retired(&key) && !self.was_left(&key) {
                     self.violate(Category::Hidden, format!("{key} is removed, and the catalog still shows its hour there"));
                 }
                 let seen = self.is_seen(&key);
@@ -329,12 +332,19 @@ impl State {
         })
     }
 
+    /// Whether the catalog has once shown another generation than a file's.
+    fn was_left(&self, key: &str) -> bool {
+        let home = self.home(key);
+        home.is_some_and(|(at, hour, generation)| self.pipelines[at].left.contains(&(hour, Some(generation))))
+    }
+
     /// The catalog shows another generation of an hour.
     fn turn_to(&mut self, at: usize, hour: (String, i64), generation: Option<u32>) {
         let before = self.pipelines[at].registered.insert(hour.clone(), generation).unwrap_or(Some(1));
         if before == generation {
             return;
         }
+        self.pipelines[at].left.insert((hour.clone(), before));
         let of = |generation: Option<u32>| -> Vec<(String, Vec<Row>)> {
             let there = |key: &&String| self.home(key) == generation.map(|g| (at, hour.clone(), g));
             let files = self.visible.iter().filter(|(key, _)| generation.is_some() && there(key));
