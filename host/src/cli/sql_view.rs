@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::say;
 use crate::config::{Config, Flags};
-use crate::history::{View, named, view, write_views};
+use crate::history::{View, named, views, write_views};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result, env};
 
@@ -49,14 +49,11 @@ impl SqlView {
             let specs = lake.specs(&config).await?;
             let specs: Vec<_> = named(&specs, &self.tables)?.into_iter().cloned().collect();
             if self.write {
-                write_views(&lake, &specs).await?;
+                write_views(&mut lake, &specs).await?;
                 let place = |name: &str| lake.stores.processed.location().join(&lake.keys.view(name));
                 return Ok(specs.iter().map(|spec| format!("{}\n", place(&spec.table.name))).collect());
             }
-            let mut views = Vec::new();
-            for spec in &specs {
-                views.extend(view(&lake, spec).await?);
-            }
+            let views = views(&mut lake, &specs).await?;
             match self.json {
                 true => Ok(format!("{}\n", serde_json::Value::from_iter(views.iter().map(json)))),
                 false => Ok(views.iter().map(|view| view.sql.as_str()).collect::<Vec<_>>().join("\n")),

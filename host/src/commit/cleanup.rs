@@ -27,6 +27,7 @@ impl Log {
     /// after aborting it (rule M5), and with it the file. The bucket's own rule aborts such an upload some day.
     pub async fn victims(&self, staged: &[Remains]) -> Result<Vec<Remains>> {
         let mut victims = Vec::new();
+        let mut retired: Option<BTreeSet<String>> = None;
         let mut live = BTreeMap::new();
         let states = self.needed_states().await?;
         let waiting = self.waiting();
@@ -48,12 +49,31 @@ impl Log {
                     continue;
                 }
             }
+            // Readers may still need what a flip took away: its keys are left alone, like those of true files.
+            if Keys::place_of(&remains.key).is_some() {
+                let retired = match &mut retired {
+                    Some(known) => known,
+                    None => retired.insert(self.retired_keys().await?),
+                };
+                if retired.contains(&remains.key) {
+                    continue;
+                }
+            }
             victims.push(remains.clone());
             if victims.len() == MOST {
                 break;
             }
         }
         Ok(victims)
+    }
+
+    /// What compactions and expiries took away and no sweep has named.
+    async fn retired_keys(&self) -> Result<BTreeSet<String>> {
+        let mut keys = BTreeSet::new();
+        for seq in &self.view.retired {
+            keys.extend(self.swept(*seq).await?.into_iter().map(|file| file.file.key));
+        }
+        Ok(keys)
     }
 
     /// Files in staging on a disk that a record names. Where they wait is all that their own names tell, so they are

@@ -436,7 +436,7 @@ pub struct Owed {
 impl Record {
     /// When it was made, as it stands in it.
     pub fn when(&self) -> String {
-        time::text(self.time)
+        when(self.time)
     }
 
     /// Its bytes: one line, so that the log can be searched with plain tools.
@@ -453,6 +453,11 @@ impl Record {
         serde_json::from_slice(bytes)
             .map_err(|e| Error::stop(format!("{key} is no commit record that this version can read: {e}")))
     }
+}
+
+/// A time as it stands in records.
+pub fn when(time: Micros) -> String {
+    time::text(time)
 }
 
 /// Refuses a newer format before anything else of it is looked at.

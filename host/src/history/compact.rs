@@ -65,22 +65,25 @@ pub async fn compact(
     if !order.dry {
         // What is true must be visible before it can be read.
         lake.log.roll_forward(None).await.map_err(ended)?;
-        lake.catalog.ensure(specs).await?;
     }
     let now = clock::now(lake).await?;
     let mut teller = Teller::new(lake, specs);
-    'tables: for spec in specs.iter().filter(|spec| order.names(&spec.table.name)) {
+    for spec in specs.iter().filter(|spec| order.names(&spec.table.name)) {
         let name = &spec.table.name;
         if let Some(why) = refused(spec) {
             report.left.push(why);
             continue;
         }
+        let enough = |report: &Report| order.hours.is_some_and(|most| report.hours.len() >= most);
         let mut flipped = false;
         for date in lake.log.dates(name) {
+            if enough(&report) {
+                break;
+            }
             progress(format!("looking at {name}, {date}"));
             for task in order.tasks(&lake.log, spec, &date, now).await? {
-                if order.hours.is_some_and(|most| report.hours.len() >= most) {
-                    break 'tables;
+                if enough(&report) {
+                    break;
                 }
                 progress(format!("{name}, {}: merging {} files", task.hour, task.files.len()));
                 match hour(lake, &task, order, &mut teller).await? {

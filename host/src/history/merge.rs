@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::array::{AsArray, TimestampMicrosecondArray};
 use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};

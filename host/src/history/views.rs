@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::ended;
 use crate::catalog::TableSpec;
 use crate::generations::{FIRST, Generations};
 use crate::pipeline::offline::Lake;
@@ -30,8 +31,19 @@ pub struct View {
     pub sql: String,
 }
 
-/// The view of a table as the log has it, which was read; none: it has no files.
-pub async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
+/// The views of tables as the log has them, which was read. Tables without files have none.
+///
+/// What the last flip brought is published first: a view must not send readers where nothing is yet.
+pub async fn views(lake: &mut Lake, specs: &[TableSpec]) -> Result<Vec<View>> {
+    while !lake.log.roll_forward(Some(&[])).await.map_err(ended)?.is_empty() {}
+    let mut views = Vec::new();
+    for spec in specs {
+        views.extend(view(lake, spec).await?);
+    }
+    Ok(views)
+}
+
+async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
     let name = &spec.table.name;
     let now = lake.log.view().generations();
     let root = readable(lake.stores.of(spec.table.zone), name);
@@ -44,7 +56,13 @@ pub async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
             break;
         }
     }
+    let store = lake.stores.of(spec.table.zone);
     for (generation, runs) in later(now, name) {
+        // Its only files may be those of a commit that is being published.
+        let folder = format!("{name}/_gen/{generation}");
+        if tries(&lake.env, TRIES, || store.list(&folder, 1)).await?.is_empty() {
+            continue;
+        }
         parts.push((generation, format!("{root}/_gen/{generation}/date=*/hour=*/*.parquet"), runs));
     }
     if parts.is_empty() {
@@ -56,11 +74,11 @@ pub async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
 }
 
 /// Writes the views of tables beside the log, for whoever reads without a catalog.
-pub async fn write_views(lake: &Lake, specs: &[TableSpec]) -> Result<()> {
+pub async fn write_views(lake: &mut Lake, specs: &[TableSpec]) -> Result<()> {
+    let views = views(lake, specs).await?;
     let store = &lake.stores.processed;
-    for spec in specs {
-        let Some(view) = view(lake, spec).await? else { continue };
-        let key = lake.keys.view(&spec.table.name);
+    for view in views {
+        let key = lake.keys.view(&view.table);
         // Another host may have read more of the log.
         let there = tries(&lake.env, TRIES, || store.read(&key)).await?;
         let newer = there.is_some_and(|bytes| {

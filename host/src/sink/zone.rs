@@ -122,10 +122,15 @@ impl ZoneStore {
     /// A new file that no reader can see, in its hour's current generation as far as this process knows (rule M4).
     /// Its name must be new, too: see [`Keys::file_name`].
     pub fn stage(self: &Arc<Self>, table: &str, hour: Hour, file_name: &str) -> Result<StageWriter> {
-        self.stage_at(table, self.generations.place(table, hour), file_name)
+        self.stage_at(table, self.current(table, hour), file_name)
     }
 
-    /// The same in some generation.
+    /// An hour of a table in the generation that is read and written, as far as this process knows.
+    pub(crate) fn current(&self, table: &str, hour: Hour) -> generations::Place {
+        self.generations.place(table, hour)
+    }
+
+    /// A new file in some generation.
     pub fn stage_at(
         self: &Arc<Self>,
         table: &str,

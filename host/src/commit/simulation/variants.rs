@@ -136,6 +136,9 @@ static CYCLE: Variant = Variant { name: "life-cycle-only", life_cycle: 20, greed
 static CLEAN: Variant = Variant { name: "clean-up-only", clean_up: 8, greedy: 200, ..PLAIN };
 static REPLAY: Variant = Variant { name: "replays-only", replays: 25, greedy: 200, events: 12, ..PLAIN };
 static COMPACT: Variant = Variant { name: "compact-only", compacts: 15, greedy: 200, events: 16, ..PLAIN };
+/// So few events that most hours have none in the last records: nobody registers those once more.
+static FLIPS: Variant =
+    Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
 static EXPIRE: Variant =
     Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
@@ -180,7 +183,7 @@ pub(super) static NEEDED: [Needed; 30] = [
     needed(Rule::Generation, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &EXPIRE, &[Category::Lost]),
-    needed(Rule::Reconcile, &COMPACT, &[Category::Catalog, Category::Lost]),
+    needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
     needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
     needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),
     needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
