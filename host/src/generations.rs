@@ -131,7 +131,8 @@ impl Generations {
 /// As it stands in a summary: by table, `[first hour, last hour, generation, whether it is empty]`.
 impl Serialize for Generations {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let line = |(first, run): (&i64, &Run)| (*first, run.last, run.standing.generation, run.standing.empty);
+        let line =
+            |(first, run): (&i64, &Run)| (*first, run.last, run.standing.generation, run.standing.empty);
         let tables = self.0.iter().map(|(table, runs)| (table, runs.iter().map(line).collect::<Vec<_>>()));
         to.collect_map(tables)
     }
@@ -140,8 +141,12 @@ impl Serialize for Generations {
 impl<'de> Deserialize<'de> for Generations {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Generations, D::Error> {
         let tables = BTreeMap::<String, Vec<(i64, i64, u32, bool)>>::deserialize(from)?;
-        let run = |(first, last, generation, empty)| (first, Run { last, standing: Standing { generation, empty } });
-        Ok(Generations(tables.into_iter().map(|(t, runs)| (t, runs.into_iter().map(run).collect())).collect()))
+        let run = |(first, last, generation, empty)| {
+            (first, Run { last, standing: Standing { generation, empty } })
+        };
+        Ok(Generations(
+            tables.into_iter().map(|(t, runs)| (t, runs.into_iter().map(run).collect())).collect(),
+        ))
     }
 }
 
@@ -178,7 +183,8 @@ mod tests {
         };
         for _ in 0..20_000 {
             let hour = Hour(i64::try_from(below(30)).unwrap() - 15);
-            let standing = Standing { generation: 1 + u32::try_from(below(3)).unwrap(), empty: below(4) == 0 };
+            let standing =
+                Standing { generation: 1 + u32::try_from(below(3)).unwrap(), empty: below(4) == 0 };
             runs.set("t", hour, standing);
             plain.insert(hour, standing);
             for (hour, standing) in &plain {
@@ -186,7 +192,10 @@ mod tests {
             }
             let listed: Vec<_> = runs.runs("t").collect();
             assert!(listed.windows(2).all(|two| two[0].1 < two[1].0), "{listed:?}");
-            assert!(listed.windows(2).all(|two| two[0].2 != two[1].2 || two[0].1.0 + 1 < two[1].0.0), "{listed:?}");
+            assert!(
+                listed.windows(2).all(|two| two[0].2 != two[1].2 || two[0].1.0 + 1 < two[1].0.0),
+                "{listed:?}"
+            );
         }
         let text = serde_json::to_string(&runs).unwrap();
         assert_eq!(serde_json::from_str::<Generations>(&text).unwrap(), runs);

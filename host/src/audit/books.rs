@@ -119,7 +119,9 @@ impl Books {
             let before = generations::Place { hour: Hour(*hour), generation: generation.saturating_sub(1) };
             let folder = Keys::folder(before);
             let rest = self.tables.iter().filter(|((_, name), _)| name == table);
-            let rest = rest.filter_map(|(_, places)| places.get(&folder)).any(|place| place.print != Print::default());
+            let rest = rest
+                .filter_map(|(_, places)| places.get(&folder))
+                .any(|place| place.print != Print::default());
             if rest {
                 findings.add(
                     "chain",
@@ -152,7 +154,11 @@ impl Books {
                 questions.push(ask(epoch, key, Asked::New));
             }
             let places = self.tables.entry((file.zone, file.table.clone())).or_default();
-            let place = places.entry(folder).or_insert(Place { hour: file.hour, generation, print: Print::default() });
+            let place = places.entry(folder).or_insert(Place {
+                hour: file.hour,
+                generation,
+                print: Print::default(),
+            });
             place.print.add(key);
         }
         if record.kind.flips() {

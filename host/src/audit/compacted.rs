@@ -28,7 +28,9 @@ impl Inspection<'_> {
             let read = compacted.rows;
             self.findings.add(
                 "counts",
-                format!("record {seq}: it takes files with {taken} rows away, read {read} and brings {brought}"),
+                format!(
+                    "record {seq}: it takes files with {taken} rows away, read {read} and brings {brought}"
+                ),
             );
         }
         let (mut prints, mut whole) = (Prints::default(), true);
@@ -48,7 +50,8 @@ impl Inspection<'_> {
                 }
                 Some(bytes) if bytes != file.file.bytes => {
                     let wanted = file.file.bytes;
-                    self.findings.add("size", format!("record {seq}: {key} has {bytes} bytes instead of {wanted}"));
+                    self.findings
+                        .add("size", format!("record {seq}: {key} has {bytes} bytes instead of {wanted}"));
                 }
                 Some(_) => {}
             }
@@ -60,7 +63,8 @@ impl Inspection<'_> {
                 }
                 Ok(found) if found.rows != file.file.rows => {
                     let (rows, wanted) = (found.rows, file.file.rows);
-                    self.findings.add("rows", format!("record {seq}: {key} has {rows} rows instead of {wanted}"));
+                    self.findings
+                        .add("rows", format!("record {seq}: {key} has {rows} rows instead of {wanted}"));
                     whole = false;
                 }
                 Ok(found) => prints.join(found),
@@ -70,7 +74,9 @@ impl Inspection<'_> {
         if let Some(wanted) = compacted.print.as_ref().filter(|wanted| whole && **wanted != print) {
             self.findings.add(
                 "offsets",
-                format!("record {seq}: its files have other events than it read: {print} instead of {wanted}"),
+                format!(
+                    "record {seq}: its files have other events than it read: {print} instead of {wanted}"
+                ),
             );
         }
         Ok(())

@@ -305,7 +305,8 @@ impl<'a> Inspection<'a> {
                     "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; {}",
                     match record.kind {
                         RecordKind::Replay => "their events are in the raw table",
-                        RecordKind::Compact => "its rows are in the files that the record takes away, which stay",
+                        RecordKind::Compact =>
+                            "its rows are in the files that the record takes away, which stay",
                         _ => "a running host makes it again from kafka (tidemill run)",
                     }
                 ),

@@ -178,7 +178,8 @@ impl Inspection<'_> {
     }
 
     fn hours(&self, zone: Zone, table: &str) -> BTreeMap<(String, String), Place> {
-        let places = self.books.tables[&(zone, table.to_owned())].values().filter(|place| place.print.files > 0);
+        let places =
+            self.books.tables[&(zone, table.to_owned())].values().filter(|place| place.print.files > 0);
         let place = |place: &super::books::Place| Place { hour: place.hour, generation: place.generation };
         places.map(|at| (at.hour.values(), place(at))).collect()
     }

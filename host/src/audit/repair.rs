@@ -8,8 +8,8 @@ use super::patiently;
 use super::records::{Records, Slot};
 use crate::catalog::TableSpec;
 use crate::commit::PartitionKey;
-use crate::pipeline::offline::Lake;
 use crate::generations::Place;
+use crate::pipeline::offline::Lake;
 use crate::table::Hour;
 use crate::{Kind, Result};
 

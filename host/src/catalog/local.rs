@@ -167,7 +167,9 @@ impl Files {
             let (date, of_day) = place.hour.values();
             let path = self.root.join(Keys::catalog_partition(table, place.hour));
             let there: Option<PartitionFile> = read(&path)?;
-            if there.is_some_and(|there| spec.is_later(&format!("{}/{}", spec.location, there.folder), *place)) {
+            if there
+                .is_some_and(|there| spec.is_later(&format!("{}/{}", spec.location, there.folder), *place))
+            {
                 continue;
             }
             self.write(&path, &PartitionFile { date, hour: of_day, folder: Keys::folder(*place) })?;
@@ -179,7 +181,9 @@ impl Files {
         for hour in hours {
             let path = self.root.join(Keys::catalog_partition(table, *hour));
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &path, &error)),
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("remove", &path, &error));
+                }
                 _ => {}
             }
         }

@@ -66,7 +66,10 @@ impl Compact {
             let mut lake = Lake::open(&config, &env::machine(), "compact").await?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!("there is no record in {}: no host has begun", lake.place())));
+                return Err(Error::stop(format!(
+                    "there is no record in {}: no host has begun",
+                    lake.place()
+                )));
             }
             let specs = lake.specs(&config).await?;
             named(&specs, &self.table)?;
@@ -91,7 +94,9 @@ impl Compact {
 
     fn text(&self, report: &Report) -> String {
         let after = |value: Option<u64>, text: fn(u64) -> String| value.map_or("-".into(), text);
-        let head = ["table", "hour", "files", "", "bytes", "", "rows", "", "record", "took"].map(str::to_owned).to_vec();
+        let head = ["table", "hour", "files", "", "bytes", "", "rows", "", "record", "took"]
+            .map(str::to_owned)
+            .to_vec();
         let row = |done: &Done| {
             vec![
                 done.table.clone(),

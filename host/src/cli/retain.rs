@@ -55,7 +55,10 @@ impl Retain {
             let mut lake = Lake::open(&config, &env::machine(), "retain").await?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!("there is no record in {}: no host has begun", lake.place())));
+                return Err(Error::stop(format!(
+                    "there is no record in {}: no host has begun",
+                    lake.place()
+                )));
             }
             let specs = lake.specs(&config).await?;
             named(&specs, &self.table)?;
@@ -76,9 +79,11 @@ impl Retain {
     }
 
     fn text(&self, report: &Retained) -> String {
-        let head = ["table", "days", "hours", "first", "last", "files", "rows", "bytes"].map(str::to_owned).to_vec();
+        let head =
+            ["table", "days", "hours", "first", "last", "files", "rows", "bytes"].map(str::to_owned).to_vec();
         let row = |gone: &Expired| {
-            let (first, last) = gone.span.map_or(("-".into(), "-".into()), |(a, b)| (a.to_string(), b.to_string()));
+            let (first, last) =
+                gone.span.map_or(("-".into(), "-".into()), |(a, b)| (a.to_string(), b.to_string()));
             let (days, hours, files, rows) = (gone.days, gone.hours, gone.files, gone.rows);
             let [days, files, rows] = [u64::from(days), files, rows].map(|n| n.to_string());
             vec![gone.table.clone(), days, hours.to_string(), first, last, files, rows, size(gone.bytes)]

@@ -44,7 +44,10 @@ impl SqlView {
             let mut lake = Lake::open(&config, &env::machine(), "sql-view").await?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!("there is no record in {}: no host has begun", lake.place())));
+                return Err(Error::stop(format!(
+                    "there is no record in {}: no host has begun",
+                    lake.place()
+                )));
             }
             let specs = lake.specs(&config).await?;
             let specs: Vec<_> = named(&specs, &self.tables)?.into_iter().cloned().collect();

@@ -111,7 +111,9 @@ impl Log {
     pub(super) async fn swept(&self, seq: u64) -> Result<Vec<DataFile>> {
         let found = self.read(seq).await?;
         let found = found.filter(|record| record.kind.flips()).ok_or_else(|| {
-            Error::stop(format!("a sweep names record {seq}, which takes no hours away: the commit log is damaged"))
+            Error::stop(format!(
+                "a sweep names record {seq}, which takes no hours away: the commit log is damaged"
+            ))
         })?;
         Ok(found.supersedes)
     }
@@ -203,11 +205,16 @@ impl Draft for FlipDraft {
             flip.generation == now + 1 || !log.rules.on(Rule::Generation)
         };
         let placed = record.files.iter().all(|file| {
-            let flip = record.flips.iter().find(|flip| (&flip.table, flip.hour) == (&file.file.table, file.file.hour.0));
+            let flip = record
+                .flips
+                .iter()
+                .find(|flip| (&flip.table, flip.hour) == (&file.file.table, file.file.hour.0));
             flip.is_some_and(|flip| flip.generation == file.generation)
         });
         if !placed {
-            return Err(Error::stop("a rewritten hour has files outside of its new generation; this is a bug"));
+            return Err(Error::stop(
+                "a rewritten hour has files outside of its new generation; this is a bug",
+            ));
         }
         if !record.flips.iter().all(next) || !self.unchanged(log).await? {
             return Ok(None);

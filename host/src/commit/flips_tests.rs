@@ -1,7 +1,7 @@
 use super::*;
+use crate::commit::record::Advance;
 use crate::commit::replay::tests::{Memory, begun, commit, topic};
 use crate::commit::{EVERY, LanePart};
-use crate::commit::record::Advance;
 use crate::generations::Standing;
 use crate::table::REJECTED;
 
@@ -22,7 +22,10 @@ async fn of_two_compactions_of_an_hour_one_comes_to_nothing() {
     assert!(second.compact(rewritten(std::slice::from_ref(&old), &two), None).await.unwrap().is_none());
     // What was there stays for readers that have not heard of it.
     assert_eq!(store.visible(), [one.file.key.as_str(), old.file.key.as_str()]);
-    assert_eq!(second.live_in(REJECTED, Hour(0)).await.unwrap().into_keys().collect::<Vec<_>>(), [one.file.key.clone()]);
+    assert_eq!(
+        second.live_in(REJECTED, Hour(0)).await.unwrap().into_keys().collect::<Vec<_>>(),
+        [one.file.key.clone()]
+    );
     // The next one rewrites what the first has made, and is told what the catalog is owed.
     let three = store.stage_at(3, 3);
     let next = second.compact(rewritten(&[one.clone()], &three), None).await.unwrap().unwrap();
@@ -63,13 +66,23 @@ async fn a_late_file_of_a_rewritten_hour_goes_to_its_new_generation_only() {
         let (at, prev) = (log.view().position(&topic(), 1).unwrap(), log.view().last(&topic(), 1));
         let epoch = file.epoch.clone();
         let advance = Advance {
-            partition: 1, prev, epoch: epoch.clone(), from: at, to: at + 1, events: 1, ..Advance::default()
+            partition: 1,
+            prev,
+            epoch: epoch.clone(),
+            from: at,
+            to: at + 1,
+            events: 1,
+            ..Advance::default()
         };
         LanePart { lane: 0, epoch, partitions: vec![advance], files: vec![file] }
     };
     let one = part(late, &host);
     let outcome = host.commit(&topic(), vec![one], vec![]).await.unwrap();
-    assert!(outcome.record.is_none() && outcome.lost[0].1.contains("its generation is 2, not 1"), "{}", outcome.lost[0].1);
+    assert!(
+        outcome.record.is_none() && outcome.lost[0].1.contains("its generation is 2, not 1"),
+        "{}",
+        outcome.lost[0].1
+    );
     let two = part(store.stage_at(3, 2), &host);
     assert!(host.commit(&topic(), vec![two], vec![]).await.unwrap().record.is_some());
 }

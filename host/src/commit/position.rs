@@ -137,7 +137,9 @@ impl View {
             let now = self.generations.get(&file.table, file.hour).generation;
             if now != *generation {
                 let (table, hour) = (&file.table, file.hour);
-                return Err(format!("{table}, {hour}, was rewritten: its generation is {now}, not {generation}"));
+                return Err(format!(
+                    "{table}, {hour}, was rewritten: its generation is {now}, not {generation}"
+                ));
             }
         }
         Ok(())

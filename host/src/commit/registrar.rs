@@ -56,7 +56,8 @@ impl Registrar {
                 self.waiting.insert(name, hours);
                 continue;
             }
-            let (empty, full): (Vec<Hour>, Vec<Hour>) = hours.iter().partition(|hour| now.get(&name, **hour).empty);
+            let (empty, full): (Vec<Hour>, Vec<Hour>) =
+                hours.iter().partition(|hour| now.get(&name, **hour).empty);
             let places: Vec<Place> = full.into_iter().map(|hour| now.place(&name, hour)).collect();
             let told = async {
                 self.catalog.register(table, &places).await?;
@@ -66,7 +67,11 @@ impl Registrar {
                 match self.catalog.withdraw(table, &empty).await {
                     // Not a host's right, as a rule. A partition without files does no harm, and `verify` names it.
                     Err(e) if e.kind() == Kind::Stop => {
-                        tracing::warn!(table = name, hours = empty.len(), "the catalog still shows hours that have expired: {e}");
+                        tracing::warn!(
+                            table = name,
+                            hours = empty.len(),
+                            "the catalog still shows hours that have expired: {e}"
+                        );
                         Ok(())
                     }
                     done => done,
@@ -187,7 +192,10 @@ mod tests {
         let spec = |table: table::Table| TableSpec::new(Arc::new(table), "file:///t");
         let mut registrar = Registrar::new(catalog.clone(), vec![spec(table::rejected())]);
         let raw = table::raw("a");
-        registrar.register(&[file(&raw.name), file(&table::rejected().name)], &Generations::default()).await.unwrap();
+        registrar
+            .register(&[file(&raw.name), file(&table::rejected().name)], &Generations::default())
+            .await
+            .unwrap();
         assert_eq!(catalog.0.lock().unwrap().1.len(), 1);
         assert_eq!(registrar.owed().iter().map(|owed| &*owed.table).collect::<Vec<_>>(), [&*raw.name]);
         assert_eq!(registrar.waiting(), 1, "a record must carry them to a host that knows the table");

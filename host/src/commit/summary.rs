@@ -23,8 +23,8 @@ use super::log::Log;
 use super::position::{View, recent_files};
 use super::record::{DataFile, Record, Topic, check_format};
 use super::store::again;
-use crate::generations::Generations;
 use crate::failpoint::failpoint;
+use crate::generations::Generations;
 use crate::{Error, Result};
 
 /// Records between two summaries. Few in tests, so that the simulation comes by many summaries.

@@ -307,7 +307,9 @@ fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
                 let forever = value.as_str() == Some("forever");
                 let number = value.as_integer().and_then(|days| u32::try_from(days).ok());
                 let number = number.filter(|days| (1..=MOST_DAYS).contains(days)).or(forever.then_some(0));
-                let expected = format!("retention-days: expected a number of days from 1 to {MOST_DAYS}, or \"forever\"");
+                let expected = format!(
+                    "retention-days: expected a number of days from 1 to {MOST_DAYS}, or \"forever\""
+                );
                 config.retention_days = Some(number.ok_or(expected)?);
             }
             other => {

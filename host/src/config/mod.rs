@@ -226,7 +226,8 @@ impl Config {
                     rate: layers.size("compact-rate", "64KiB", "64GiB")? as u64,
                 }),
             },
-            retention_days: u32::try_from(layers.whole("retention-days", 1, 36_500)?.unwrap_or(90)).unwrap_or(90),
+            retention_days: u32::try_from(layers.whole("retention-days", 1, 36_500)?.unwrap_or(90))
+                .unwrap_or(90),
             otlp: text("otlp"),
             librdkafka: layers.librdkafka().clone(),
             tables: layers.tables().clone(),

@@ -125,7 +125,12 @@ pub const SETTINGS: [Setting; 30] = [
         "How often a host looks for closed hours whose small files it merges, as 10m; off: tidemill compact does it",
     ),
     setting("compact-rate", Some("16MiB"), "SIZE", "… and reads so much a second at most"),
-    setting("retention-days", Some("90"), "N", "Days that tidemill retain keeps; of one table: [tables.NAME]"),
+    setting(
+        "retention-days",
+        Some("90"),
+        "N",
+        "Days that tidemill retain keeps; of one table: [tables.NAME]",
+    ),
     setting("otlp", None, "URL", "OpenTelemetry collector for traces of commits, as http://127.0.0.1:4318"),
 ];
 

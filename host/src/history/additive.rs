@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, RecordBatch,
-};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{OwnedRow, RowConverter, SortField};
@@ -49,12 +47,17 @@ impl Additive {
             let name = field.name();
             match merge.get(name).map(String::as_str) {
                 Some("key") => keys.push(at),
-                Some("sum") => sums.push((at, match field.data_type() {
-                    DataType::Int64 => Sum::Int(vec![]),
-                    DataType::Float64 => Sum::Float(vec![]),
-                    DataType::Decimal128(..) => Sum::Decimal(vec![]),
-                    other => return Err(Error::stop(format!("column `{name}` is summed and is {other}"))),
-                })),
+                Some("sum") => sums.push((
+                    at,
+                    match field.data_type() {
+                        DataType::Int64 => Sum::Int(vec![]),
+                        DataType::Float64 => Sum::Float(vec![]),
+                        DataType::Decimal128(..) => Sum::Decimal(vec![]),
+                        other => {
+                            return Err(Error::stop(format!("column `{name}` is summed and is {other}")));
+                        }
+                    },
+                )),
                 Some(how @ ("min" | "max")) => {
                     let field = SortField::new(field.data_type().clone());
                     let converter = RowConverter::new(vec![field]).map_err(failed)?;
@@ -81,7 +84,8 @@ impl Additive {
         for (row, key) in keys.iter().enumerate() {
             let known = self.groups.get(key.as_ref()).copied();
             // A sum that would not fit begins anew.
-            let fits = |group: &usize| self.sums.iter().all(|(at, sum)| sum.fits(*group, batch.column(*at), row));
+            let fits =
+                |group: &usize| self.sums.iter().all(|(at, sum)| sum.fits(*group, batch.column(*at), row));
             let group = match known.filter(fits) {
                 Some(group) => group,
                 None => {
@@ -134,9 +138,8 @@ impl Sum {
             return true;
         }
         match self {
-            Sum::Int(sums) => {
-                sums[group].is_none_or(|sum| sum.checked_add(column.as_primitive::<Int64Type>().value(row)).is_some())
-            }
+            Sum::Int(sums) => sums[group]
+                .is_none_or(|sum| sum.checked_add(column.as_primitive::<Int64Type>().value(row)).is_some()),
             Sum::Decimal(sums) => {
                 // The largest of a precision is far below what fits; readers would not take more.
                 let DataType::Decimal128(precision, _) = column.data_type() else { return false };
@@ -170,9 +173,8 @@ impl Sum {
             Sum::Best { greatest, converter, rows } => {
                 let found = converter.convert_columns(&[column.slice(row, 1)]).map_err(failed)?;
                 let (new, best) = (found.row(0), &mut rows[group]);
-                let better = best.as_ref().is_none_or(|old| {
-                    if *greatest { new > old.row() } else { new < old.row() }
-                });
+                let better =
+                    best.as_ref().is_none_or(|old| if *greatest { new > old.row() } else { new < old.row() });
                 if better {
                     *best = Some(new.owned());
                 }
@@ -236,7 +238,12 @@ mod tests {
     fn merged(lines: &[Line<'_>]) -> Vec<String> {
         let batch = batch(lines);
         let merge = [
-            ("minute", "key"), ("device", "key"), ("events", "sum"), ("seconds", "sum"), ("first", "min"), ("last", "max"),
+            ("minute", "key"),
+            ("device", "key"),
+            ("events", "sum"),
+            ("seconds", "sum"),
+            ("first", "min"),
+            ("last", "max"),
         ];
         let merge = merge.map(|(column, how)| (column.to_owned(), how.to_owned())).into();
         let mut sums = Additive::new(&batch.schema(), &merge).unwrap();
@@ -246,7 +253,11 @@ mod tests {
         assert!(sums.held() > 0);
         let found = sums.take().unwrap();
         assert_eq!((sums.held(), found.schema()), (0, batch.schema()));
-        let text = |column: &ArrayRef, row| arrow::util::display::array_value_to_string(column, row).unwrap();
+        let text = |column: &ArrayRef, row| {
+            let time = matches!(column.data_type(), DataType::Timestamp(..));
+            let column = if time { &arrow::compute::cast(column, &DataType::Int64).unwrap() } else { column };
+            arrow::util::display::array_value_to_string(column, row).unwrap()
+        };
         let line = |row| found.columns().iter().map(|c| text(c, row)).collect::<Vec<_>>().join(" ");
         let mut lines: Vec<String> = (0..found.num_rows()).map(line).collect();
         lines.sort();
@@ -264,18 +275,18 @@ mod tests {
                 (0, Some("a"), None, 0.0, None, None),
                 (0, None, None, 1.0, None, None),
             ]),
-            [
-                "1970-01-01T00:00:00.000001Z a 5 1.0 9 y",
-                "1970-01-01T00:00:00Z  7 2.0  ",
-                "1970-01-01T00:00:00Z a 3 0.75 -1 z",
-            ]
+            ["0  7 2.0  ", "0 a 3 0.75 -1 z", "1 a 5 1.0 9 y",]
         );
     }
 
     #[test]
     fn a_sum_that_does_not_fit_stays_apart() {
         let most = Some(i64::MAX - 1);
-        let lines = merged(&[(0, None, most, 0.0, None, None), (0, None, Some(5), 0.0, None, None), (0, None, Some(1), 0.0, None, None)]);
+        let lines = merged(&[
+            (0, None, most, 0.0, None, None),
+            (0, None, Some(5), 0.0, None, None),
+            (0, None, Some(1), 0.0, None, None),
+        ]);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines.iter().any(|line| line.contains(" 6 ")), "{lines:?}");
     }

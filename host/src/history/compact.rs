@@ -68,6 +68,10 @@ pub async fn compact(
     }
     let now = clock::now(lake).await?;
     let mut teller = Teller::new(lake, specs);
+    if !order.dry && !lake.log.view().generations().is_empty() {
+        // A late request may have taken something back since the last run.
+        teller.reconcile(lake, specs).await?;
+    }
     for spec in specs.iter().filter(|spec| order.names(&spec.table.name)) {
         let name = &spec.table.name;
         if let Some(why) = refused(spec) {

@@ -10,8 +10,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::array::{AsArray, TimestampMicrosecondArray};
+use arrow::array::{BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -162,7 +162,8 @@ impl Slice<'_> {
         let before = std::mem::take(&mut self.rows);
         self.held = 0;
         for rows in before {
-            let keep: BooleanArray = self.times(&rows)?.values().iter().map(|time| Some(*time < self.to)).collect();
+            let keep: BooleanArray =
+                self.times(&rows)?.values().iter().map(|time| Some(*time < self.to)).collect();
             let kept = match keep.true_count() {
                 0 => continue,
                 all if all == rows.num_rows() => rows,

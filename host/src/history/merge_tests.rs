@@ -95,14 +95,16 @@ async fn merged(
         stores.publish(&file).await.unwrap();
         assert!(file.key.contains("/_gen/2/date=2025-12-02/hour=09/"), "{}", file.key);
         let bytes = stores.of(file.zone).read(&file.key).await.unwrap().unwrap();
-        let rows = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+        let rows =
+            ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
         found.push(rows.map(|batch| batch.unwrap()).collect());
     }
     Ok((compacted, found))
 }
 
 fn times(files: &[Vec<RecordBatch>]) -> Vec<i64> {
-    let column = |batch: &RecordBatch| batch.column(0).as_primitive::<TimestampMicrosecondType>().values().to_vec();
+    let column =
+        |batch: &RecordBatch| batch.column(0).as_primitive::<TimestampMicrosecondType>().values().to_vec();
     files.iter().flatten().flat_map(column).collect()
 }
 
@@ -119,21 +121,34 @@ async fn rows_come_once_and_in_order_however_little_fits() {
     let table = events();
     // Files of seconds each, some with a row from the hour's beginning, and some of one and the same time.
     let offsets: Vec<i64> = (0..20_000).collect();
-    let time = |o: i64| if o % 1000 == 7 { 0 } else if (5_000..9_000).contains(&o) { 900_000_000 } else { o * 100_000 + o % 3 };
+    let time = |o: i64| {
+        if o % 1000 == 7 {
+            0
+        } else if (5_000..9_000).contains(&o) {
+            900_000_000
+        } else {
+            o * 100_000 + o % 3
+        }
+    };
     let epochs = offsets.chunks(700).enumerate();
-    let epochs = epochs.map(|(n, some)| vec![batch(&table, i32::try_from(n % 3).unwrap(), some, time)]).collect();
+    let epochs =
+        epochs.map(|(n, some)| vec![batch(&table, i32::try_from(n % 3).unwrap(), some, time)]).collect();
     let files = visible(&stores, &keys, epochs).await;
     assert!(files.len() > 25);
     let spec = TableSpec::new(table.clone(), "file:///t");
     let mut before = Prints::default();
     for file in &files {
         let bytes = stores.processed.read(&file.file.key).await.unwrap().unwrap();
-        let rows = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+        let rows =
+            ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
         rows.for_each(|batch| before.add(&batch.unwrap(), Prints::columns(&table.schema)));
     }
     let mut all = Vec::new();
-    for (memory, largest) in [(64 << 20, u64::MAX), (200_000, u64::MAX), (20_000, u64::MAX), (64 << 20, 20_000)] {
-        let (compacted, found) = merged(&stores, &keys, spec.clone(), files.clone(), memory, largest).await.unwrap();
+    for (memory, largest) in
+        [(64 << 20, u64::MAX), (200_000, u64::MAX), (20_000, u64::MAX), (64 << 20, 20_000)]
+    {
+        let (compacted, found) =
+            merged(&stores, &keys, spec.clone(), files.clone(), memory, largest).await.unwrap();
         assert_eq!((compacted.rows, compacted.merged), (20_000, false));
         assert_eq!(compacted.print.as_deref(), Some(&*before.text()), "with {memory} bytes");
         assert_eq!(prints(&table, &found), before, "with {memory} bytes");
@@ -164,7 +179,10 @@ async fn rows_of_an_additive_table_are_summed_on_the_way() {
             Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.1))),
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2))),
         ];
-        vec![Rows { table: table.clone(), batch: RecordBatch::try_new(table.schema.clone(), columns).unwrap() }]
+        vec![Rows {
+            table: table.clone(),
+            batch: RecordBatch::try_new(table.schema.clone(), columns).unwrap(),
+        }]
     };
     let files = visible(&stores, &keys, (0..20).map(epoch).collect()).await;
     let merge = [("minute", "key"), ("device", "key"), ("events", "sum")];
@@ -174,7 +192,8 @@ async fn rows_of_an_additive_table_are_summed_on_the_way() {
         let mut sums: BTreeMap<(i64, String), i64> = BTreeMap::new();
         for batch in files.iter().flatten() {
             let minutes = batch.column(0).as_primitive::<TimestampMicrosecondType>();
-            let (devices, events) = (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
+            let (devices, events) =
+                (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
             for row in 0..batch.num_rows() {
                 let key = (minutes.value(row), devices.value(row).to_owned());
                 *sums.entry(key).or_default() += events.value(row);
@@ -182,7 +201,8 @@ async fn rows_of_an_additive_table_are_summed_on_the_way() {
         }
         sums
     };
-    let (compacted, found) = merged(&stores, &keys, spec.clone(), files.clone(), 64 << 20, u64::MAX).await.unwrap();
+    let (compacted, found) =
+        merged(&stores, &keys, spec.clone(), files.clone(), 64 << 20, u64::MAX).await.unwrap();
     assert_eq!((compacted.rows, compacted.print, compacted.merged), (6_000, None, true));
     let rows: usize = found.iter().flatten().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, sums(&found).len(), "a row a key");
@@ -211,5 +231,11 @@ async fn no_column_is_lost_and_what_is_missing_is_said() {
     // A file that is gone is no empty one.
     std::fs::remove_file(folder.path().join("Processed").join(&files[0].file.key)).unwrap();
     let spec = TableSpec::new(table, "file:///t");
-    assert!(merged(&stores, &keys, spec, files, 1 << 20, u64::MAX).await.unwrap_err().to_string().contains("is gone"));
+    assert!(
+        merged(&stores, &keys, spec, files, 1 << 20, u64::MAX)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is gone")
+    );
 }

@@ -106,7 +106,8 @@ impl Order {
     fn is_closed(&self, hour: Hour, now: Micros) -> bool {
         let end = hour.0.saturating_add(1).saturating_mul(HOUR);
         let closed = Micros::try_from(self.closed.as_micros()).unwrap_or(Micros::MAX);
-        end.saturating_add(closed) <= now && self.since.is_none_or(|since| hour.0.saturating_mul(HOUR) >= since)
+        end.saturating_add(closed) <= now
+            && self.since.is_none_or(|since| hour.0.saturating_mul(HOUR) >= since)
     }
 
     /// Whether an hour with these files is worth it.
@@ -116,7 +117,13 @@ impl Order {
     }
 
     /// The hours of a date that are worth it, the oldest first.
-    pub(super) async fn tasks(&self, log: &Log, spec: &TableSpec, date: &str, now: Micros) -> Result<Vec<Task>> {
+    pub(super) async fn tasks(
+        &self,
+        log: &Log,
+        spec: &TableSpec,
+        date: &str,
+        now: Micros,
+    ) -> Result<Vec<Task>> {
         let mut hours: BTreeMap<Hour, Vec<DataFile>> = BTreeMap::new();
         for file in log.live(&spec.table.name, date).await?.into_values() {
             if self.is_closed(file.file.hour, now) {

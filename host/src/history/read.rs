@@ -65,7 +65,8 @@ impl Source {
             match waiting.pop_front() {
                 Some(Ahead::Whole(task)) => {
                     let found = self.runtime.block_on(task);
-                    let found = found.map_err(|e| Error::stop(format!("the task that reads {key} broke: {e}")))?;
+                    let found =
+                        found.map_err(|e| Error::stop(format!("the task that reads {key} broke: {e}")))?;
                     let rows = rows(Bytes::from(found?.ok_or_else(gone)?), table).map_err(unreadable)?;
                     batches(rows, table, &mut each, key)?;
                 }
@@ -88,7 +89,8 @@ impl Source {
         if file.file.bytes > SMALL {
             return Ahead::Parts;
         }
-        let (store, env, key) = (self.stores.of(file.file.zone).clone(), self.env.clone(), file.file.key.clone());
+        let (store, env, key) =
+            (self.stores.of(file.file.zone).clone(), self.env.clone(), file.file.key.clone());
         Ahead::Whole(self.runtime.spawn(async move { tries(&env, TRIES, || store.read(&key)).await }))
     }
 }
@@ -107,7 +109,12 @@ fn fits(file: &Arc<Schema>, table: &Arc<Schema>) -> Result<(), String> {
             Err(_) => return Err(format!("it has a column `{name}`, which its table has not any more")),
             // The names inside of lists are others in Parquet.
             Ok(wanted) if wanted.data_type() == kind || matches!(wanted.data_type(), DataType::List(_)) => {}
-            Ok(wanted) => return Err(format!("its column `{name}` is {kind}, that of its table {}", wanted.data_type())),
+            Ok(wanted) => {
+                return Err(format!(
+                    "its column `{name}` is {kind}, that of its table {}",
+                    wanted.data_type()
+                ));
+            }
         }
     }
     Ok(())

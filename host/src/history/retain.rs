@@ -90,7 +90,9 @@ pub async fn retain(
     lake.log.refresh().await?;
     let now = clock::now(lake).await?;
     if let Some(why) = clock::jumped(lake, now).filter(|_| !wanted.dry && !wanted.still) {
-        return Err(Error::stop(format!("{why}; nothing was taken away. If the time is right: --standing-still")));
+        return Err(Error::stop(format!(
+            "{why}; nothing was taken away. If the time is right: --standing-still"
+        )));
     }
     let mut teller = Teller::new(lake, specs);
     if !wanted.dry {

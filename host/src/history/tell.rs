@@ -1,10 +1,10 @@
 //! Telling those that readers ask where hours lie now: the catalog, and the views for DuckDB.
 
 use super::views;
+use crate::Result;
 use crate::catalog::TableSpec;
 use crate::commit::{Record, Registrar};
 use crate::pipeline::offline::Lake;
-use crate::Result;
 
 /// Who tells, and what it has told.
 pub(super) struct Teller {

@@ -69,7 +69,11 @@ async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
         return Ok(None);
     }
     let last = lake.log.view().next().saturating_sub(1);
-    let sql = format!("{MADE}{last} of pipeline {}: tidemill sql-view\n{}", lake.keys.pipeline(), sql(name, &parts));
+    let sql = format!(
+        "{MADE}{last} of pipeline {}: tidemill sql-view\n{}",
+        lake.keys.pipeline(),
+        sql(name, &parts)
+    );
     Ok(Some(View { table: name.clone(), parts, sql }))
 }
 
@@ -176,14 +180,22 @@ mod tests {
         assert_eq!(others(&now, "t"), [(1, 5), (9, 9)]);
         let parts = later(&now, "t");
         assert_eq!(parts, [(2, vec![(2, 4), (9, 9)]), (3, vec![(5, 5)])].into());
-        let text = sql("t", &[
-            (1, "/it's/t/date=*/hour=*/*.parquet".into(), others(&now, "t")),
-            (2, "/t/_gen/2/date=*/hour=*/*.parquet".into(), parts[&2].clone()),
-        ]);
+        let text = sql(
+            "t",
+            &[
+                (1, "/it's/t/date=*/hour=*/*.parquet".into(), others(&now, "t")),
+                (2, "/t/_gen/2/date=*/hour=*/*.parquet".into(), parts[&2].clone()),
+            ],
+        );
         let hour = "(date - DATE '1970-01-01') * 24 + hour";
-        assert!(text.starts_with("CREATE OR REPLACE VIEW \"t\" AS\n  SELECT * FROM read_parquet('/it''s/t/"), "{text}");
+        assert!(
+            text.starts_with("CREATE OR REPLACE VIEW \"t\" AS\n  SELECT * FROM read_parquet('/it''s/t/"),
+            "{text}"
+        );
         for piece in [
-            format!("WHERE NOT ({hour} BETWEEN 1 AND 5\n     OR {hour} BETWEEN 9 AND 9)\n  UNION ALL BY NAME\n"),
+            format!(
+                "WHERE NOT ({hour} BETWEEN 1 AND 5\n     OR {hour} BETWEEN 9 AND 9)\n  UNION ALL BY NAME\n"
+            ),
             format!("WHERE {hour} BETWEEN 2 AND 4\n     OR {hour} BETWEEN 9 AND 9;\n"),
         ] {
             assert!(text.contains(&piece), "{text}");

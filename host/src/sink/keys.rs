@@ -174,7 +174,8 @@ impl Keys {
     /// The table, the generation and the date of a data file's key; none: it is no such key.
     pub fn place_of(key: &str) -> Option<(&str, u32, &str)> {
         let (table, rest) = key.split_once('/')?;
-        let (generation, rest) = match rest.strip_prefix(GENERATIONS).and_then(|rest| rest.strip_prefix('/')) {
+        let (generation, rest) = match rest.strip_prefix(GENERATIONS).and_then(|rest| rest.strip_prefix('/'))
+        {
             None => (FIRST, rest),
             Some(later) => {
                 let (number, rest) = later.split_once('/')?;
@@ -278,7 +279,9 @@ mod tests {
         assert_eq!(key, "t/_gen/12/date=1970-01-01/hour=00/f.parquet");
         assert_eq!(Keys::place_of(&key), Some(("t", 12, "1970-01-01")));
         assert_eq!(Keys::place_of(&Keys::data("t", Hour(0), "f")), Some(("t", 1, "1970-01-01")));
-        for key in ["t/_gen/1/date=1970-01-01/f", "t/_gen/x/date=1970-01-01/f", "t/f", "_tidemill/p/log/1.json"] {
+        for key in
+            ["t/_gen/1/date=1970-01-01/f", "t/_gen/x/date=1970-01-01/f", "t/f", "_tidemill/p/log/1.json"]
+        {
             assert_eq!(Keys::place_of(key), None, "{key}");
         }
         let at = |partition: &str| Keys::generation_at("s3://b/t", partition);

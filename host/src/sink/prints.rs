@@ -22,7 +22,8 @@ impl Prints {
         [PROVENANCE, OWN].into_iter().find_map(|[partition, offset]| {
             let (partition, of) = schema.column_with_name(partition)?;
             let (offset, at) = schema.column_with_name(offset)?;
-            (*of.data_type() == DataType::Int32 && *at.data_type() == DataType::Int64).then_some([partition, offset])
+            (*of.data_type() == DataType::Int32 && *at.data_type() == DataType::Int64)
+                .then_some([partition, offset])
         })
     }
 
@@ -54,7 +55,8 @@ impl Prints {
 
 /// splitmix64: it stands in records, so it stays as it is.
 fn hash((partition, offset): (i32, i64)) -> u64 {
-    let mut z = u64::from_le_bytes(offset.to_le_bytes()) ^ u64::from(partition.unsigned_abs()).rotate_left(40);
+    let mut z =
+        u64::from_le_bytes(offset.to_le_bytes()) ^ u64::from(partition.unsigned_abs()).rotate_left(40);
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -71,10 +73,17 @@ mod tests {
     use super::*;
 
     fn rows(events: &[(i32, i64)]) -> RecordBatch {
-        let fields = [Field::new("kafka_partition", DataType::Int32, true), Field::new("kafka_offset", DataType::Int64, true)];
+        let fields = [
+            Field::new("kafka_partition", DataType::Int32, true),
+            Field::new("kafka_offset", DataType::Int64, true),
+        ];
         let partitions = Int32Array::from_iter_values(events.iter().map(|(partition, _)| *partition));
         let offsets = Int64Array::from_iter_values(events.iter().map(|(_, offset)| *offset));
-        RecordBatch::try_new(Arc::new(Schema::new(fields.to_vec())), vec![Arc::new(partitions), Arc::new(offsets)]).unwrap()
+        RecordBatch::try_new(
+            Arc::new(Schema::new(fields.to_vec())),
+            vec![Arc::new(partitions), Arc::new(offsets)],
+        )
+        .unwrap()
     }
 
     fn print(batches: &[RecordBatch]) -> Prints {
@@ -96,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_table_without_events_has_none() {
-        let schema = Schema::new(vec![Field::new("partition", DataType::Utf8, true), Field::new("offset", DataType::Int64, true)]);
+        let schema = Schema::new(vec![
+            Field::new("partition", DataType::Utf8, true),
+            Field::new("offset", DataType::Int64, true),
+        ]);
         assert_eq!(Prints::columns(&schema), None);
     }
 }

@@ -71,7 +71,7 @@ impl HourWriter {
         }
         let Some(file) = &mut self.open else { return Ok(()) };
         file.write(&Piece { hour, batch, first, last })?;
-        if file.rows_held() > HELD {
+        if file.rows_held() > HELD.min(usize::try_from(self.largest).unwrap_or(HELD)) {
             file.flush()?;
         }
         if file.written() >= self.largest {

@@ -106,11 +106,7 @@ fn storage(columns: &[Column], location: &str) -> Result<aws::StorageDescriptor>
         .build())
 }
 
-pub(super) fn partition(
-    spec: &TableSpec,
-    columns: &[Column],
-    place: Place,
-) -> Result<aws::PartitionInput> {
+pub(super) fn partition(spec: &TableSpec, columns: &[Column], place: Place) -> Result<aws::PartitionInput> {
     let (date, of_day) = place.hour.values();
     Ok(aws::PartitionInput::builder()
         .values(date)

@@ -27,9 +27,9 @@ use super::counted::Counting;
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
 use super::{Catalog, Partition, Registered, TableSpec};
 use crate::error::{Error, Kind, Result};
+use crate::generations::Place;
 use crate::observe::Requests;
 use crate::sink::{Aws, Chain};
-use crate::generations::Place;
 use crate::table::Hour;
 
 /// How often a table that others change, too, is read anew.

@@ -162,7 +162,8 @@ impl Glue {
             let (kind, _) = self.meaning(asked, code, message);
             let values = error.partition_values().join("/");
             let table = format!("{}.{name}", self.database);
-            let why = format!("cannot take partition {values} of table `{table}` from AWS Glue: {code}: {message}");
+            let why =
+                format!("cannot take partition {values} of table `{table}` from AWS Glue: {code}: {message}");
             return Err(Error::new(kind, why));
         }
         Ok(())

@@ -200,8 +200,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     let key = rewritten.file.key.replace("/date=", "/_gen/2/date=");
     compact.files = vec![DataFile::new(SECOND, StagedFile { key, ..rewritten.file })];
     compact.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 2 }];
-    compact.compacted =
-        Some(Compacted { rows: 3, print: Some("0123456789abcdef".into()), merged: true });
+    compact.compacted = Some(Compacted { rows: 3, print: Some("0123456789abcdef".into()), merged: true });
     let mut expire = empty(RecordKind::Expire, 9);
     expire.previous = Some(8);
     expire.supersedes = compact.files.iter().cloned().map(DataFile::taken_away).collect();

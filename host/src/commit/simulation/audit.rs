@@ -130,7 +130,10 @@ impl State {
             let place = (file.file.table.clone(), file.file.hour.0);
             if pipeline.registered.get(&place) != Some(&Some(file.generation)) {
                 let shown = pipeline.registered.get(&place);
-                found.push((Category::Catalog, format!("the catalog shows {shown:?} of {place:?}, where {key} is")));
+                found.push((
+                    Category::Catalog,
+                    format!("the catalog shows {shown:?} of {place:?}, where {key} is"),
+                ));
             }
         }
         for record in &truth.records {

@@ -244,13 +244,17 @@ impl State {
             let hour = (flip.table.clone(), flip.hour);
             let next = truth.generations.get(&hour).copied().unwrap_or(1) + 1;
             let files = truth.records.iter().flat_map(|record| &record.files);
-            let of_hour = files.filter(|file| (&file.file.table, file.file.hour.0) == (&flip.table, flip.hour));
+            let of_hour =
+                files.filter(|file| (&file.file.table, file.file.hour.0) == (&flip.table, flip.hour));
             let live = of_hour.map(|file| file.file.key.as_str()).filter(|key| truth.live(key));
             let live: BTreeSet<&str> = live.collect();
             let taken = record.supersedes.iter().filter(|file| file.file.hour.0 == flip.hour);
             let taken: BTreeSet<&str> = taken.map(|file| file.file.key.as_str()).collect();
             if flip.generation != next || live != taken {
-                found.push((Category::Place, format!("{flip:?} follows {}, takes {taken:?} of {live:?}", next - 1)));
+                found.push((
+                    Category::Place,
+                    format!("{flip:?} follows {}, takes {taken:?} of {live:?}", next - 1),
+                ));
             }
         }
         for file in &record.files {
@@ -300,7 +304,9 @@ impl State {
         for seq in &record.sweeps {
             let swept = &self.pipelines[at].truth.records[usize::try_from(*seq).expect("in memory")];
             for DataFile { file, .. } in &swept.supersedes {
-                let Publish::Upload { id, .. } = &file.how else { unreachable!("everything is an upload here") };
+                let Publish::Upload { id, .. } = &file.how else {
+                    unreachable!("everything is an upload here")
+                };
                 if self.uploads.contains_key(id) || self.visible.contains_key(&file.key) {
                     return Some(format!("record {} sweeps {}, which is still there", record.seq, file.key));
                 }

@@ -21,7 +21,8 @@ impl Host {
             let mut state = self.process.world.state();
             (state.random.below(TABLES.len()), state.random.below(HOURS.len()))
         };
-        let files: Vec<DataFile> = self.log.live_in(TABLES[table], HOURS[hour]).await?.into_values().collect();
+        let files: Vec<DataFile> =
+            self.log.live_in(TABLES[table], HOURS[hour]).await?.into_values().collect();
         self.process.turn().await;
         let state = self.process.world.state();
         let whole = files.iter().all(|file| state.visible.contains_key(&file.file.key));

@@ -185,7 +185,9 @@ impl Catalog for Process {
         let mut hours = Vec::new();
         for place in places {
             let there = there.get(&(table.table.name.clone(), place.hour.0)).copied().flatten();
-            if there.is_some_and(|there| there > place.generation) && self.world.state().rules.on(Rule::Reconcile) {
+            if there.is_some_and(|there| there > place.generation)
+                && self.world.state().rules.on(Rule::Reconcile)
+            {
                 continue;
             }
             hours.push((place.hour.0, Some(place.generation)));

@@ -55,7 +55,8 @@ impl Remake for Again {
                 let keys = self.0.world.state().pipelines[self.0.pipeline].keys.clone();
                 keys.file_name(&epoch, 0, u32::try_from(files.len()).expect("few"))
             };
-            let made = again(&env, "stage", || stage(&self.0, &epoch, (table, now), hour, &name, &rows)).await?;
+            let made =
+                again(&env, "stage", || stage(&self.0, &epoch, (table, now), hour, &name, &rows)).await?;
             files.push(made);
         }
         Ok(Remade { replaced, files })

@@ -67,13 +67,33 @@ pub(super) enum What {
 /// A write on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    Stage { upload: String, key: String, epoch: String, rows: Vec<Row> },
-    Create { key: String, bytes: Vec<u8> },
-    Complete { upload: String },
-    Abort { pipeline: usize, upload: String },
-    Delete { pipeline: usize, key: String },
+    Stage {
+        upload: String,
+        key: String,
+        epoch: String,
+        rows: Vec<Row>,
+    },
+    Create {
+        key: String,
+        bytes: Vec<u8>,
+    },
+    Complete {
+        upload: String,
+    },
+    Abort {
+        pipeline: usize,
+        upload: String,
+    },
+    Delete {
+        pipeline: usize,
+        key: String,
+    },
     /// Partitions are put where these generations lie; none: taken away.
-    Register { pipeline: usize, table: String, hours: Vec<(i64, Option<u32>)> },
+    Register {
+        pipeline: usize,
+        table: String,
+        hours: Vec<(i64, Option<u32>)>,
+    },
 }
 
 /// A multipart upload that is not completed.
@@ -285,7 +305,10 @@ impl State {
             }
             Request::Delete { pipeline, key } => {
                 if self.is_seen(&key) && self.is_retired(&key) && !self.was_left(&key) {
-                    self.violate(Category::Hidden, format!("{key} is removed, and the catalog still shows its hour there"));
+                    self.violate(
+                        Category::Hidden,
+                        format!("{key} is removed, and the catalog still shows its hour there"),
+                    );
                 }
                 let seen = self.is_seen(&key);
                 if let Some(rows) = self.visible.remove(&key) {
@@ -365,7 +388,10 @@ impl State {
                 self.shown.get(*row).copied().unwrap_or_default() == 0 && !truth.expired.contains(row)
             });
             if let Some(row) = gone.copied() {
-                self.violate(Category::Hidden, format!("{row:?} is not in generation {generation:?} of {hour:?}"));
+                self.violate(
+                    Category::Hidden,
+                    format!("{row:?} is not in generation {generation:?} of {hour:?}"),
+                );
             }
         }
     }

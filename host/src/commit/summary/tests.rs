@@ -18,12 +18,9 @@ fn view(samples: Vec<Record>) -> View {
 
 #[test]
 fn golden_summaries_are_read_and_written_as_ever() {
-    for (name, format, records) in [
-        ("1-summary", 1, 5),
-        ("2-summary", 2, 7),
-        ("2-summary-with-a-replay", 2, 8),
-        ("3-summary", 3, 11),
-    ] {
+    for (name, format, records) in
+        [("1-summary", 1, 5), ("2-summary", 2, 7), ("2-summary-with-a-replay", 2, 8), ("3-summary", 3, 11)]
+    {
         let expected = view(samples().into_iter().take(records).collect());
         let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
         bytes.push(b'\n');
