@@ -79,7 +79,7 @@ impl Compact {
                 closed: self.closed_for,
                 files: self.files,
                 hours: self.hours,
-                memory: config.memory / 4,
+                memory: 2 * config.memory.merging(),
                 rate: None,
                 keep: self.keep,
                 dry: self.dry_run,

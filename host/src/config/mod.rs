@@ -5,6 +5,7 @@
 //! then file, then defaults); this module gives every value its type.
 
 mod layers;
+mod memory;
 mod print;
 pub mod settings;
 pub mod units;
@@ -16,11 +17,12 @@ use std::time::Duration;
 
 use crate::catalog::Projection;
 use crate::history::Pace;
-use crate::sink::{self, Location};
+use crate::sink::{self, CODECS, Codec, Location};
 use crate::source::{self, Auth, Start};
 use crate::transform::Trust;
 use crate::{Error, Result};
 pub use layers::{Layers, Source};
+pub use memory::Memory;
 pub use settings::Flags;
 
 /// Everything that a run depends on.
@@ -58,8 +60,12 @@ pub struct Config {
     pub commit_events: u64,
     /// … or so many bytes of files.
     pub commit_bytes: u64,
-    /// Bytes that rows and files on their way may take.
-    pub memory: usize,
+    /// How files of the raw zone are compressed.
+    pub raw_codec: Codec,
+    /// How files of the processed zone are compressed.
+    pub processed_codec: Codec,
+    /// Bytes that messages, rows and files on their way may take together.
+    pub memory: Memory,
     /// Threads that work on partitions.
     pub lanes: usize,
     /// Where a topic begins that the commit log does not know.
@@ -187,7 +193,9 @@ impl Config {
             commit_interval: layers.duration("commit-interval", "100ms", "1h")?,
             commit_events: layers.whole("commit-events", 1, 1_000_000_000)?.unwrap_or(4_000_000) as u64,
             commit_bytes: layers.size("commit-bytes", "1KiB", "64GiB")? as u64,
-            memory: layers.size("memory", "64MiB", "1TiB")?,
+            raw_codec: codec(layers, "raw-codec")?,
+            processed_codec: codec(layers, "processed-codec")?,
+            memory: Memory(layers.size("memory", "64MiB", "1TiB")?),
             lanes: match layers.whole("lanes", 1, 64)? {
                 Some(lanes) => lanes,
                 None => std::thread::available_parallelism().map_or(1, usize::from).min(8),
@@ -278,10 +286,14 @@ impl Config {
         }
     }
 
-    /// What the sink needs of it: each lane may hold its share of half the memory; the other half is for
-    /// parts on their way to the store, fetched messages and transforms.
+    /// What the sink needs of it.
     pub fn sink(&self) -> sink::Settings {
-        sink::Settings { buffer_bytes: self.memory / 2 / self.lanes, ..sink::Settings::default() }
+        sink::Settings {
+            buffer_bytes: self.memory.encoders(self.lanes),
+            raw_codec: self.raw_codec,
+            processed_codec: self.processed_codec,
+            ..sink::Settings::default()
+        }
     }
 
     /// What the source needs of it.
@@ -293,8 +305,13 @@ impl Config {
             instance: self.instance.clone(),
             auth: self.auth,
             librdkafka: self.librdkafka.clone(),
+            prefetch: self.memory.prefetch(0),
         }
     }
+}
+
+fn codec(layers: &Layers, key: &str) -> Result<Codec> {
+    Codec::parse(&layers.required(key)?).ok_or_else(|| layers.wrong(key, CODECS))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 32] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting(
         "auth",
@@ -73,11 +73,13 @@ pub const SETTINGS: [Setting; 30] = [
     setting("commit-interval", Some("5s"), "DURATION", "Time between commits, as 5s or 500ms"),
     setting("commit-events", Some("4000000"), "N", "… or earlier, when a lane has so many events"),
     setting("commit-bytes", Some("1GiB"), "SIZE", "… or so many bytes of files"),
+    setting("raw-codec", Some("zstd:1"), "CODEC", "Compression of raw files: zstd:LEVEL, lz4, snappy, none"),
+    setting("processed-codec", Some("zstd:1"), "CODEC", "Compression of processed files: as raw-codec"),
     setting(
         "memory",
         Some("256MiB"),
         "SIZE",
-        "Memory for rows that are being encoded; the process takes somewhat more",
+        "Memory for what was fetched, rows and files on their way; transforms have their own",
     ),
     setting("lanes", None, "N", "Threads that work on partitions [default: the cores, 8 at most]"),
     setting(

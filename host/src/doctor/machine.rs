@@ -24,9 +24,9 @@ pub(super) async fn run(mut course: Course, config: &Config) {
     for (name, path) in folders(config) {
         course.step(&format!("disk of {name}"), &[], async { disk(&path) }).await;
     }
-    let needed = (config.memory as u64).saturating_add(BASE);
+    let needed = (config.memory.0 as u64).saturating_add(BASE);
     course
-        .step("memory", &[], async { memory(available(Path::new("/")), needed, config.memory as u64) })
+        .step("memory", &[], async { memory(available(Path::new("/")), needed, config.memory.0 as u64) })
         .await;
     let lanes = config.lanes as u64;
     course.step("open files", &[], async { files(open_files(), FILES + lanes * PER_LANE, lanes) }).await;
@@ -106,7 +106,7 @@ fn available(root: &Path) -> Option<u64> {
 fn memory(available: Option<u64>, needed: u64, setting: u64) -> Finding {
     let Some(available) = available else { return Finding::ok("this system does not tell what is free") };
     let found = format!(
-        "{} available; a host takes {} (setting `memory`) and some {} more, and 8 MiB of prefetch a partition",
+        "{} available; a host takes {} (setting `memory`) and some {} more",
         size(available),
         size(setting),
         size(BASE)

@@ -78,7 +78,7 @@ async fn look(
     let order = Order {
         files: FILES,
         hours: Some(HOURS),
-        memory: config.memory / 8,
+        memory: config.memory.merging(),
         rate: Some(pace.rate),
         ..Order::default()
     };

@@ -113,6 +113,7 @@ pub async fn run(
         ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), log) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
+    let group = group.prefetching(config.memory.prefetch(ends.len()))?;
     let program = Arc::new(program);
     board.set(program.set, &program.desired.components);
     let history_env = env.clone();
@@ -130,7 +131,7 @@ pub async fn run(
         meters: &meters,
     };
     let (up, from_lanes) = mpsc::unbounded_channel();
-    let (lanes, threads) = parts.lanes(config, &up)?;
+    let (lanes, threads) = parts.lanes(config, ends.len(), &up)?;
     drop(up);
     let (requests, asked) = mpsc::channel(16);
     let (tell, told) = watch::channel(program.set);
@@ -214,7 +215,8 @@ async fn lake(
         false => None,
     };
     let open = |zone, location: &Location, setting| {
-        ZoneStore::open(zone, location.clone(), setting, keys, aws.as_ref(), env).map(Arc::new)
+        let store = ZoneStore::open(zone, location.clone(), setting, keys, aws.as_ref(), env)?;
+        Ok::<_, Error>(Arc::new(store.with_under_way(config.memory.uploads())))
     };
     let stores = Stores {
         raw: open(Zone::Raw, &config.raw, "raw")?,
@@ -311,6 +313,7 @@ impl Parts<'_> {
     fn lanes(
         &self,
         config: &Config,
+        partitions: usize,
         up: &mpsc::UnboundedSender<Up>,
     ) -> Result<(Arc<Doors>, Vec<thread::JoinHandle<()>>)> {
         let (mut doors, mut threads) = (Vec::new(), Vec::new());
@@ -335,6 +338,7 @@ impl Parts<'_> {
                     meters: self.meters.clone(),
                 },
                 largest: config.max_event_size,
+                batch: config.memory.batch(partitions),
                 most_events: config.commit_events,
                 most_bytes: config.commit_bytes,
                 commands,

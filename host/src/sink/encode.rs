@@ -3,26 +3,30 @@
 //! An [`EpochWriter`] lives on its lane's thread. It keeps one Parquet encoder per (table, hour) and stays
 //! under its bounds whatever the rows are like:
 //!
-//! * more than [`Settings::buffer_bytes`] held: the largest encoder writes its row group early;
-//! * more than [`Settings::open_files`] encoders: the least recently used ends its file early;
+//! * more than [`Settings::buffer_bytes`] held: the largest encoder writes its row group early, or what was gathered is
+//!   written;
+//! * no more than [`Settings::open_files`] encoders: rows of other hours are gathered, and written one hour after the
+//!   other when the epoch ends;
 //! * a file larger than [`Settings::file_bytes`]: it ends and another begins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parquet::file::properties::WriterProperties;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::codec::Codec;
 use super::file::OpenFile;
+use super::gather::Gathered;
 use super::keys::Keys;
 use super::properties::{Learned, properties};
-use super::split::by_hour;
+use super::split::{Hours, Piece};
 use super::stage::PendingFile;
 use super::zone::Stores;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
-use crate::table::{Hour, Table};
+use crate::table::{Hour, Table, Zone};
 
 /// The bounds of one lane's encoders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +41,10 @@ pub struct Settings {
     pub open_files: usize,
     /// The size at which a file ends.
     pub file_bytes: u64,
-    /// The level of zstd, from -7 to 22.
-    pub zstd_level: i32,
+    /// How files of the raw zone are compressed.
+    pub raw_codec: Codec,
+    /// How files of the processed zone are compressed.
+    pub processed_codec: Codec,
 }
 
 impl Default for Settings {
@@ -49,7 +55,8 @@ impl Default for Settings {
             buffer_bytes: 64 << 20,
             open_files: 128,
             file_bytes: 512 << 20,
-            zstd_level: 1,
+            raw_codec: Codec::default(),
+            processed_codec: Codec::default(),
         }
     }
 }
@@ -59,8 +66,7 @@ impl Default for Settings {
 pub struct Pressure {
     /// Row groups that were written early because too many bytes were held.
     pub row_groups: u64,
-    /// Files that ended early because too many bytes were held or too many files open, or because they
-    /// were large.
+    /// Files that ended early because too many bytes were held, or because they were large.
     pub files: u64,
 }
 
@@ -74,8 +80,6 @@ pub struct EpochWriter {
     plans: HashMap<String, Plan>,
     epoch: Option<Epoch>,
     pressure: Pressure,
-    /// Counts writes: the clock of the least recently used.
-    writes: u64,
 }
 
 /// How files of one table are written.
@@ -90,14 +94,18 @@ struct Epoch {
     id: String,
     footer: Vec<(String, String)>,
     open: HashMap<(String, Hour), OpenFile>,
+    /// Rows of hours that have no open file, by table.
+    gathered: BTreeMap<String, Gathered>,
     done: Vec<PendingFile>,
     /// Files begun.
     files: u32,
     rows: u64,
     /// Bytes of finished files.
     bytes: u64,
-    /// Bytes held by all open files.
+    /// Bytes held by all open files, and of what was gathered.
     held: usize,
+    /// A file ended, or what was gathered was written, for want of memory.
+    pressed: bool,
 }
 
 impl EpochWriter {
@@ -113,7 +121,6 @@ impl EpochWriter {
             plans: HashMap::new(),
             epoch: None,
             pressure: Pressure::default(),
-            writes: 0,
         }
     }
 
@@ -130,33 +137,84 @@ impl EpochWriter {
             id: id.into(),
             footer,
             open: HashMap::new(),
+            gathered: BTreeMap::new(),
             done: Vec::new(),
             files: 0,
             rows: 0,
             bytes: 0,
             held: 0,
+            pressed: false,
         });
     }
 
     /// Writes rows. After an error the epoch can only be abandoned.
     pub fn write(&mut self, rows: &Rows) -> Result<()> {
-        for piece in by_hour(rows)? {
-            self.writes += 1;
-            let key = (rows.table.name.clone(), piece.hour);
-            self.make_way(&key, &rows.table)?;
-            let now = self.writes;
-            let (epoch, file) = self.open(&key, &rows.table)?;
-            file.used = now;
-            file.write(&piece)?;
-            let (before, after) = (file.counted, file.held());
-            file.counted = after;
-            let large = file.written() >= epoch.limit;
-            *epoch.held = (*epoch.held + after).saturating_sub(before);
-            *epoch.rows += piece.batch.num_rows() as u64;
-            if large {
-                self.end_early(&key)?;
+        let mut hours = Hours::of(&rows.table, &rows.batch)?;
+        // The hours of most rows are those worth a file that stays open.
+        for hour in hours.fullest_first() {
+            let key = (rows.table.name.clone(), hour);
+            if self.near(&key)
+                && let Some(piece) = hours.take(hour)?
+            {
+                self.write_piece(&key, &rows.table, &piece)?;
             }
-            self.shed()?;
+        }
+        if hours.hours().next().is_some() {
+            self.gather(&rows.table, hours)?;
+        }
+        if let Some(epoch) = &mut self.epoch {
+            epoch.rows += rows.batch.num_rows() as u64;
+        }
+        self.shed()
+    }
+
+    /// Whether rows of that key go to a file at once.
+    fn near(&self, key: &(String, Hour)) -> bool {
+        let Some(epoch) = &self.epoch else { return true };
+        epoch.open.contains_key(key) || epoch.open.len() < self.settings.open_files.max(1)
+    }
+
+    fn write_piece(&mut self, key: &(String, Hour), table: &Arc<Table>, piece: &Piece) -> Result<()> {
+        self.make_way(key, table)?;
+        let (epoch, file) = self.open(key, table)?;
+        file.write(piece)?;
+        let (before, after) = (file.counted, file.held());
+        file.counted = after;
+        let large = file.written() >= epoch.limit;
+        *epoch.held = (*epoch.held + after).saturating_sub(before);
+        if large {
+            self.end_early(key)?;
+        }
+        self.shed()
+    }
+
+    fn gather(&mut self, table: &Arc<Table>, hours: Hours) -> Result<()> {
+        let Some(epoch) = &mut self.epoch else { return Ok(()) };
+        let other = epoch.gathered.get(&table.name).is_some_and(|gathered| gathered.table() != table);
+        if other {
+            // Of the same name with other columns.
+            self.spill(&table.name)?;
+        }
+        let Some(epoch) = &mut self.epoch else { return Ok(()) };
+        let gathered = epoch.gathered.entry(table.name.clone()).or_insert_with(|| Gathered::new(table));
+        epoch.held += gathered.add(hours)?;
+        Ok(())
+    }
+
+    /// Writes what was gathered of a table, a file an hour, one after the other.
+    fn spill(&mut self, table: &str) -> Result<()> {
+        let Some(epoch) = &mut self.epoch else { return Ok(()) };
+        let Some(gathered) = epoch.gathered.remove(table) else { return Ok(()) };
+        epoch.held = epoch.held.saturating_sub(gathered.bytes());
+        let table = gathered.table().clone();
+        let mut hours = gathered.hours()?;
+        let all: Vec<Hour> = hours.hours().collect();
+        for hour in all {
+            let key = (table.name.clone(), hour);
+            if let Some(piece) = hours.take(hour)? {
+                self.write_piece(&key, &table, &piece)?;
+                self.end(&key)?;
+            }
         }
         Ok(())
     }
@@ -174,9 +232,17 @@ impl EpochWriter {
         })
     }
 
-    /// The files begun since `begin`: a lane with very many does well to commit early.
+    /// The files since `begin`, those of what was gathered too: a lane with very many does well to commit early.
     pub fn files(&self) -> u32 {
-        self.epoch.as_ref().map_or(0, |epoch| epoch.files)
+        self.epoch.as_ref().map_or(0, |epoch| {
+            let gathered: usize = epoch.gathered.values().map(Gathered::files).sum();
+            epoch.files.saturating_add(u32::try_from(gathered).unwrap_or(u32::MAX))
+        })
+    }
+
+    /// Whether files had to be ended since `begin` for want of memory: a commit now would make no more of them.
+    pub fn pressed(&self) -> bool {
+        self.epoch.as_ref().is_some_and(|epoch| epoch.pressed)
     }
 
     /// The bytes held in memory: never more than [`Settings::buffer_bytes`] between two writes.
@@ -202,11 +268,9 @@ impl EpochWriter {
             None => return Ok(Vec::new()),
         };
         keys.sort();
-        for key in &keys {
-            if let Err(error) = self.end(key) {
-                drop(self.abandon());
-                return Err(error);
-            }
+        if let Err(error) = keys.iter().try_for_each(|key| self.end(key)).and_then(|()| self.spill_all()) {
+            drop(self.abandon());
+            return Err(error);
         }
         Ok(self.epoch.take().map(|epoch| epoch.done).unwrap_or_default())
     }
@@ -228,19 +292,20 @@ impl EpochWriter {
         })
     }
 
-    /// Ends a file of the same key with other columns, and the least recently used if too many are open.
+    fn spill_all(&mut self) -> Result<()> {
+        while let Some(table) = self.epoch.as_ref().and_then(|epoch| epoch.gathered.keys().next().cloned()) {
+            self.spill(&table)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a file of the same key with other columns.
     fn make_way(&mut self, key: &(String, Hour), table: &Arc<Table>) -> Result<()> {
         let Some(epoch) = &self.epoch else { return Ok(()) };
         match epoch.open.get(key) {
-            Some(file) if Arc::ptr_eq(file.table(), table) || file.table() == table => return Ok(()),
-            Some(_) => return self.end_early(key),
-            None => {}
+            Some(file) if !Arc::ptr_eq(file.table(), table) && file.table() != table => self.end_early(key),
+            _ => Ok(()),
         }
-        if epoch.open.len() < self.settings.open_files.max(1) {
-            return Ok(());
-        }
-        let oldest = epoch.open.iter().min_by_key(|(_, file)| file.used).map(|(key, _)| key.clone());
-        oldest.map_or(Ok(()), |key| self.end_early(&key))
     }
 
     /// The open file of that key, begun if need be.
@@ -254,18 +319,31 @@ impl EpochWriter {
             let run = self.settings.run_rows.clamp(1, self.settings.row_group_rows.max(1));
             epoch.open.insert(key.clone(), OpenFile::new(Arc::clone(table), stage, properties, run)?);
         }
-        let Epoch { open, rows, held, .. } = epoch;
+        let Epoch { open, held, .. } = epoch;
         let file = open.get_mut(key).ok_or_else(|| Error::stop("a file vanished while it was open"))?;
-        Ok((Counters { rows, held, limit: self.settings.file_bytes }, file))
+        Ok((Counters { held, limit: self.settings.file_bytes }, file))
     }
 
     /// Brings the memory under its bound.
     fn shed(&mut self) -> Result<()> {
         while let Some(epoch) = self.epoch.as_mut().filter(|epoch| epoch.held > self.settings.buffer_bytes) {
-            let Some((key, file)) = epoch.open.iter_mut().max_by_key(|(_, file)| file.counted) else { break };
+            let gathered = epoch.gathered.iter().max_by_key(|(_, gathered)| gathered.bytes());
+            let gathered =
+                gathered.map(|(table, gathered)| (table.clone(), gathered.bytes(), gathered.files()));
+            let largest = epoch.open.iter_mut().max_by_key(|(_, file)| file.counted);
+            if let Some((table, bytes, files)) = gathered
+                && largest.as_ref().is_none_or(|(_, file)| file.counted <= bytes)
+            {
+                self.pressure.files += files as u64;
+                epoch.pressed = true;
+                self.spill(&table)?;
+                continue;
+            }
+            let Some((key, file)) = largest else { break };
             // A part that waits to be full can only go with the whole file.
             if file.rows_held() < file.held() / 2 {
                 let key = key.clone();
+                epoch.pressed = true;
                 self.end_early(&key)?;
                 continue;
             }
@@ -305,14 +383,17 @@ impl EpochWriter {
 
 /// The epoch's sums, beside the file that changes them.
 struct Counters<'a> {
-    rows: &'a mut u64,
     held: &'a mut usize,
     limit: u64,
 }
 
 impl Settings {
     fn properties(&self, table: &Table, learned: &Learned) -> Result<WriterProperties> {
-        properties(table, self.row_group_rows.max(1), self.zstd_level, learned)
+        let codec = match table.zone {
+            Zone::Raw => self.raw_codec,
+            Zone::Processed => self.processed_codec,
+        };
+        properties(table, self.row_group_rows.max(1), codec, learned)
     }
 }
 

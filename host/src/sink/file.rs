@@ -26,8 +26,6 @@ pub(super) struct OpenFile {
     run_bytes: usize,
     run_limit: usize,
     summary: Summary,
-    /// When it was last written to: a count of writes.
-    pub(super) used: u64,
     /// Its memory, as it was counted when it was last written to.
     pub(super) counted: usize,
 }
@@ -53,7 +51,6 @@ impl OpenFile {
             run_bytes: 0,
             run_limit,
             summary,
-            used: 0,
             counted: 0,
         })
     }
@@ -143,7 +140,7 @@ impl OpenFile {
 }
 
 /// The memory of the rows of an array, without that of its neighbours in the same buffers.
-fn slice_memory(array: &dyn Array) -> usize {
+pub(super) fn slice_memory(array: &dyn Array) -> usize {
     array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
 }
 

@@ -29,12 +29,14 @@
 //! [`Kind::Stop`]: crate::Kind::Stop
 
 mod aws;
+mod codec;
 mod counted;
 mod credentials;
 mod disk;
 mod encode;
 mod file;
 mod folder;
+mod gather;
 pub mod keys;
 mod location;
 mod objects;
@@ -54,6 +56,8 @@ mod uploads;
 mod zone;
 
 pub use aws::Aws;
+pub(crate) use codec::CODECS;
+pub use codec::Codec;
 pub(crate) use credentials::Chain;
 pub use encode::{EpochWriter, Pressure, Settings};
 pub use folder::{Folder, Seen};

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::basic::{Compression, Encoding, LogicalType, PageType, Type as Physical, ZstdLevel};
+use parquet::basic::{Encoding, LogicalType, PageType, Type as Physical};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnDescriptor;
 
+use super::codec::Codec;
 use crate::error::{Error, Result};
 use crate::table::Table;
 
@@ -50,11 +51,9 @@ impl Learned {
 pub(super) fn properties(
     table: &Table,
     row_group: usize,
-    zstd_level: i32,
+    codec: Codec,
     learned: &Learned,
 ) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(zstd_level)
-        .map_err(|_| Error::usage(format!("zstd has no level {zstd_level}: choose -7 to 22")))?;
     let schema =
         ArrowSchemaConverter::new().with_coerce_types(true).convert(&table.schema).map_err(|error| {
             Error::stop(format!("table `{}` cannot be written as Parquet: {error}", table.name))
@@ -64,7 +63,7 @@ pub(super) fn properties(
         .set_created_by(concat!("tidemill ", env!("CARGO_PKG_VERSION")).into())
         // The names inside lists as the specification has them.
         .set_coerce_types(true)
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(codec.compression()?)
         // Cost more than they save for columns that rows are not sorted by.
         .set_statistics_enabled(EnabledStatistics::None)
         .set_data_page_row_count_limit(usize::MAX)
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn raw_columns_are_written_as_measured() {
         let properties =
-            properties(&raw("user-events"), 1 << 17, 1, &Learned::default()).expect("known types");
+            properties(&raw("user-events"), 1 << 17, Codec::Lz4, &Learned::default()).expect("known types");
         let path = |parts: &[&str]| ColumnPath::new(parts.iter().map(|part| (*part).to_owned()).collect());
         for column in ["offset", "timestamp"] {
             let column = path(&[column]);
@@ -141,6 +140,6 @@ mod tests {
 
     #[test]
     fn a_level_that_zstd_does_not_have_is_refused() {
-        assert!(properties(&raw("t"), 1, 99, &Learned::default()).is_err());
+        assert!(properties(&raw("t"), 1, Codec::Zstd(99), &Learned::default()).is_err());
     }
 }

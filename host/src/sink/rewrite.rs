@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use parquet::file::properties::WriterProperties;
 
+use super::codec::Codec;
 use super::file::OpenFile;
 use super::keys::Keys;
 use super::properties::{Learned, properties};
@@ -22,7 +23,7 @@ const HELD: usize = 32 << 20;
 /// Rows of a sorted table that are looked at together.
 const RUN: usize = 1 << 16;
 /// Files of an hour are read often and written once.
-const ZSTD: i32 = 3;
+const CODEC: Codec = Codec::Zstd(3);
 
 /// Writes an hour. For a thread that may block.
 pub struct HourWriter {
@@ -48,7 +49,7 @@ impl HourWriter {
         epoch: &str,
         largest: u64,
     ) -> Result<HourWriter> {
-        let properties = properties(table, ROW_GROUP, ZSTD, &Learned::default())?;
+        let properties = properties(table, ROW_GROUP, CODEC, &Learned::default())?;
         let (store, keys, table, epoch) = (store.clone(), keys.clone(), table.clone(), epoch.to_owned());
         Ok(HourWriter { store, keys, table, place, epoch, properties, largest, open: None, done: Vec::new() })
     }
@@ -70,7 +71,7 @@ impl HourWriter {
             self.open = Some(OpenFile::new(self.table.clone(), stage, self.properties.clone(), RUN)?);
         }
         let Some(file) = &mut self.open else { return Ok(()) };
-        file.write(&Piece { hour, batch, first, last })?;
+        file.write(&Piece { batch, first, last })?;
         if file.rows_held() > HELD.min(usize::try_from(self.largest).unwrap_or(HELD)) {
             file.flush()?;
         }

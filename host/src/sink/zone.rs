@@ -11,7 +11,7 @@ use super::aws::Aws;
 use super::disk::Disk;
 use super::keys::Keys;
 use super::location::Location;
-use super::s3::S3;
+use super::s3::{PART, S3};
 use super::stage::{Budget, StageWriter};
 use super::staged::{Publish, StagedFile};
 use crate::env::{Env, Micros};
@@ -20,8 +20,8 @@ use crate::generations::{self, Current, Generations};
 use crate::table::{Hour, Table, Zone};
 use crate::wait;
 
-/// The bytes that may be on their way to one zone, in KiB: four parts.
-const UNDER_WAY: usize = 32 << 10;
+/// The bytes that may be on their way to one zone, if nobody says otherwise: four parts.
+const UNDER_WAY: usize = 32 << 20;
 
 /// One zone of the lake.
 pub struct ZoneStore {
@@ -86,10 +86,16 @@ impl ZoneStore {
         };
         let runtime =
             Handle::try_current().map_err(|_| Error::stop("a zone can only be opened within a runtime"))?;
-        let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY)) };
+        let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY >> 10)) };
         let probe = format!("{}/check-{}", keys.staging_folder(), env.fresh_id());
         let (keys, env, generations) = (keys.clone(), Arc::clone(env), Current::default());
         Ok(ZoneStore { zone, location, keys, place, budget, env, generations, probe })
+    }
+
+    /// The same with so many bytes on their way at the same time; one part at least.
+    pub fn with_under_way(mut self, bytes: usize) -> ZoneStore {
+        self.budget.share = Arc::new(Semaphore::new(bytes.max(PART) >> 10));
+        self
     }
 
     /// Which zone it is.

@@ -39,6 +39,8 @@ pub struct Settings {
     pub instance: Option<String>,
     /// How this client proves who it is.
     pub auth: Auth,
+    /// Bytes that are fetched ahead of a partition, more or less; 0: librdkafka's own 64 MiB.
+    pub prefetch: usize,
     /// Further librdkafka properties, passed through.
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -65,15 +67,18 @@ impl Settings {
             .set("auto.offset.reset", "error")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("client.id", super::examine::CLIENT)
-            // Prefetch enough to be never idle, within bounds: the kilobytes are those of one partition.
+            // Prefetch enough to be never idle; the bound is in bytes.
             .set("queued.min.messages", "100000")
-            .set("queued.max.messages.kbytes", "8192")
             .set("fetch.queue.backoff.ms", "20")
             // By default up to 10 s pass before a broker is tried again: most of what readers notice of its restart.
             .set("reconnect.backoff.max.ms", "500")
             // A broker that is starting takes connections before it answers: by default that is waited for for 30 s.
             .set("socket.connection.setup.timeout.ms", "5000")
             .set("log.connection.close", "false");
+        if self.prefetch > 0 {
+            // Queues that are split off are bounded each by itself.
+            config.set("queued.max.messages.kbytes", (self.prefetch >> 10).to_string());
+        }
         if let Some(instance) = &self.instance {
             config.set("group.instance.id", instance);
         }

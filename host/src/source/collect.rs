@@ -1,23 +1,18 @@
 //! Collects the messages of one partition into batches.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanBufferBuilder, ListArray, StringArray, StructArray};
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
-use arrow::datatypes::DataType;
-use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
-
+use super::messages::{Message, Messages};
 use crate::batch::Delivered;
 use crate::env::{Env, Micros};
 use crate::table::{header_fields, headers_type, no_headers};
+use arrow::array::{ArrayRef, BinaryArray, BooleanBufferBuilder, ListArray, StringArray, StructArray};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::DataType;
 
 /// A batch is full at so many events.
 const ROWS: usize = 8192;
-/// … or bytes of values and keys.
-const BYTES: usize = 4 << 20;
 /// 2000-01-01T00:00:00Z: a record's timestamp before it is not to be believed.
 const MILLENNIUM: Micros = 946_684_800_000_000;
 /// Nor is one further ahead of the clock.
@@ -30,7 +25,15 @@ pub struct Collector {
     partition: i32,
     /// The offset that comes next.
     position: i64,
+    /// The batch is full at so many bytes of keys, values and headers.
+    bytes: usize,
+    /// What lies at or after it is left out.
+    until: i64,
     from: i64,
+    /// The time of arrival, for all messages that were handed over at once.
+    arrival: Micros,
+    /// What was handed over and did not fit.
+    pub(super) rest: Messages,
     since: Option<Instant>,
     offset: Vec<i64>,
     timestamp: Vec<Micros>,
@@ -40,14 +43,18 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector that expects this offset next.
-    pub fn new(env: Env, topic: Arc<str>, partition: i32, position: i64) -> Self {
+    /// A collector that expects this offset next. A batch is full at 8,192 events or so many bytes.
+    pub fn new(env: Env, topic: Arc<str>, partition: i32, position: i64, bytes: usize) -> Self {
         Collector {
             env,
             topic,
             partition,
             position,
+            bytes,
+            until: i64::MAX,
             from: position,
+            arrival: 0,
+            rest: Messages::default(),
             since: None,
             offset: Vec::new(),
             timestamp: Vec::new(),
@@ -55,6 +62,11 @@ impl Collector {
             value: Bytes::default(),
             headers: HeaderColumn::default(),
         }
+    }
+
+    /// The same, but the offsets end before this one.
+    pub(super) fn until(self, until: i64) -> Self {
+        Collector { until, ..self }
     }
 
     /// The partition.
@@ -69,7 +81,8 @@ impl Collector {
 
     /// Whether there is as much as fits a batch.
     pub fn full(&self) -> bool {
-        self.offset.len() >= ROWS || self.value.data.len() + self.key.data.len() + self.headers.bytes >= BYTES
+        self.offset.len() >= ROWS
+            || self.value.data.len() + self.key.data.len() + self.headers.bytes >= self.bytes
     }
 
     /// When the first event of the batch came; none: there is none.
@@ -79,29 +92,39 @@ impl Collector {
 
     /// Drops what was collected and expects this offset next.
     pub fn reset(&mut self, position: i64) {
-        *self = Collector::new(self.env.clone(), self.topic.clone(), self.partition, position);
+        let (env, topic) = (self.env.clone(), self.topic.clone());
+        *self = Collector::new(env, topic, self.partition, position, self.bytes);
     }
 
-    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) {
+    /// Messages have arrived and are about to be pushed.
+    pub(super) fn arrive(&mut self) {
+        self.arrival = self.env.now();
+    }
+
+    pub(super) fn push(&mut self, message: Message<'_>) {
         let offset = message.offset();
         if offset < self.position {
             // Fetched before we went back to an earlier offset, or delivered twice.
             return;
         }
+        if offset >= self.until {
+            self.position = self.until;
+            return;
+        }
         self.since.get_or_insert_with(Instant::now);
         self.position = offset + 1;
         self.offset.push(offset);
-        self.timestamp.push(self.time(message.timestamp().to_millis()));
+        self.timestamp.push(self.time(message.time()));
         self.key.push(message.key());
-        self.value.push(message.payload());
-        self.headers.push(message.headers(), self.offset.len());
+        self.value.push(message.value());
+        self.headers.push(message, self.offset.len());
     }
 
     /// Kafka's timestamp, or the time of arrival where it is missing or absurd: it names the folder.
     fn time(&self, millis: Option<i64>) -> Micros {
-        let now = self.env.now();
         let micros = millis.and_then(|m| m.checked_mul(1000));
-        micros.filter(|t| (MILLENNIUM..now.saturating_add(AHEAD)).contains(t)).unwrap_or(now)
+        let arrival = self.arrival;
+        micros.filter(|t| (MILLENNIUM..arrival.saturating_add(AHEAD)).contains(t)).unwrap_or(arrival)
     }
 
     /// The batch, if there is any event in it.
@@ -178,24 +201,20 @@ struct HeaderColumn {
 }
 
 impl HeaderColumn {
-    fn push<H: Headers>(&mut self, headers: Option<&H>, rows: usize) {
-        let count = headers.map_or(0, Headers::count);
-        if count == 0 && self.names.is_empty() {
-            return;
-        }
-        for at in 0..count {
-            // The binding panics at a name that is not UTF-8; such a header keeps its place without name.
-            let header = catch_unwind(AssertUnwindSafe(|| headers.and_then(|h| h.try_get(at))));
-            let (name, value) = match header {
-                Ok(Some(header)) => (header.key, header.value),
-                Ok(None) => continue,
-                Err(_) => ("", None),
-            };
+    fn push(&mut self, message: Message<'_>, rows: usize) {
+        let before = self.names.len();
+        message.headers(|name, value| {
+            // A name that is not UTF-8 keeps its place without it.
+            let name = std::str::from_utf8(name).unwrap_or_default();
             self.bytes += name.len() + value.map_or(0, <[u8]>::len) + 48;
             self.names.push(name.into());
             self.values.push(value.map(<[u8]>::to_vec));
+        });
+        if before == self.names.len() && before == 0 {
+            return;
         }
-        self.ends.resize(rows - 1, *self.ends.last().unwrap_or(&0));
+        let before = i32::try_from(before).unwrap_or(i32::MAX);
+        self.ends.resize(rows - 1, before);
         self.ends.push(i32::try_from(self.names.len()).unwrap_or(i32::MAX));
     }
 

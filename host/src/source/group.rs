@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
@@ -17,6 +16,7 @@ use rdkafka::{Message, TopicPartitionList};
 
 use super::client::{Context, PATIENCE, Rebalance, Settings};
 use super::collect::Collector;
+use super::messages::{Code, PartitionQueue};
 use super::orphans::orphans;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
@@ -60,6 +60,15 @@ impl Group {
     /// Makes the client; no broker is asked yet.
     pub fn new(settings: Settings) -> Result<Group> {
         Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings) })
+    }
+
+    /// The same with so many bytes fetched ahead of each partition: a new client if that are others. For who has not
+    /// joined yet.
+    pub fn prefetching(self, bytes: usize) -> Result<Group> {
+        match self.settings.prefetch == bytes {
+            true => Ok(self),
+            false => Group::new(Settings { prefetch: bytes, ..(*self.settings).clone() }),
+        }
     }
 
     /// The error of the first question, with what librdkafka knows of its reason.
@@ -269,9 +278,7 @@ impl Group {
     }
 
     fn queue(&self, partition: i32) -> Result<Queue> {
-        let queue = self.consumer.split_partition_queue(&self.settings.topic, partition);
-        let queue = queue.ok_or_else(|| Error::stop(format!("partition {partition} has no queue")))?;
-        Ok(Queue(queue))
+        Queue::of(&self.consumer, &self.settings.topic, partition)
     }
 
     /// Leaves the group, so that others take over at once. To be called by the last owner of a queue's
@@ -298,39 +305,66 @@ fn retry<T>(what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// The messages of one partition.
-pub struct Queue(PartitionQueue<Context>);
+pub struct Queue(PartitionQueue);
 
 /// What a poll found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Polled {
-    /// A message; it is in the collector.
-    Message,
+    /// Messages; they are in the collector.
+    Messages,
     /// Nothing within the time.
     Nothing,
     /// The offset that comes next is not in the topic any more.
     Gone,
+    /// The end of the partition, for who has asked to be told (`enable.partition.eof`).
+    End,
 }
 
 impl Queue {
-    /// Waits for a message and puts it into the collector.
+    /// The queue of a partition, before it is assigned: no message can take another way then.
+    pub(super) fn of(consumer: &Arc<BaseConsumer<Context>>, topic: &str, partition: i32) -> Result<Queue> {
+        PartitionQueue::split(consumer, topic, partition).map(Queue)
+    }
+
+    /// Puts what is there into the collector, up to where it is full; waits for a message if there is none.
     pub fn poll(&self, wait: Duration, into: &mut Collector) -> Result<Polled> {
-        match self.0.poll(wait) {
-            None => Ok(Polled::Nothing),
-            Some(Ok(message)) => {
-                into.push(&message);
-                Ok(Polled::Message)
+        if into.rest.is_empty() {
+            self.0.take(wait, &mut into.rest);
+            into.arrive();
+        }
+        // Away from the collector for as long as it is filled.
+        let mut messages = std::mem::take(&mut into.rest);
+        let mut polled = Polled::Nothing;
+        while !into.full() {
+            match messages.next(|message| message.map(|message| into.push(message))) {
+                None => break,
+                Some(Ok(())) => polled = Polled::Messages,
+                Some(Err(code)) => match self.trouble(code, into)? {
+                    Polled::Nothing => {}
+                    other => {
+                        polled = other;
+                        break;
+                    }
+                },
             }
-            Some(Err(KafkaError::MessageConsumption(
-                code @ (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange),
-            ))) => {
-                tracing::debug!(partition = into.partition(), position = into.position(), "{code}");
+        }
+        into.rest = messages;
+        Ok(polled)
+    }
+
+    fn trouble(&self, code: Code, into: &Collector) -> Result<Polled> {
+        let (partition, position) = (into.partition(), into.position());
+        match code {
+            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
+                tracing::debug!(partition, position, "{code:?}");
                 Ok(Polled::Gone)
             }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                Err(Error::stop(format!("the Kafka client gave up: {code}")))
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Polled::End),
+            Code::RD_KAFKA_RESP_ERR__FATAL => {
+                Err(Error::stop(format!("the Kafka client gave up: {}", self.0.fatal())))
             }
-            Some(Err(e)) => {
-                tracing::debug!(partition = into.partition(), "kafka: {e}");
+            code => {
+                tracing::debug!(partition, "kafka: {:?}", RDKafkaErrorCode::from(code));
                 Ok(Polled::Nothing)
             }
         }

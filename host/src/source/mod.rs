@@ -13,8 +13,11 @@ pub mod embedded;
 pub mod examine;
 pub mod generate;
 mod group;
+mod messages;
 mod orphans;
 pub mod produce;
+#[cfg(test)]
+mod queue_tests;
 mod replay;
 mod topic;
 

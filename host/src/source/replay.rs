@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
-use rdkafka::{Message, TopicPartitionList};
 
 use super::client::Settings;
 use super::collect::Collector;
+use super::group::{Polled, Queue};
 use crate::batch::Delivered;
 use crate::env::Env;
 use crate::{Error, Result};
 
+/// Bytes of a batch.
+const BATCH: usize = 4 << 20;
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -37,32 +39,34 @@ pub fn replay(
     let consumer = settings.consumer()?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&settings.topic, partition, Offset::Offset(from)).map_err(|e| failed(&e))?;
+    let consumer = Arc::new(consumer);
+    let queue = Queue::of(&consumer, &settings.topic, partition)?;
     consumer.assign(&list).map_err(|e| failed(&e))?;
-    let mut collector = Collector::new(env.clone(), Arc::from(settings.topic.as_str()), partition, from);
+    let topic = Arc::from(settings.topic.as_str());
+    let mut collector = Collector::new(env.clone(), topic, partition, from, BATCH).until(to);
     let (mut events, mut heard) = (0, Instant::now());
     // The end of what is in the topic may lie before `to` only by holes: compaction, transaction markers.
     while collector.position() < to {
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) if message.offset() >= to => break,
-            Some(Ok(message)) => {
+        // Errors of the client come this way.
+        if let Some(Err(e)) = consumer.poll(Duration::ZERO) {
+            tracing::debug!("kafka: {e}");
+        }
+        match queue.poll(Duration::from_millis(100), &mut collector)? {
+            Polled::Messages => {
                 heard = Instant::now();
-                collector.push(&message);
                 if collector.full() {
                     events += hand_over(&mut collector, &mut each)?;
                 }
             }
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            ))) => {
+            Polled::Gone => {
                 return Err(Error::stop(format!(
                     "offsets {from} to {to} of partition {partition} are needed once more and are gone from the topic"
                 )));
             }
             // There is no more: what lies before `to` are holes, or the count will tell.
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
-            Some(Err(e)) => tracing::debug!("kafka: {e}"),
-            None if heard.elapsed() > SILENCE => return Err(failed(&"nothing came")),
-            None => {}
+            Polled::End => break,
+            Polled::Nothing if heard.elapsed() > SILENCE => return Err(failed(&"nothing came")),
+            Polled::Nothing => {}
         }
     }
     events += hand_over(&mut collector, &mut each)?;

@@ -4,6 +4,9 @@ use tidemill::sink::{EpochWriter, Pressure, Settings};
 
 use crate::support::{Read, at, event_rows, events, keys, lake, lane, read, staged};
 
+/// Files end early for want of memory below this; otherwise for their size.
+const FEW: usize = 1 << 20;
+
 /// Writes batches of 1,000 rows that go round `hours` hours; returns what readers find, file by file.
 async fn written(settings: Settings, batches: i64, hours: i64) -> (Vec<Read>, Pressure) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -14,12 +17,15 @@ async fn written(settings: Settings, batches: i64, hours: i64) -> (Vec<Read>, Pr
         let bound = settings.buffer_bytes;
         let mut writer = EpochWriter::new(to, &keys(), 3, settings);
         writer.begin("e1", Vec::new());
+        assert!(!writer.pressed());
         for batch in 0..batches {
             let times: Vec<i64> = (0..1000).map(|n| at(batch % hours, n)).collect();
             writer.write(&event_rows(&table, batch * 1000, &times)).expect("good rows");
             assert!(writer.held() <= bound, "{} bytes are held", writer.held());
         }
         assert!(writer.bytes() > 0);
+        // Smaller row groups are no reason to commit, files that end early are.
+        assert_eq!(writer.pressed(), writer.pressure().files > 0 && bound < FEW);
         let files = writer.finish(&[]).expect("good rows");
         (files, writer.pressure())
     })
@@ -61,11 +67,19 @@ async fn no_bound_is_too_small_to_get_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_many_open_files_end_the_one_that_rested_longest() {
+async fn hours_beyond_the_open_files_are_gathered() {
     let settings = Settings { open_files: 2, ..Settings::default() };
     let (files, pressure) = written(settings, 12, 4).await;
-    // Round and round four hours with room for two: every batch needs a new file.
-    assert_eq!((files.len(), pressure), (12, Pressure { row_groups: 0, files: 10 }));
+    // Round and round four hours with room for two, and still a file for each.
+    assert_eq!((files.len(), pressure), (4, Pressure::default()));
+    assert!(files.iter().all(|file| file.numbers().len() == 3000 && file.times().is_sorted()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gathered_is_within_the_bound() {
+    let settings = Settings { open_files: 1, buffer_bytes: 100_000, ..Settings::default() };
+    let (files, pressure) = written(settings, 40, 10).await;
+    assert!(files.len() > 10 && pressure.files > 0, "{} files, {pressure:?}", files.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

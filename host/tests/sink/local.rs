@@ -124,14 +124,17 @@ async fn an_abandoned_epoch_leaves_nothing() -> Test {
     let folder = tempfile::tempdir().expect("a folder");
     let (stores, table) = (lake(folder.path()), events());
     let writer = lane(move || {
-        let settings = Settings { open_files: 1, ..Settings::default() };
+        let settings = Settings { open_files: 1, run_rows: 1000, file_bytes: 2000, ..Settings::default() };
         let mut writer = EpochWriter::new(stores, &keys(), 0, settings);
         writer.begin("e1", Vec::new());
-        writer.write(&event_rows(&table, 0, &[at(0, 0), at(1, 0)])).expect("good rows");
+        let full: Vec<_> = (0..1000).map(|n| at(0, n)).collect();
+        for times in [&full[..], &[at(1, 0), at(1, 1), at(2, 0)]] {
+            writer.write(&event_rows(&table, 0, times)).expect("good rows");
+        }
         assert_eq!(
             (writer.rows(), writer.files(), writer.pressure().files),
-            (2, 2, 1),
-            "one ended, one open"
+            (1003, 3, 1),
+            "one ended, one open, one gathered"
         );
         writer
     });

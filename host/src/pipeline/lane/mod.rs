@@ -60,6 +60,8 @@ pub(super) struct Lane {
     pub(super) stages: Stages,
     /// Larger events are rejected.
     pub(super) largest: usize,
+    /// A batch is full at so many bytes.
+    pub(super) batch: usize,
     /// An epoch is asked to end at so many events, whatever the interval.
     pub(super) most_events: u64,
     /// … or so many bytes of files.
@@ -137,16 +139,16 @@ impl Lane {
         Ok(true)
     }
 
-    /// The epoch is as large as it may get: ask for a commit, once, and wait.
+    /// Whether the epoch is as large as it may get: then the lane waits. A commit is asked for, once, if it is, or if
+    /// memory is short.
     fn full(&mut self) -> bool {
-        let room = self.stages.writer.files() < FILES && self.stages.writer.bytes() < self.most_bytes;
-        if self.state.events < self.most_events && room {
-            return false;
-        }
-        if !std::mem::replace(&mut self.state.asked, true) {
+        let writer = &self.stages.writer;
+        let room = writer.files() < FILES && writer.bytes() < self.most_bytes;
+        let full = !room || self.state.events >= self.most_events;
+        if (full || writer.pressed()) && !std::mem::replace(&mut self.state.asked, true) {
             self.say(Up::Full);
         }
-        true
+        full
     }
 
     fn obey(&mut self, command: Command) -> Result<bool> {
@@ -184,8 +186,8 @@ impl Lane {
             let Some(owned) = self.state.partitions.get_mut(&partition) else { continue };
             while !owned.stands_still() && !owned.collector.full() {
                 match owned.queue.poll(Duration::ZERO, &mut owned.collector)? {
-                    Polled::Message => (found, owned.quiet) = (true, None),
-                    Polled::Nothing => {
+                    Polled::Messages => (found, owned.quiet) = (true, None),
+                    Polled::Nothing | Polled::End => {
                         owned.nothing(Instant::now());
                         break;
                     }

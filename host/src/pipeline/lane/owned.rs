@@ -65,7 +65,7 @@ impl Owned {
         runner.stand(&base.time);
         Owned {
             queue,
-            collector: Collector::new(lane.env.clone(), lane.topic.clone(), partition, from),
+            collector: Collector::new(lane.env.clone(), lane.topic.clone(), partition, from, lane.batch),
             worker: Worker::new(&lane.program, runner, lane.largest),
             committed: from,
             prev: base.prev,
