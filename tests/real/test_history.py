@@ -83,13 +83,13 @@ def test_a_compaction_that_is_killed_is_whole_or_nothing(job, kafka, place, poin
     before = job.content()
     if point == "published-one":
         # What hosts wrote last is published before.
-        job.compact("--hours", "1")
         last = max((r for r in job.log() if r["kind"] == "epoch"), key=lambda r: r["seq"])
-        point = f"published-one:{len(last['files']) + 2}"
+        point = f"published-one:{len(last['files']) + 1}"
     kinds = job.kinds()
     job.killed(point, "compact", "--closed-for", "0s")
     told = job.kinds()[len(kinds):]
-    assert told == ([] if point in ("compact-merged", "compact-staged") else ["compact"]), told
+    assert set(told) == (set() if point in ("compact-merged", "compact-staged") else {"compact"}), told
+    assert len(told) <= 1 or "published-one" in point
     if not told:
         job.proven()
         assert job.content() == before
@@ -265,7 +265,7 @@ def test_verify_sees_what_is_wrong_with_a_rewritten_hour(job, kafka):
     key, path = files[job.raw][0]
     whole = path.read_bytes()
     duckdb.sql(f"""copy (select * replace (case when "offset" = 0 and partition = 0 then 10**6 else "offset" end as "offset")
-                         from read_parquet('{path}', hive_partitioning = false)) to '{path}' (format parquet)""")
+                         from read_parquet('{path}', hive_partitioning = false)) to '{path}' (format parquet, compression zstd)""")
     record = next(h["record"] for h in done["hours"] if h["table"] == job.raw and h["hour"] in key)
     found = {f["kind"] for f in job.verify().findings}
     # The offset 0 of partition 0 need not be in this hour; then nothing but the size has changed.
@@ -273,7 +273,7 @@ def test_verify_sees_what_is_wrong_with_a_rewritten_hour(job, kafka):
     path.write_bytes(whole)
     job.proven()
     # A row less.
-    duckdb.sql(f"copy (from read_parquet('{path}', hive_partitioning = false) offset 1) to '{path}' (format parquet)")
+    duckdb.sql(f"copy (from read_parquet('{path}', hive_partitioning = false) offset 1) to '{path}' (format parquet, compression zstd)")
     assert {"rows", "size"} <= {f["kind"] for f in job.verify().findings}
     # Gone.
     path.unlink()

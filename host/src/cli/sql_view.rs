@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::say;
 use crate::config::{Config, Flags};
-use crate::history::{View, named, views, write_views};
+use crate::history::{Part, View, named, views, write_views};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result, env};
 
@@ -67,13 +67,13 @@ impl SqlView {
 }
 
 fn json(view: &View) -> serde_json::Value {
-    let part = |(generation, glob, runs): &(u32, String, Vec<(i64, i64)>)| {
+    let part = |Part { generation, glob, hours }: &Part| {
         let first = *generation == 1;
         serde_json::json!({
             "generation": generation,
             "glob": glob,
-            "hours": if first { None } else { Some(runs) },
-            "without": if first { Some(runs) } else { None },
+            "hours": if first { None } else { Some(hours) },
+            "without": if first { Some(hours) } else { None },
         })
     };
     let parts: Vec<_> = view.parts.iter().map(part).collect();

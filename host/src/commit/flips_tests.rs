@@ -24,11 +24,11 @@ async fn of_two_compactions_of_an_hour_one_comes_to_nothing() {
     assert_eq!(store.visible(), [one.file.key.as_str(), old.file.key.as_str()]);
     assert_eq!(
         second.live_in(REJECTED, Hour(0)).await.unwrap().into_keys().collect::<Vec<_>>(),
-        [one.file.key.clone()]
+        vec![one.file.key.clone()]
     );
     // The next one rewrites what the first has made, and is told what the catalog is owed.
     let three = store.stage_at(3, 3);
-    let next = second.compact(rewritten(&[one.clone()], &three), None).await.unwrap().unwrap();
+    let next = second.compact(rewritten(std::slice::from_ref(&one), &three), None).await.unwrap().unwrap();
     assert_eq!((next.previous, next.owed.len()), (Some(record.seq), 1));
     assert_eq!(second.view().retired().len(), 2);
     second.sweep(&[record.seq].into(), None).await.unwrap().unwrap();
@@ -92,7 +92,7 @@ async fn a_summary_knows_generations_and_what_was_not_swept() {
     let store = Arc::new(Memory::default());
     let (mut log, old) = begun(&store).await;
     let new = store.stage_at(1, 2);
-    let compact = log.compact(rewritten(&[old.clone()], &new), None).await.unwrap().unwrap();
+    let compact = log.compact(rewritten(std::slice::from_ref(&old), &new), None).await.unwrap().unwrap();
     let expire = log.expire(vec![new.clone()], 5, None).await.unwrap().unwrap();
     assert_eq!((expire.flips[0].generation, expire.before), (3, Some(5)));
     assert_eq!(log.view().generations().get(REJECTED, Hour(0)), Standing { generation: 3, empty: true });

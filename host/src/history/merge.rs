@@ -99,12 +99,12 @@ impl Merge {
                     // All of one time: their order does not matter.
                     let rows = std::mem::take(&mut slice.rows);
                     slice.held = 0;
-                    rows.iter().for_each(|rows| seen(rows));
+                    rows.iter().for_each(&mut *seen);
                     rows.into_iter().try_for_each(|rows| writer.write(rows))?;
                 }
                 Ok(())
             })?;
-            slice.rows.iter().for_each(|rows| seen(rows));
+            slice.rows.iter().for_each(&mut *seen);
             let (to, held) = (slice.to, slice.held);
             write(writer, table, slice.rows)?;
             width = to - from;

@@ -38,7 +38,7 @@ pub use plan::{Order, Task};
 pub use retain::{Expired, Report as Retained, Retention, retain};
 pub use sweep::{Swept, sweep};
 pub(crate) use views::named;
-pub use views::{View, views, write_views};
+pub use views::{Part, View, views, write_views};
 
 use crate::error::{Error, Kind};
 

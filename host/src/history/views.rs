@@ -24,11 +24,21 @@ const MADE: &str = "-- Made by tidemill after record ";
 pub struct View {
     /// The table.
     pub table: String,
-    /// Generations that have hours: where they lie, and runs of hours since 1970, first and last. The first generation
-    /// has all hours but those of the others.
-    pub parts: Vec<(u32, String, Vec<(i64, i64)>)>,
+    /// Generations that have hours.
+    pub parts: Vec<Part>,
     /// The statement that makes the view.
     pub sql: String,
+}
+
+/// A generation of a table, as a view reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The generation.
+    pub generation: u32,
+    /// Where its files lie.
+    pub glob: String,
+    /// Its hours, as runs of hours since 1970, first and last. Of the first generation: those that it has not.
+    pub hours: Vec<(i64, i64)>,
 }
 
 /// The views of tables as the log has them, which was read. Tables without files have none.
@@ -52,18 +62,20 @@ async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
     for date in lake.log.dates(name).into_iter().rev() {
         let live = lake.log.live(name, &date).await?;
         if live.values().any(|file| file.generation == FIRST) {
-            parts.push((FIRST, format!("{root}/date=*/hour=*/*.parquet"), others(now, name)));
+            let glob = format!("{root}/date=*/hour=*/*.parquet");
+            parts.push(Part { generation: FIRST, glob, hours: others(now, name) });
             break;
         }
     }
     let store = lake.stores.of(spec.table.zone);
-    for (generation, runs) in later(now, name) {
+    for (generation, hours) in later(now, name) {
         // Its only files may be those of a commit that is being published.
         let folder = format!("{name}/_gen/{generation}");
         if tries(&lake.env, TRIES, || store.list(&folder, 1)).await?.is_empty() {
             continue;
         }
-        parts.push((generation, format!("{root}/_gen/{generation}/date=*/hour=*/*.parquet"), runs));
+        let glob = format!("{root}/_gen/{generation}/date=*/hour=*/*.parquet");
+        parts.push(Part { generation, glob, hours });
     }
     if parts.is_empty() {
         return Ok(None);
@@ -131,11 +143,11 @@ fn later(now: &Generations, table: &str) -> BTreeMap<u32, Vec<(i64, i64)>> {
     found
 }
 
-fn sql(table: &str, parts: &[(u32, String, Vec<(i64, i64)>)]) -> String {
-    let part = |(generation, glob, runs): &(u32, String, Vec<(i64, i64)>)| {
+fn sql(table: &str, parts: &[Part]) -> String {
+    let part = |Part { generation, glob, hours }: &Part| {
         let hour = "(date - DATE '1970-01-01') * 24 + hour";
         let of = |(first, last): &(i64, i64)| format!("{hour} BETWEEN {first} AND {last}");
-        let of = runs.iter().map(of).collect::<Vec<_>>().join("\n     OR ");
+        let of = hours.iter().map(of).collect::<Vec<_>>().join("\n     OR ");
         let only = match (of.is_empty(), *generation) {
             (true, _) => String::new(),
             (false, FIRST) => format!("\n  WHERE NOT ({of})"),
@@ -180,11 +192,12 @@ mod tests {
         assert_eq!(others(&now, "t"), [(1, 5), (9, 9)]);
         let parts = later(&now, "t");
         assert_eq!(parts, [(2, vec![(2, 4), (9, 9)]), (3, vec![(5, 5)])].into());
+        let part = |generation, glob: &str, hours| Part { generation, glob: glob.into(), hours };
         let text = sql(
             "t",
             &[
-                (1, "/it's/t/date=*/hour=*/*.parquet".into(), others(&now, "t")),
-                (2, "/t/_gen/2/date=*/hour=*/*.parquet".into(), parts[&2].clone()),
+                part(1, "/it's/t/date=*/hour=*/*.parquet", others(&now, "t")),
+                part(2, "/t/_gen/2/date=*/hour=*/*.parquet", parts[&2].clone()),
             ],
         );
         let hour = "(date - DATE '1970-01-01') * 24 + hour";
@@ -200,7 +213,7 @@ mod tests {
         ] {
             assert!(text.contains(&piece), "{text}");
         }
-        assert_eq!(sql("t", &[(1, "/t".into(), vec![])]).matches("WHERE").count(), 0);
+        assert_eq!(sql("t", &[part(1, "/t", vec![])]).matches("WHERE").count(), 0);
         assert_eq!(after(&format!("{MADE}4711 of pipeline p: …\n")), Some(4711));
         assert_eq!(after("something else"), None);
     }
