@@ -42,20 +42,17 @@ impl Inspection<'_> {
             }
             let (env, store) = (self.lake.env.clone(), self.lake.stores.of(file.file.zone).clone());
             let key = &file.file.key;
-            match patiently(&env, || store.size(key)).await? {
-                None => {
-                    self.absent(record, file).await?;
-                    whole = false;
-                    continue;
-                }
-                Some(bytes) if bytes != file.file.bytes => {
-                    let wanted = file.file.bytes;
-                    self.findings
-                        .add("size", format!("record {seq}: {key} has {bytes} bytes instead of {wanted}"));
-                }
-                Some(_) => {}
+            let Some(bytes) = patiently(&env, || store.size(key)).await? else {
+                self.absent(record, file).await?;
+                whole = false;
+                continue;
+            };
+            if bytes != file.file.bytes {
+                let wanted = file.file.bytes;
+                self.findings
+                    .add("size", format!("record {seq}: {key} has {bytes} bytes instead of {wanted}"));
             }
-            let parts = Parts::new(&store, &env, key, file.file.bytes)?;
+            let parts = Parts::new(&store, &env, key, bytes)?;
             match blocking("reading a file", move || read(parts)).await? {
                 Err(why) => {
                     self.findings.add("unreadable", format!("record {seq}: {key} cannot be read: {why}"));
