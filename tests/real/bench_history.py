@@ -9,8 +9,8 @@ QUERIES = {
     "one hour of user_events": "select event_type, count(*), count(distinct user_id) from user_events "
                                "where hour = (select min(hour) from user_events) group by all",
     "all of user_events": "select device, event_type, count(*), count(distinct user_id) from user_events group by all",
-    "minutes": "select window_start, sum(events) from user_activity_per_minute group by all",
-    "raw": "select partition, count(*), sum(length(value)) from {raw} group by all",
+    "minutes": "select window_start::varchar, sum(events) from user_activity_per_minute group by all",
+    "raw": "select partition, count(*), sum(octet_length(value)) from {raw} group by all",
 }
 
 
@@ -18,7 +18,7 @@ def test_what_merging_brings(tidemill, kafka, disk, name):
     kafka.create(name)
     job = History(tidemill, name, name, disk, "--catalog", "local")
     host = job.run(interval="200ms")
-    count = produce(kafka, name, 400_000, hours_ago(3), hours_ago(0), rate=8_000)
+    count = produce(kafka, name, 400_000, hours_ago(3), hours_ago(0), rate=8_000, ordered=True)
     host.stop(30)
     job.until_end()
 

@@ -19,14 +19,17 @@ def hours_ago(hours):
     return (int(time.time() * 1000) // HOUR - hours) * HOUR
 
 
-def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=None):
-    """Sends events whose Kafka timestamps lie in `first..last` (milliseconds), some of them bad; how many were sent."""
+def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=None, ordered=False):
+    """Sends events whose Kafka timestamps lie in `first..last` (milliseconds), some of them bad; how many were sent.
+    They are as late as can be, or in about the order of their times."""
     producer, dice, begun = kafka.producer(), random.Random(seed), time.monotonic()
     for n in range(count):
         if done():
             count = n
             break
         at = dice.randrange(first, last)
+        if ordered:
+            at = min(max(first, first + (last - first) * n // count - dice.randrange(5_000)), last - 1)
         stamp = datetime.fromtimestamp(at / 1000, timezone.utc) + timedelta(0)
         event = {"user_id": f"user_{dice.randrange(500)}", "event_type": dice.choice(["click", "view", "buy"]),
                  "timestamp": stamp.isoformat(timespec="milliseconds") if n % 97 else "yesterday",
