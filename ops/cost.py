@@ -29,6 +29,8 @@ SPARK_CPU = 18.4e-6  # … in Spark, a job of less
 BUSY = 0.6  # of a processor that is paid for, how much is used
 PART = 8 << 20  # bytes of a part of a file
 
+# Hosts, partitions and lanes of a host, where there are more hosts than one log carries.
+SHARDED = 16, 64, 2
 # events/s: hosts, vCPUs and GB of each, partitions
 SIZES = {1_000: (2, 0.5, 1, 6), 100_000: (2, 1, 2, 12), 1_000_000: (3, 4, 8, 24)}
 
@@ -45,6 +47,21 @@ def requests(rate, interval):
     get = commits * (files + 1 + hosts - 1)
     # Each 100 records, a summary and a list of the files of each table.
     return put + commits / 100 * (TABLES + 1), get
+
+
+def sharded(logs, interval):
+    """Requests a day of many hosts with several logs, and the logs to which a host commits."""
+    hosts, partitions, lanes = SHARDED
+    mine = partitions // hosts
+    # The group gives a host any partitions: how many of the logs have one among them, on average.
+    without = math.comb(partitions - partitions // logs, mine) / math.comb(partitions, mine)
+    each = logs * (1 - without)
+    files = (lanes if logs == 1 else each) * TABLES
+    commits = hosts * each * DAY / interval
+    put = hosts * DAY / interval * (files * 3 + mine * STATEFUL) + commits
+    # GET of a log's tail, and of what other hosts wrote to it.
+    get = hosts * DAY / interval * files + commits * (hosts * each / logs)
+    return put + commits / 100 * (TABLES + 1), get, each
 
 
 def tidemill(rate, interval):
@@ -79,6 +96,13 @@ def tables():
                 f"| {rate:,} | {interval} s | {hosts} × {vcpus} vCPU, {memory} GB; {partitions} partitions | {put:,.0f} "
                 f"| {get:,.0f} | {dollars(asked)} $ | {dollars(machine)} $ | {dollars(asked + machine)} $ |"
             )
+    yield ""
+    yield "| logs | interval | a host commits to | PUT, POST a day | GET, HEAD a day | requests |"
+    yield "| --: | --- | --: | --: | --: | --: |"
+    for logs, interval in ((1, 5), (64, 5), (32, 1), (64, 1)):
+        put, get, each = sharded(logs, interval)
+        asked = put * PUT + get * GET
+        yield f"| {logs} | {interval} s | {each:.1f} logs | {put:,.0f} | {get:,.0f} | {dollars(asked)} $ |"
     yield ""
     yield "| events/s | Tidemill, 5 s | Glue streaming | Firehose from MSK | Firehose, PutRecord | storage after 90 days, for all |"
     yield "| --: | --: | --: | --: | --: | --: |"

@@ -76,6 +76,7 @@ module "runtime" {
   trusted         = var.trusted
   database        = module.catalog.database
   commit_interval = var.settings.commit_interval
+  logs            = var.settings.logs
   librdkafka      = var.settings.librdkafka
   environment     = var.settings.environment
   secrets         = var.settings.secrets

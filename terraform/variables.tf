@@ -98,9 +98,10 @@ variable "hosts" {
 }
 
 variable "settings" {
-  description = "Settings of the host: the time between commits, properties for librdkafka, further environment variables, and secrets by ARN."
+  description = "Settings of the host: the time between commits, the number of commit logs, properties for librdkafka, further environment variables, and secrets by ARN."
   type = object({
     commit_interval = optional(string, "5s")
+    logs            = optional(number, 1)
     librdkafka      = optional(map(string), {})
     environment     = optional(map(string), {})
     secrets         = optional(map(string), {})

@@ -2,23 +2,34 @@
 
 use std::fmt::Debug;
 
-use crate::{Date, Stored, Timestamp, words};
+use crate::field::Issuer;
+use crate::{Coded, Date, Stored, Term, Timestamp, words};
 
-/// What rows are grouped by: `String`, integers, [`Timestamp`], [`Date`], `bool`, `Option`s of them, tuples of up to
-/// four, or `()` if all rows of a window are one group.
+/// What rows are grouped by: `String`, [`Coded`], integers, [`Timestamp`], [`Date`], `bool`, `Option`s of them, tuples of
+/// up to four, or `()` if all rows of a window are one group.
+///
+/// [`Coded`] is for texts that are read as such: of most rows only their numbers are looked at.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no key",
-    note = "a key is a String, i64, i32, u64, u32, bool, Timestamp or Date, an Option of one, a tuple of up to four, or ()"
+    note = "a key is a String, Coded, i64, i32, u64, u32, bool, Timestamp or Date, an Option of one, a tuple of up to four, or ()"
 )]
 pub trait Key: Clone + Debug + Ord + Stored + 'static {
     /// The borrowed form: `&str` of `String`, a tuple of borrowed forms of a tuple, else the type itself.
     type Ref<'a>: Copy + Debug;
+    /// What is compared instead of a key where that is quicker.
+    type Code: Copy + Debug + PartialEq;
+
+    /// Whether keys of the same code are the same. (The same key may have several codes.)
+    const CODED: bool;
+
+    /// Its code.
+    fn code(key: Self::Ref<'_>) -> Self::Code;
 
     /// Spreads a key over 64 bits, of which the lower ones may be much the same for keys that differ little. Not stable:
     /// only for tables in memory.
     fn hash(key: Self::Ref<'_>, seed: u64) -> u64;
-    /// Much the same for keys that are likely to be the same, and quicker than a hash: where a text lies. In a column
-    /// with a dictionary the same texts lie at the same place.
+    /// Much the same for keys that are likely to be the same, and quicker than a hash: a number, or where a text lies. In
+    /// a column with a dictionary the same texts lie at the same place.
     #[inline]
     fn hint(key: Self::Ref<'_>) -> usize {
         let _ = key;
@@ -38,6 +49,12 @@ pub trait Key: Clone + Debug + Ord + Stored + 'static {
 
 impl Key for String {
     type Ref<'a> = &'a str;
+    type Code = ();
+
+    const CODED: bool = false;
+
+    #[inline]
+    fn code(_: &str) {}
 
     #[inline]
     fn hash(key: &str, seed: u64) -> u64 {
@@ -69,14 +86,68 @@ impl Key for String {
     }
 }
 
+/// The same hash and the same state as of a `String`.
+impl Key for Coded {
+    type Ref<'a> = Term<'a>;
+    type Code = (Issuer, u32);
+
+    const CODED: bool = true;
+
+    #[inline]
+    fn code(key: Term<'_>) -> Self::Code {
+        (key.issuer, key.code)
+    }
+
+    #[inline]
+    fn hash(key: Term<'_>, seed: u64) -> u64 {
+        String::hash(key.text, seed)
+    }
+
+    #[inline]
+    fn hint(key: Term<'_>) -> usize {
+        key.code as usize
+    }
+
+    #[inline]
+    fn is(&self, key: Term<'_>) -> bool {
+        self.0.is(key.text)
+    }
+
+    fn own(key: Term<'_>) -> Self {
+        Coded(key.text.into())
+    }
+
+    fn view(&self) -> Term<'_> {
+        Term::from(&*self.0)
+    }
+
+    fn heap(&self) -> usize {
+        self.0.heap()
+    }
+}
+
 macro_rules! plain {
     ($($type:ty, |$key:ident| $bits:expr;)*) => {
         $(impl Key for $type {
             type Ref<'a> = $type;
+            type Code = $type;
+
+            const CODED: bool = true;
+
+            #[inline]
+            fn code(key: $type) -> $type {
+                key
+            }
 
             #[inline]
             fn hash($key: $type, seed: u64) -> u64 {
                 mix(seed, $bits)
+            }
+
+            #[inline]
+            #[allow(clippy::cast_possible_truncation)]
+            fn hint($key: $type) -> usize {
+                $bits as usize
             }
 
             #[inline]
@@ -107,6 +178,14 @@ plain! {
 
 impl<K: Key> Key for Option<K> {
     type Ref<'a> = Option<K::Ref<'a>>;
+    type Code = Option<K::Code>;
+
+    const CODED: bool = K::CODED;
+
+    #[inline]
+    fn code(key: Self::Ref<'_>) -> Self::Code {
+        key.map(K::code)
+    }
 
     #[inline]
     fn hash(key: Self::Ref<'_>, seed: u64) -> u64 {
@@ -144,6 +223,11 @@ impl<K: Key> Key for Option<K> {
 
 impl Key for () {
     type Ref<'a> = ();
+    type Code = ();
+
+    const CODED: bool = true;
+
+    fn code((): ()) {}
 
     fn hash((): (), seed: u64) -> u64 {
         seed
@@ -162,6 +246,14 @@ macro_rules! tuple {
     ($($part:ident $index:tt),+) => {
         impl<$($part: Key),+> Key for ($($part,)+) {
             type Ref<'a> = ($($part::Ref<'a>,)+);
+            type Code = ($($part::Code,)+);
+
+            const CODED: bool = $($part::CODED)&&+;
+
+            #[inline]
+            fn code(key: Self::Ref<'_>) -> Self::Code {
+                ($($part::code(key.$index),)+)
+            }
 
             #[inline]
             fn hash(key: Self::Ref<'_>, seed: u64) -> u64 {

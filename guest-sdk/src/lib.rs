@@ -92,7 +92,7 @@ pub use stored::Stored;
 pub use terms::Terms;
 pub use text::{lower, lower_into};
 pub use time::{Date, Timestamp};
-pub use timestamp::timestamp;
+pub use timestamp::{Timestamps, timestamp};
 pub use transform::Transform;
 
 /// A 64-bit integer column.

@@ -5,7 +5,7 @@ use crate::wire::Column;
 use crate::{Reject, Result};
 
 /// A row that a transform reads. Made by [`input!`](crate::input); `()` is the row of a transform that reads nothing.
-pub trait Row<'a>: Sized {
+pub trait Row<'a>: Copy {
     /// Readers of the columns.
     type Columns;
 

@@ -142,3 +142,65 @@ fn no_single_byte_can_be_changed_without_changing_or_losing_the_value() {
         assert_ne!(micros(&text[..at]), value);
     }
 }
+
+#[test]
+fn what_was_read_before_makes_no_difference() {
+    let mut timestamps = Timestamps::default();
+    let mut check = |text: &str| {
+        assert_eq!(timestamps.read(text), timestamp(text), "{text:?}");
+        assert_eq!(Timestamps::default().read(text), timestamp(text), "{text:?}");
+    };
+    check("1970-01-01T00:00:07.089");
+    let heads =
+        ["2025-12-02T10:30", "2025-12-02 10:30", "2025-12-02T10:31", "2016-12-31T23:59", "2025-13-02T10:30"];
+    let heads = heads.iter().chain(&[
+        "2025-12-02T10:3x",
+        "0000-01-01T00:00",
+        "9999-12-31T23:59",
+        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    ]);
+    let tails = [
+        ":45.123",
+        ":45.123Z",
+        ":45.123z",
+        ":45,123",
+        ":45",
+        ":45Z",
+        ":45.1",
+        ":45.12",
+        ":45.1234",
+        ":45.123456",
+        ":59.999",
+        ":60.000",
+        ":60.000Z",
+        ":61.000",
+        ":4x.123",
+        ":45.12x",
+        ".45.123",
+        ":45:123",
+        ":45.123+01:00",
+        ":45.123+01",
+        ":00.000",
+        "",
+        ":4é.12",
+        "Z",
+    ];
+    for head in heads {
+        for tail in tails {
+            check(&format!("{head}{tail}"));
+            for change in 0..head.len() {
+                let mut changed = format!("{head}{tail}").into_bytes();
+                changed[change] ^= 1;
+                check(&String::from_utf8(changed).expect("ASCII is changed to ASCII"));
+            }
+            check(&format!("{head}:07.089"));
+            check(&format!("{head}{tail}"));
+        }
+    }
+    // Every second and millisecond of a minute.
+    for second in 0..100 {
+        for milli in (0..1000).step_by(7) {
+            check(&format!("2025-12-02T10:30:{second:02}.{milli:03}"));
+        }
+    }
+}

@@ -43,10 +43,7 @@ const PLAIN: [(&str, &str); 10] = [
     ),
     ("event_types: Terms,", "event_types: Memo<String>,"),
     ("listed: Terms,", "listed: Memo<String>,"),
-    (
-        "event_types: Terms::default(), listed: Terms::default()",
-        "event_types: Memo::default(), listed: Memo::default()",
-    ),
+    ("(Terms::default(), Terms::default())", "(Memo::default(), Memo::default())"),
     ("self.listed.get_option(event.device,", "self.listed.get(event.device.unwrap_or(OTHER),"),
     ("lower(device.unwrap_or(OTHER))", "lower(device)"),
     (

@@ -29,6 +29,7 @@ pub mod history;
 pub mod observe;
 pub mod pipeline;
 pub mod rejects;
+pub mod shard;
 pub mod sink;
 pub mod source;
 pub mod table;

@@ -201,6 +201,7 @@ run "all_that_can_be_given" {
     cpu             = 2048
     memory_mib      = 4096
     commit_interval = "1s"
+    logs            = 16
     librdkafka      = { "security.protocol" = "SASL_SSL" }
     environment     = { TIDEMILL_COMMIT_INTERVAL = "2s" }
     secrets         = { TIDEMILL_OTLP = "arn:aws:ssm:eu-west-1:123456789012:parameter/tidemill/otlp" }
@@ -217,6 +218,7 @@ run "all_that_can_be_given" {
         TIDEMILL_COMMIT_INTERVAL = "2s"
         TIDEMILL_HTTP            = "0.0.0.0:8080"
         TIDEMILL_LIBRDKAFKA      = "security.protocol=SASL_SSL,session.timeout.ms=10000"
+        TIDEMILL_LOGS            = "16"
         TIDEMILL_MEMORY          = "1024MiB"
         TIDEMILL_TRUSTED_DIGESTS = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
       } : anytrue([for variable in jsondecode(aws_ecs_task_definition.this.container_definitions)[0].environment : variable.name == name && variable.value == value])

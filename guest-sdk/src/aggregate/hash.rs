@@ -26,9 +26,62 @@ impl Stable for [u8] {
     /// Once in a component, not wherever it is needed.
     #[inline(never)]
     fn hash(&self) -> u64 {
-        XxHash64::oneshot(0, self)
+        if self.len() < 32 { short(self) } else { long(self) }
     }
 }
+
+#[cold]
+#[inline(never)]
+fn long(data: &[u8]) -> u64 {
+    XxHash64::oneshot(0, data)
+}
+
+/// XXH64 of less than 32 bytes, without loops: in Wasm each turn of one costs as much as what is done in it.
+#[inline]
+fn short(data: &[u8]) -> u64 {
+    let (words, rest) = data.as_chunks::<8>();
+    let mut hash = PRIME_5.wrapping_add(data.len() as u64);
+    if let Some(word) = words.first() {
+        hash = eight(hash, *word);
+    }
+    if let Some(word) = words.get(1) {
+        hash = eight(hash, *word);
+    }
+    if let Some(word) = words.get(2) {
+        hash = eight(hash, *word);
+    }
+    let (half, rest) = rest.split_first_chunk::<4>().map_or((None, rest), |(half, rest)| (Some(half), rest));
+    if let Some(half) = half {
+        hash ^= u64::from(u32::from_le_bytes(*half)).wrapping_mul(PRIME_1);
+        hash = hash.rotate_left(23).wrapping_mul(PRIME_2).wrapping_add(PRIME_3);
+    }
+    hash = match *rest {
+        [] => hash,
+        [a] => one(hash, a),
+        [a, b] => one(one(hash, a), b),
+        [a, b, c, ..] => one(one(one(hash, a), b), c),
+    };
+    hash = (hash ^ hash >> 33).wrapping_mul(PRIME_2);
+    hash = (hash ^ hash >> 29).wrapping_mul(PRIME_3);
+    hash ^ hash >> 32
+}
+
+#[inline]
+fn eight(hash: u64, word: [u8; 8]) -> u64 {
+    let round = u64::from_le_bytes(word).wrapping_mul(PRIME_2).rotate_left(31).wrapping_mul(PRIME_1);
+    (hash ^ round).rotate_left(27).wrapping_mul(PRIME_1).wrapping_add(PRIME_4)
+}
+
+#[inline]
+fn one(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte).wrapping_mul(PRIME_5)).rotate_left(11).wrapping_mul(PRIME_1)
+}
+
+const PRIME_1: u64 = 0x9e37_79b1_85eb_ca87;
+const PRIME_2: u64 = 0xc2b2_ae3d_27d4_eb4f;
+const PRIME_3: u64 = 0x1656_67b1_9e37_79f9;
+const PRIME_4: u64 = 0x85eb_ca77_c2b2_ae63;
+const PRIME_5: u64 = 0x27d4_eb2f_1656_67c5;
 
 impl<T: Stable + ?Sized> Stable for &T {
     #[inline]
@@ -84,6 +137,17 @@ tuple!(4: A 0, B 1, C 2, D 3);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_every_length_have_the_hash_that_the_crate_gives() {
+        let text: Vec<u8> = (0..100_u8).map(|i| i.wrapping_mul(37) ^ 0x95).collect();
+        for length in 0..text.len() {
+            for start in [0, 1, 3] {
+                let text = &text[start..length.max(start)];
+                assert_eq!(text.hash(), XxHash64::oneshot(0, text), "{} bytes", text.len());
+            }
+        }
+    }
 
     /// If this fails, states and sketches that were written before are worth nothing.
     #[test]

@@ -19,6 +19,19 @@ impl Hashes {
         self.len
     }
 
+    /// Whether all of it is likely at hand.
+    #[inline]
+    pub(super) fn is_small(&self) -> bool {
+        self.slots.len() <= 128
+    }
+
+    /// Fetches the places of hashes, all at a time: no load waits for another one.
+    #[inline]
+    pub(super) fn fetch(&self, hashes: &[u64]) {
+        let at = |hash: &u64| self.slots.get(home(&self.slots, *hash)).copied().unwrap_or(0);
+        std::hint::black_box(hashes.iter().fold(0, |any, hash| any | at(hash)));
+    }
+
     /// Adds a hash. Whether it is new.
     #[inline]
     pub(super) fn add(&mut self, hash: u64) -> bool {

@@ -48,6 +48,16 @@ pub trait Aggregate: Clone + Debug + Default + Stored + 'static {
         0
     }
 
+    /// No less than [`heap`](Self::heap), and as much once it is settled: what is quick to tell.
+    #[inline]
+    fn most(&self) -> usize {
+        self.heap()
+    }
+
+    /// What was put off when values were added, is done now. Nobody sees a difference but in how long it takes.
+    #[inline]
+    fn settle(&mut self) {}
+
     /// Memory is short: sets of at least so many values may become estimates.
     fn shrink(&mut self, least: usize) {
         let _ = least;
@@ -93,6 +103,16 @@ macro_rules! tuple {
             #[inline]
             fn heap(&self) -> usize {
                 0 $(+ self.$index.heap())+
+            }
+
+            #[inline]
+            fn most(&self) -> usize {
+                0 $(+ self.$index.most())+
+            }
+
+            #[inline]
+            fn settle(&mut self) {
+                $(self.$index.settle();)+
             }
 
             fn shrink(&mut self, least: usize) {
@@ -141,6 +161,13 @@ pub(crate) mod testing {
         restored.write(&mut again);
         assert_eq!(again, bytes);
         assert_eq!(restored.heap(), aggregate.heap());
+        assert!(restored.most() >= restored.heap() && aggregate.most() >= aggregate.heap());
+        let mut settled = aggregate.clone();
+        settled.settle();
+        assert_eq!((settled.heap(), settled.most()), (aggregate.heap(), aggregate.heap()));
+        bytes.clear();
+        settled.write(&mut bytes);
+        assert_eq!(bytes, again);
         for end in 0..bytes.len() {
             assert!(A::read(&mut Input::new(&bytes[..end])).is_none(), "{end}");
         }

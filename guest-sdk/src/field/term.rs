@@ -6,11 +6,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::bytes::texts;
 use super::{Bits, BytesBuilder, Field, Read};
 use crate::Result;
+use crate::stored::{Input, Stored};
 use crate::wire::{Column, DataType, DictionaryValues, Values};
 
-/// Text of few distinct values: read and written as a [`Term`]. It crosses as a dictionary, in and out.
-#[derive(Debug)]
-pub enum Coded {}
+/// Text of few distinct values: read and written as a [`Term`]. It crosses as a dictionary, in and out. As a
+/// [`Key`](crate::Key) it is kept as its text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Coded(pub(crate) String);
+
+impl Stored for Coded {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.0.write(bytes);
+    }
+
+    fn read(input: &mut Input<'_>) -> Option<Self> {
+        String::read(input).map(Coded)
+    }
+}
+
+impl From<String> for Coded {
+    fn from(text: String) -> Self {
+        Coded(text)
+    }
+}
 
 /// A text, and its number: within a batch the same number is the same text. [`Terms`](crate::Terms) makes other terms of
 /// terms; else it is used as the `&str` that it is.
@@ -26,7 +44,7 @@ pub struct Term<'a> {
 
 /// Who gives numbers to texts: each is another one than all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Issuer(u64);
+pub struct Issuer(u64);
 
 impl Issuer {
     /// Not one of those before.

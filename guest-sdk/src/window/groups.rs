@@ -73,18 +73,32 @@ pub(super) fn order<K: Ord>(a: (Window, &K), b: (Window, &K)) -> Ordering {
     a.cmp(&b)
 }
 
+/// Where the group of a row was.
+#[derive(Clone, Copy, Debug)]
+struct Recent<C> {
+    /// The code of its key, and its window; none: the slot has to be looked at.
+    code: Option<(C, Window)>,
+    /// How many groups were gone then.
+    gone: u64,
+    slot: u32,
+}
+
 #[derive(Debug)]
-pub(super) struct Groups<K, V> {
+pub(super) struct Groups<K: Key, V> {
     slots: Vec<Slot<K, V>>,
     free: Vec<u32>,
     index: HashTable<u32>,
-    /// Where groups were that rows were added to lately, by the hints of their keys: they may be others by now.
-    recent: [u32; RECENT],
+    /// Where groups were that rows were added to lately, by the hints of their keys.
+    recent: [Recent<K::Code>; 1 << RECENT],
+    /// The number of groups that are gone: who knows where one was, knows no more.
+    gone: u64,
     deadlines: BinaryHeap<Reverse<Deadline>>,
     /// No group is due before this.
     next: i64,
-    /// What the groups cost to keep, about.
+    /// What the groups cost to keep, about: no less than that, and as much once all are settled.
     bytes: usize,
+    /// Whether all groups are settled, and each is after every row.
+    settled: bool,
     /// What is between the end of a window and the watermark that closes it; none: groups do not close.
     gap: Option<i64>,
 }
@@ -93,8 +107,8 @@ pub(super) struct Groups<K, V> {
 /// memory, some 200. Both are bounded by the host. A constant, so that tests on another machine see the same.
 const OVERHEAD: usize = 96;
 
-/// How many hints there are, a prime: places of texts have much in common.
-const RECENT: usize = 127;
+/// How many hints there are: 2 to this.
+const RECENT: u32 = 7;
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -106,10 +120,12 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             slots: vec![],
             free: vec![],
             index,
-            recent: [u32::MAX; RECENT],
+            recent: [Recent { code: None, gone: 0, slot: u32::MAX }; 1 << RECENT],
+            gone: 0,
             deadlines,
             next: i64::MAX,
             bytes: 0,
+            settled: false,
             gap,
         }
     }
@@ -138,13 +154,19 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         // Windows of some seconds to days, which may begin or end together, differ in this.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let of_window = (window.start.0 >> 24).wrapping_add(window.end.0 >> 22) as usize;
-        let hint = K::hint(key).wrapping_add(of_window) % RECENT;
+        // Places of texts have much in common: all of their bits are in the highest ones of the product.
+        #[allow(clippy::cast_possible_truncation)]
+        let hint = (K::hint(key).wrapping_add(of_window) as u32).wrapping_mul(0x9e37_79b1) >> (32 - RECENT);
+        let hint = hint as usize;
         let recent = self.recent[hint];
-        let group = self.slots.get(recent as usize).and_then(|slot| slot.group.as_ref());
-        let slot = match group.filter(|group| group.window == window && group.key.is(key)) {
-            Some(_) => Some(recent),
-            None => self.find(window, key, hint),
+        let found = if K::CODED {
+            // No group came to lie there since, for none is gone: it is the one that was found for the same key.
+            recent.gone == self.gone && recent.code == Some((K::code(key), window))
+        } else {
+            let group = self.slots.get(recent.slot as usize).and_then(|slot| slot.group.as_ref());
+            group.is_some_and(|group| group.window == window && group.key.is(key))
         };
+        let slot = if found { Some(recent.slot) } else { self.find(window, key, hint) };
         self.add_to(slot, seed(window), window, key, add)
     }
 
@@ -158,7 +180,8 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             group.is_some_and(|group| group.hash == hash && group.window == window && group.key.is(key))
         };
         let slot = self.index.find(hash, same).copied();
-        self.recent[hint] = slot.unwrap_or(u32::MAX);
+        let code = (K::CODED && slot.is_some()).then(|| (K::code(key), window));
+        self.recent[hint] = Recent { code, gone: self.gone, slot: slot.unwrap_or(u32::MAX) };
         slot
     }
 
@@ -210,10 +233,13 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
             None => self.make(seed, window, key),
         };
         let Some(group) = self.slots[slot as usize].group.as_mut() else { return cost };
-        let before = group.value.heap();
+        let before = group.value.most();
         add(&mut group.value);
+        if self.settled {
+            group.value.settle();
+        }
         group.changed = true;
-        let after = group.value.heap();
+        let after = group.value.most();
         self.bytes = self.bytes + after - before;
         cost + after.saturating_sub(before)
     }
@@ -266,17 +292,19 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
     }
 
     fn cost(group: &Group<K, V>) -> usize {
-        OVERHEAD + group.key.heap() + group.value.heap()
+        OVERHEAD + group.key.heap() + group.value.most()
     }
 
     fn remove(&mut self, slot: u32) -> Option<Group<K, V>> {
-        let group = self.slots[slot as usize].group.take()?;
+        let mut group = self.slots[slot as usize].group.take()?;
+        self.gone += 1;
         if let Ok(entry) = self.index.find_entry(group.hash, |&have| have == slot) {
             entry.remove();
         }
         self.slots[slot as usize].generation = self.slots[slot as usize].generation.wrapping_add(1);
         self.free.push(slot);
         self.bytes -= Self::cost(&group);
+        group.value.settle();
         Some(group)
     }
 
@@ -342,10 +370,11 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
         slots.retain(|&slot| self.slots[slot as usize].group.as_ref().is_some_and(|group| group.changed));
         for slot in self.ordered(slots) {
             let Some(group) = self.slots[slot as usize].group.as_mut() else { continue };
-            let before = group.value.heap();
+            let before = group.value.most();
+            group.value.settle();
             each(group);
             group.changed = false;
-            self.bytes = self.bytes + group.value.heap() - before;
+            self.bytes = self.bytes + group.value.most() - before;
         }
     }
 
@@ -382,10 +411,23 @@ impl<K: Key, V: Aggregate> Groups<K, V> {
     /// Memory is short: sets of at least so many values may become estimates.
     pub(super) fn shrink(&mut self, least: usize) {
         for group in self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()) {
-            let before = group.value.heap();
+            let before = group.value.most();
             group.value.shrink(least);
-            self.bytes = self.bytes + group.value.heap() - before;
+            self.bytes = self.bytes + group.value.most() - before;
         }
+    }
+
+    /// Settles all groups: what they cost is known then. If that is near to what they may cost, they stay so, for to settle
+    /// all of them with every row would take long.
+    pub(super) fn settle(&mut self, memory: usize) {
+        if !self.settled {
+            for group in self.slots.iter_mut().filter_map(|slot| slot.group.as_mut()) {
+                let before = group.value.most();
+                group.value.settle();
+                self.bytes = self.bytes + group.value.most() - before;
+            }
+        }
+        self.settled = self.bytes > memory - memory / 16;
     }
 }
 
@@ -397,4 +439,50 @@ fn seed(window: Window) -> u64 {
 
 fn hash_at<K, V>(slots: &[Slot<K, V>], slot: u32) -> u64 {
     slots[slot as usize].group.as_ref().map_or(0, |group| group.hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Count;
+    use crate::{Coded, Term};
+
+    fn window(start: i64) -> Window {
+        Window { start: Timestamp(start), end: Timestamp(start + 60) }
+    }
+
+    #[test]
+    fn who_knows_a_group_by_its_number_does_not_know_it_once_it_is_gone() {
+        let mut groups = Groups::<i64, Count>::new(None);
+        let mut counts = |adds: &[(i64, i64)]| {
+            for (start, key) in adds {
+                groups.add(window(*start), *key, Count::add);
+            }
+            let mut counts = Vec::new();
+            groups.take(|group| counts.push((group.window.start.0, group.key, group.value.get())));
+            counts
+        };
+        assert_eq!(counts(&[(0, 2), (60, 2), (0, 1), (0, 1), (0, 1)]), [(0, 1, 3), (0, 2, 1), (60, 2, 1)]);
+        // The same ones, at places where others were or nobody is.
+        assert_eq!(counts(&[(0, 1)]), [(0, 1, 1)]);
+        assert_eq!(counts(&[(0, 3), (0, 3), (0, 3)]), [(0, 3, 3)]);
+        assert_eq!(counts(&[(0, 2), (0, 4), (0, 1), (0, 3)]), [(0, 1, 1), (0, 2, 1), (0, 3, 1), (0, 4, 1)]);
+    }
+
+    #[test]
+    fn texts_are_told_apart_whoever_gave_their_numbers() {
+        let mut groups = Groups::<Coded, Count>::new(None);
+        // Each of its own: the number is that of another one, given by somebody else.
+        for text in ["a", "b", "a", "b", "a"] {
+            groups.add(window(0), Term::from(text), Count::add);
+        }
+        let term = Term::from("b");
+        for _ in 0..3 {
+            groups.add(window(0), term, Count::add);
+            groups.add(window(60), term, Count::add);
+        }
+        let mut counts = Vec::new();
+        groups.sorted(|group| counts.push((group.window.start.0, group.key.0.clone(), group.value.get())));
+        assert_eq!(counts, [(0, "a".into(), 3), (0, "b".into(), 5), (60, "b".into(), 3)]);
+    }
 }

@@ -77,7 +77,8 @@ impl<A: Aggregation> Transform for Windowed<A> {
         })
     }
 
-    #[inline]
+    // Else each row is written to memory and read again.
+    #[inline(always)]
     fn row(&mut self, row: A::Row<'_>, _: &mut A::Out) -> Result<(), Reject> {
         if Self::CLOSES {
             self.advance(self.aggregation.watermark(&row));
@@ -127,6 +128,7 @@ impl<A: Aggregation> Transform for Windowed<A> {
             return Ok(None);
         }
         self.saved = any;
+        self.groups.settle(self.memory);
         let mut bytes = begin(self.windows.shape(), self.watermark);
         (self.groups.len() as u64).write(&mut bytes);
         self.groups.sorted(|Group { window, key, value, changed, .. }| {
@@ -192,7 +194,7 @@ impl<A: Aggregation> Windowed<A> {
     }
 
     /// Adds a row to its fixed windows.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, time: Timestamp, key: KeyRef<'_, A>, row: &A::Row<'_>) -> Result<(), Reject> {
         let watermark = self.watermark;
         let closed = |window: Window| Self::CLOSES && window.end <= watermark;
@@ -207,7 +209,7 @@ impl<A: Aggregation> Windowed<A> {
                 let bytes = self.groups.add(window, key, |value| self.aggregation.add_in(window, value, row));
                 self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes);
             } else if self.late == Late::Correct {
-                correct(&self.aggregation, window, key, row, &mut self.queue, &mut self.added);
+                correct(&self.aggregation, window, key, *row, &mut self.queue, &mut self.added);
             }
         }
         Ok(())
@@ -226,14 +228,18 @@ impl<A: Aggregation> Windowed<A> {
         match self.groups.add_to_session(time, key, !is_late, add) {
             Some(bytes) => self.added = (self.added.0 + usize::from(bytes > 0), self.added.1 + bytes),
             None if self.late == Late::Reject => return Err("late".into()),
-            None => correct(&self.aggregation, window, key, row, &mut self.queue, &mut self.added),
+            None => correct(&self.aggregation, window, key, *row, &mut self.queue, &mut self.added),
         }
         Ok(())
     }
 
-    /// Memory is short. A little more room is made than is needed, so that this does not come with every row.
+    /// Memory is short, or seems to be. A little more room is made than is needed, so that this does not come with every row.
     #[cold]
     fn make_room(&mut self) {
+        self.groups.settle(self.memory);
+        if self.groups.bytes() <= self.memory {
+            return;
+        }
         if !Self::CLOSES {
             return self.take_all();
         }
@@ -280,16 +286,17 @@ fn ready<A: Aggregation>(mut group: Group<A::Key, A::Value>) -> Ready<A::Key, Em
 /// Hands out a late row as a group of its own: not with other late ones, for which of them come before the next flush is
 /// chance.
 #[cold]
+#[inline(never)]
 fn correct<A: Aggregation>(
     aggregation: &A,
     window: Window,
     key: KeyRef<'_, A>,
-    row: &A::Row<'_>,
+    row: A::Row<'_>,
     queue: &mut VecDeque<Ready<A::Key, Emitted<A>>>,
     added: &mut (usize, usize),
 ) {
     let mut value = A::Value::default();
-    aggregation.add_in(window, &mut value, row);
+    aggregation.add_in(window, &mut value, &row);
     let ready = Ready { window, key: A::Key::own(key), value: A::Mode::emit(&mut value) };
     *added = (added.0 + 1, added.1 + weight::<A>(&ready));
     queue.push_back(ready);

@@ -6,7 +6,7 @@ use tidemill_sdk::aggregate::{Count, Distinct, First, Last, Max, Min, Sum, TopK}
 use tidemill_sdk::window::{
     Aggregation, Final, Increments, Nested, Sessions, Sliding, Tumbling, Window, Windows,
 };
-use tidemill_sdk::{Config, Int, Reject, Result, Text, Timestamp};
+use tidemill_sdk::{Coded, Config, Int, Reject, Result, Term, Text, Timestamp};
 
 pub(crate) const SIZE: i64 = 600 * Timestamp::SECOND;
 pub(crate) const SLIDE: i64 = 240 * Timestamp::SECOND;
@@ -15,7 +15,7 @@ pub(crate) const SIZES: [i64; 3] =
 pub(crate) const GAP: i64 = 300 * Timestamp::SECOND;
 
 tidemill_sdk::input! {
-    pub(crate) struct Event { at: Timestamp, mark: Timestamp = watermark, key: Text, user: Text, amount: Int }
+    pub(crate) struct Event { at: Timestamp, mark: Timestamp = watermark, key: Coded, user: Text, amount: Int }
 }
 
 tidemill_sdk::output! {
@@ -72,14 +72,15 @@ pub(crate) struct Retained<W, const M: usize>(W);
 #[derive(Debug)]
 pub(crate) struct Once<W, const M: usize>(W);
 
+/// Keys are looked up by their numbers where `$key` is `Coded`, else by their texts.
 macro_rules! common {
-    ($mode:ty) => {
+    ($mode:ty, $key:ty, |$event:ident| $found:expr) => {
         const NAME: &str = "tested";
         const VERSION: &str = "1";
         type Row<'a> = Event<'a>;
         type Windows = W;
         type Mode = $mode;
-        type Key = String;
+        type Key = $key;
 
         fn open(_: &mut Config) -> Result<Self> {
             Ok(Self(W::THIS))
@@ -97,8 +98,8 @@ macro_rules! common {
             event.mark
         }
 
-        fn key<'a>(&self, event: &'a Event<'_>) -> &'a str {
-            event.key
+        fn key<'a>(&self, $event: &'a Event<'_>) -> <$key as tidemill_sdk::Key>::Ref<'a> {
+            $found
         }
 
         fn accept(&self, event: &Event<'_>) -> Result<bool, Reject> {
@@ -112,7 +113,7 @@ macro_rules! common {
 }
 
 impl<W: Lengths + tidemill_sdk::window::Fixed> Aggregation for Additive<W> {
-    common!(Increments);
+    common!(Increments, Coded, |event| event.key);
     type Out = Sums;
     type Value = (Count, Sum<i64>, Min<i64>, Max<i64>);
 
@@ -123,15 +124,21 @@ impl<W: Lengths + tidemill_sdk::window::Fixed> Aggregation for Additive<W> {
         value.3.add(event.amount);
     }
 
-    fn emit(&self, window: Window, name: &str, change: (i64, i64, Option<i64>, Option<i64>), out: &mut Sums) {
+    fn emit(
+        &self,
+        window: Window,
+        name: Term<'_>,
+        change: (i64, i64, Option<i64>, Option<i64>),
+        out: &mut Sums,
+    ) {
         let (rows, amount, least, most) = change;
-        let (start, stop, name) = (window.start, window.end, name.into());
+        let (start, stop, name) = (window.start, window.end, (&*name).into());
         out.emit(Change { start, stop, name, rows, users: 0, amount, least, most });
     }
 }
 
 impl<W: Lengths + tidemill_sdk::window::Fixed, const M: usize> Aggregation for Retained<W, M> {
-    common!(Increments);
+    common!(Increments, Coded, |event| event.key);
     const MEMORY: usize = M;
     type Out = Sums;
     type Value = (Count, Distinct<300, 6>, Sum<i64>, Min<i64>, Max<i64>);
@@ -147,12 +154,12 @@ impl<W: Lengths + tidemill_sdk::window::Fixed, const M: usize> Aggregation for R
     fn emit(
         &self,
         window: Window,
-        name: &str,
+        name: Term<'_>,
         change: (i64, i64, i64, Option<i64>, Option<i64>),
         out: &mut Sums,
     ) {
         let (rows, users, amount, least, most) = change;
-        let (start, stop, name) = (window.start, window.end, name.into());
+        let (start, stop, name) = (window.start, window.end, (&*name).into());
         out.emit(Change { start, stop, name, rows, users, amount, least, most });
     }
 }
@@ -161,7 +168,7 @@ type Everything =
     (Count, Distinct, Sum<i64>, Min<i64>, Max<i64>, First<String>, Last<String>, TopK<String, 50>);
 
 impl<W: Lengths, const M: usize> Aggregation for Once<W, M> {
-    common!(Final);
+    common!(Final, String, |event| &event.key);
     const MEMORY: usize = M;
     type Out = Wholes;
     type Value = Everything;

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::Shared;
 use super::rows::{self, TABLES};
@@ -30,12 +30,39 @@ const DAY: i64 = 25;
 const LAST: i64 = 2;
 /// Files of an hour that are read.
 const FILES: usize = 50_000;
+/// Files that are asked for at a time, where those of other shards stand behind them.
+const SOME: usize = 100;
 /// Files that are read side by side.
 const ABREAST: usize = 8;
 /// Files after which the sums are shown.
 const SHOWN: usize = 100;
 /// How long a round reads before it is looked for what is newer.
 const READING: Duration = Duration::from_secs(2);
+
+/// The files of an hour whose epochs began at that time or later: names of each shard are in the order of time.
+async fn lately(shared: &Shared, table: &str, hour: Place, time: Micros) -> Result<Vec<String>> {
+    let folder = &format!("{table}/{}", Keys::folder(hour));
+    if let [keys] = &shared.keys[..] {
+        return shared.store.after(folder, &keys.data_since(table, hour, time), FILES).await;
+    }
+    let of_shard = |keys: Keys| async move {
+        let (mut found, mut last) = (Vec::new(), keys.data_since(table, hour, time));
+        loop {
+            let some = shared.store.after(folder, &last, SOME).await?;
+            let whole = some.len() == SOME;
+            last = some.last().cloned().unwrap_or(last);
+            let before = found.len();
+            // Behind the last of a shard come those of the next.
+            found.extend(some.into_iter().take_while(|key| keys.epoch_of(key).is_some()));
+            if !whole || found.len() < before + SOME || found.len() >= FILES {
+                return Ok(found);
+            }
+        }
+    };
+    let asked: Vec<_> = shared.keys.iter().cloned().map(of_shard).collect();
+    let found: Vec<Vec<String>> = futures::stream::iter(asked).buffered(ABREAST).try_collect().await?;
+    Ok(found.concat())
+}
 
 /// What was read.
 #[derive(Default)]
@@ -101,10 +128,7 @@ impl Follower {
                     true => {
                         shared.store.list(&folder, FILES).await?.into_iter().map(|(key, _)| key).collect()
                     }
-                    false if of >= hour - 1 => {
-                        let since = shared.keys.data_since(name, at, now - OLDEST);
-                        shared.store.after(&folder, &since, FILES).await?
-                    }
+                    false if of >= hour - 1 => lately(shared, name, at, now - OLDEST).await?,
                     false => continue,
                 };
                 found.extend(keys.into_iter().map(|key| (table, of, key)));

@@ -31,6 +31,8 @@ const WATCHED: Duration = Duration::from_secs(60);
 const KEPT: Duration = Duration::from_secs(900);
 /// Between two rounds: dashboards are live within seconds, and a listing costs something on S3.
 const ROUND: Duration = Duration::from_secs(2);
+/// … and each log has listings of its own: with so many, a round is twice as long.
+const LOGS: u32 = 16;
 /// How long the first look waits for something to show.
 const FIRST: Duration = Duration::from_secs(2);
 
@@ -113,7 +115,8 @@ pub struct Activity(Arc<Shared>);
 
 struct Shared {
     store: Arc<ZoneStore>,
-    keys: Keys,
+    /// Of each shard.
+    keys: Vec<Keys>,
     env: Env,
     state: Mutex<State>,
 }
@@ -133,8 +136,8 @@ struct State {
 }
 
 impl Activity {
-    /// Of a pipeline's tables in its processed zone. Nothing is read yet.
-    pub fn new(store: Arc<ZoneStore>, keys: Keys, env: Env) -> Activity {
+    /// Of a pipeline's tables in its processed zone, with the keys of its shards. Nothing is read yet.
+    pub fn new(store: Arc<ZoneStore>, keys: Vec<Keys>, env: Env) -> Activity {
         Activity(Arc::new(Shared { store, keys, env, state: Mutex::default() }))
     }
 
@@ -169,6 +172,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The pause between two rounds.
+    fn round(&self) -> Duration {
+        let more = u32::try_from(self.keys.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        ROUND + ROUND * more / LOGS
+    }
+
     /// How long nobody has looked.
     fn unwatched(&self) -> Duration {
         self.state().looked.map_or(Duration::MAX, |looked| looked.elapsed())
@@ -186,7 +195,7 @@ async fn follow(shared: Arc<Shared>) {
                 follower.round(&shared).await;
                 // What waits is read without a pause, and what is newer is looked for in between.
                 if follower.idle() {
-                    tokio::time::sleep(ROUND).await;
+                    tokio::time::sleep(shared.round()).await;
                 }
             }
         }

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::findings::Findings;
 use crate::commit::record::{Advance, DataFile, RecordKind, Replayed, Work};
 use crate::commit::{PartitionKey, Record, Topic};
+use crate::shard::Shard;
 use crate::table::REJECTED;
 
 /// What the records before said.
-#[derive(Default)]
 pub(super) struct Chain {
+    /// The partitions that the log is about.
+    shard: Shard,
     /// Slots with nothing readable in them: found already, so nothing that follows from them is found again.
     pub(super) absent: BTreeSet<u64>,
     /// Each partition's last record, and its position.
@@ -26,6 +28,20 @@ pub(super) struct Chain {
 const NOTES: usize = 1000;
 
 impl Chain {
+    /// Nothing was read yet.
+    pub(super) fn new(shard: Shard) -> Chain {
+        Chain {
+            shard,
+            absent: BTreeSet::new(),
+            last: BTreeMap::new(),
+            topic: None,
+            events: 0,
+            notes: vec![],
+            maintenance: None,
+            fenced: BTreeMap::new(),
+        }
+    }
+
     /// Takes in the record of the next slot.
     pub(super) fn take(&mut self, record: &Record, findings: &mut Findings) {
         let seq = record.seq;
@@ -101,6 +117,10 @@ impl Chain {
             record.topic.as_ref().and_then(|topic| self.last.get(&(topic.clone(), *partition)).copied());
         if record.topic.is_none() {
             findings.add("record", format!("{at}: the record names no topic"));
+        }
+        if !self.shard.has(*partition) {
+            let (number, logs) = (Shard::number_of(*partition, self.shard.logs()), self.shard.logs());
+            findings.add("shard", format!("{at}: with {logs} logs the partition is of log {number}"));
         }
         if record.partitions.iter().filter(|other| other.partition == *partition).count() > 1 {
             findings.add("chain", format!("{at}: it goes ahead twice in one record"));

@@ -30,6 +30,14 @@ impl Findings {
         }
     }
 
+    /// Takes over what was found in one of several logs, of which each sentence is to say so.
+    pub(super) fn take(&mut self, found: Findings, prefix: &str) {
+        for finding in found.list {
+            self.add(finding.kind, format!("{prefix}{}", finding.what));
+        }
+        self.more += found.more;
+    }
+
     /// Those that were kept.
     pub fn list(&self) -> &[Finding] {
         &self.list

@@ -12,7 +12,7 @@ use super::contents::{Gone, Tally};
 use super::findings::Findings;
 use super::records::{Records, Slot};
 use super::rows::{self, Content, Shape};
-use super::{Progress, Report, patiently};
+use super::{Progress, patiently};
 use crate::Result;
 use crate::commit::Record;
 use crate::commit::record::{DataFile, RecordKind};
@@ -33,7 +33,8 @@ pub(super) struct Inspection<'a> {
     pub(super) chain: Chain,
     pub(super) books: Books,
     pub(super) findings: Findings,
-    pub(super) catalog: bool,
+    /// The log cannot be opened, and that was found.
+    pub(super) damaged: bool,
     /// The slot after the last that was read.
     pub(super) next: u64,
     cache: BTreeMap<u64, Option<Arc<Record>>>,
@@ -53,44 +54,33 @@ impl<'a> Inspection<'a> {
     pub(super) fn new(lake: &'a mut Lake, progress: Progress<'a>) -> Self {
         Inspection {
             records: Records::new(&lake.stores, &lake.keys, &lake.env),
+            chain: Chain::new(lake.shard),
             lake,
             progress,
-            chain: Chain::default(),
             books: Books::default(),
             findings: Findings::default(),
-            catalog: false,
+            damaged: false,
             next: 0,
             cache: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
     }
 
-    pub(super) async fn run(mut self, topic: &str) -> Result<Report> {
-        self.catch_up(u64::MAX).await?;
-        if self.next == 0 {
-            self.lost(topic).await?;
-        }
+    /// Everything but what is visible beside the files that the log names.
+    pub(super) async fn run(&mut self) -> Result<()> {
         self.contents().await?;
-        self.states().await?;
-        self.places().await?;
-        let Inspection { chain, books, next, catalog, findings, .. } = self;
-        Ok(Report {
-            records: next - chain.absent.len() as u64,
-            events: chain.events,
-            files: books.files(),
-            tables: books.tables.len(),
-            partitions: chain.last.len(),
-            hours: books.places().count(),
-            notes: chain.notes,
-            catalog,
-            findings,
-        })
+        self.states().await
+    }
+
+    /// Tells how far it is.
+    fn tell(&self, text: &str) {
+        (self.progress)(format!("{}{text}", self.lake.shard.prefix()));
     }
 
     /// Reads the log on to its end, or to `end`.
     pub(super) async fn catch_up(&mut self, end: u64) -> Result<()> {
         while self.next < end {
-            (self.progress)(format!("reading the log: record {}", self.next));
+            self.tell(&format!("reading the log: record {}", self.next));
             for (seq, slot) in self.records.some(self.next, end).await? {
                 match slot {
                     Slot::There(record) => {
@@ -184,7 +174,7 @@ impl<'a> Inspection<'a> {
                 seq = at + 1;
                 let Slot::There(record) = slot else { continue };
                 if record.kind != RecordKind::Repair {
-                    (self.progress)(format!("reading files: record {at} of {end}"));
+                    self.tell(&format!("reading files: record {at} of {end}"));
                     self.content(&record).await?;
                 }
             }

@@ -44,30 +44,37 @@ pub struct Leftover {
     pub bytes: Option<u64>,
 }
 
-/// Everything of this pipeline that is staged or stored for an epoch and is not younger than that, in the order of
-/// zones and keys. What other pipelines have there is not looked at (rule L7).
-pub async fn leftovers(lake: &Lake, older_than: Duration) -> Result<Vec<Leftover>> {
-    let mut found = Vec::new();
+/// Everything of this pipeline that is staged or stored for an epoch and is not younger than that, for each log in the
+/// order of zones and keys. What other pipelines have there is not looked at (rule L7).
+pub async fn leftovers(lakes: &[Lake], older_than: Duration) -> Result<Vec<Vec<Leftover>>> {
+    let mut found: Vec<Vec<Leftover>> = vec![vec![]; lakes.len()];
+    let Some(any) = lakes.first() else { return Ok(found) };
     for zone in [Zone::Raw, Zone::Processed] {
-        let store = lake.stores.of(zone);
-        for waiting in patiently(&lake.env, || store.waiting()).await? {
-            let (Some(epoch), age) = (lake.keys.epoch_of(&waiting.key), Duration::from_secs(waiting.age))
-            else {
-                continue;
-            };
-            if age < older_than {
-                continue;
-            }
+        let store = any.stores.of(zone);
+        for waiting in patiently(&any.env, || store.waiting()).await? {
+            let age = Duration::from_secs(waiting.age);
+            let of = |lake: &Lake| lake.keys.epoch_of(&waiting.key);
+            let whose = lakes.iter().enumerate().find_map(|(at, lake)| Some((at, of(lake)?)));
+            let Some((at, epoch)) = whose.filter(|_| age >= older_than) else { continue };
             let (what, bytes) = match &waiting.staging {
                 // It may be published while we look.
-                Some(staging) => (What::Staging, patiently(&lake.env, || store.size(staging)).await?),
+                Some(staging) => (What::Staging, patiently(&any.env, || store.size(staging)).await?),
                 None => (What::Upload, None),
             };
             let (key, upload, staging) = (waiting.key, waiting.upload, waiting.staging);
             let remains = Remains { epoch, zone, key, upload, staging };
-            found.push(Leftover { remains, what, age, bytes });
+            found[at].push(Leftover { remains, what, age, bytes });
         }
     }
+    for (lake, found) in lakes.iter().zip(&mut found) {
+        states(lake, older_than, found).await?;
+        found.sort_by(|a, b| place(a).cmp(&place(b)));
+    }
+    Ok(found)
+}
+
+/// What transforms remembered after an epoch.
+async fn states(lake: &Lake, older_than: Duration, found: &mut Vec<Leftover>) -> Result<()> {
     let (store, folder) = (&lake.stores.processed, lake.keys.states());
     for (key, bytes, age) in patiently(&lake.env, || store.aged(&folder, usize::MAX)).await? {
         let epoch =
@@ -79,8 +86,7 @@ pub async fn leftovers(lake: &Lake, older_than: Duration) -> Result<Vec<Leftover
             found.push(Leftover { remains, what: What::State, age, bytes: Some(bytes) });
         }
     }
-    found.sort_by(|a, b| place(a).cmp(&place(b)));
-    Ok(found)
+    Ok(())
 }
 
 fn place(leftover: &Leftover) -> (Zone, &str, Option<&str>) {

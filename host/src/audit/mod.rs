@@ -10,6 +10,9 @@
 //!    └──> catalog    the hours that have files are what it shows  <── the catalog
 //! ```
 //!
+//! Where there are several logs, each is read by itself, with the files that it names; what is visible, and the
+//! catalog, is compared with all of them together ([`whole`]).
+//!
 //! The contract:
 //!
 //! * It reads and changes nothing. Only [`repair()`] writes: it publishes what last records left unpublished, and
@@ -33,6 +36,7 @@ mod records;
 mod repair;
 mod rows;
 mod states;
+mod whole;
 
 pub use findings::{Finding, Findings};
 pub use leftovers::{Leftover, What, leftovers};
@@ -43,10 +47,12 @@ use crate::pipeline::offline::Lake;
 use crate::wait::tries;
 use crate::{Error, Kind, Result};
 
-/// What an audit saw and found.
+/// What an audit saw and found, over all logs.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Records of the log.
+    /// Logs.
+    pub logs: usize,
+    /// Records of the logs.
     pub records: u64,
     /// Events that became true.
     pub events: u64,
@@ -69,9 +75,9 @@ pub struct Report {
 /// What is told while it runs.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
 
-/// Reads the log and the lake, and compares them. `topic` tells which tables to look at where the log is empty.
-pub async fn verify(lake: &mut Lake, topic: &str, progress: Progress<'_>) -> Result<Report> {
-    inspect::Inspection::new(lake, progress).run(topic).await
+/// Reads the logs and the lake, and compares them. `topic` tells which tables to look at where the log is empty.
+pub async fn verify(lakes: &mut [Lake], topic: &str, progress: Progress<'_>) -> Result<Report> {
+    whole::Whole::new(lakes, progress).run(topic).await
 }
 
 /// How often something is tried that the store does not answer.

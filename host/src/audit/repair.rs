@@ -17,14 +17,18 @@ use crate::{Kind, Result};
 /// what it could not do, as lines for people.
 ///
 /// Nothing is removed but what a record removes that was not carried out yet.
-pub async fn repair(lake: &mut Lake, specs: &[TableSpec]) -> Result<Vec<String>> {
+pub async fn repair(lakes: &mut [Lake], specs: &[TableSpec]) -> Result<Vec<String>> {
     let mut done = Vec::new();
-    match lake.log.open().await {
-        Ok(()) => publish(lake, &mut done).await?,
-        Err(e) if e.kind() == Kind::Stop => done.push(format!("nothing was published: {e}")),
-        Err(e) => return Err(e),
+    for lake in &mut *lakes {
+        let mut of_log = Vec::new();
+        match lake.log.open().await {
+            Ok(()) => publish(lake, &mut of_log).await?,
+            Err(e) if e.kind() == Kind::Stop => of_log.push(format!("nothing was published: {e}")),
+            Err(e) => return Err(e),
+        }
+        done.extend(of_log.into_iter().map(|line| format!("{}{line}", lake.shard.prefix())));
     }
-    register(lake, specs, &mut done).await?;
+    register(lakes, specs, &mut done).await?;
     Ok(done)
 }
 
@@ -47,16 +51,20 @@ async fn publish(lake: &mut Lake, done: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-async fn register(lake: &Lake, specs: &[TableSpec], done: &mut Vec<String>) -> Result<()> {
+async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -> Result<()> {
+    // All have the same catalog.
+    let Some(lake) = lakes.first() else { return Ok(()) };
     // A catalog that cannot tell what it shows keeps nothing.
     let first = specs.first().map(|spec| spec.table.name.as_str()).unwrap_or_default();
     if matches!(lake.catalog.partitions(first).await, Ok(None)) {
         return Ok(());
     }
-    let books = books(lake).await?;
-    let mut hours: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
-    for ((_, table), _, place) in books.places() {
-        hours.entry(table).or_default().push(Place { hour: place.hour, generation: place.generation });
+    let mut hours: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
+    for lake in lakes {
+        for ((_, table), _, place) in books(lake).await?.places() {
+            let place = Place { hour: place.hour, generation: place.generation };
+            hours.entry(table.clone()).or_default().insert(place);
+        }
     }
     patiently(&lake.env, || lake.catalog.ensure(specs)).await?;
     for (table, hours) in hours {
@@ -66,6 +74,7 @@ async fn register(lake: &Lake, specs: &[TableSpec], done: &mut Vec<String>) -> R
             ));
             continue;
         };
+        let hours: Vec<Place> = hours.into_iter().collect();
         patiently(&lake.env, || lake.catalog.register(spec, &hours)).await?;
         done.push(format!("registered table {table}: {} hours", hours.len()));
     }

@@ -8,7 +8,7 @@ use super::produce::duration;
 use super::progress::Bar;
 use super::{age, say, size, table};
 use crate::config::{Config, Flags};
-use crate::history::{Done, Order, Report, compact, named};
+use crate::history::{Done, Order, Report, compact, named, one};
 use crate::pipeline::offline::Lake;
 use crate::rejects::Filter;
 use crate::{Error, Result, env};
@@ -63,7 +63,7 @@ impl Compact {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let report = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "compact").await?;
+            let mut lake = one(Lake::open(&config, &env::machine(), "compact").await?)?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
                 return Err(Error::stop(format!(

@@ -87,11 +87,13 @@ impl Deploy {
         deployment: &Deployment,
         bar: &Bar,
     ) -> Result<(Option<Standing>, Duration)> {
-        let mut lake = Lake::open(config, &env::machine(), "deploy-transform").await?;
+        let mut lakes = Lake::open(config, &env::machine(), "deploy-transform").await?;
         bar.tell("reading the commit log".into());
-        lake.log.open().await?;
+        Lake::read(&mut lakes).await?;
         bar.tell(format!("trying {name} beside the other transforms"));
-        deployment.rehearse(&mut lake).await?;
+        for lake in &mut lakes {
+            deployment.rehearse(lake).await?;
+        }
         let since = At(env::machine().now());
         deployment.carry_out().await?;
         let began = Instant::now();
@@ -101,7 +103,7 @@ impl Deploy {
         let quiet = QUIET.max(config.commit_interval * INTERVALS);
         let (mut standing, mut named) = (Standing::default(), None);
         while began.elapsed() < self.timeout {
-            standing = deployment.standing(&mut lake).await?;
+            standing = deployment.standing(&mut lakes).await?;
             if standing.set.is_some() {
                 let named = *named.get_or_insert_with(Instant::now);
                 let all = standing.behind.is_empty() && standing.quiet.is_empty();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::produce::duration;
-use super::{age, say, size, table};
+use super::{Written, age, say, size, table};
 use crate::audit::{Leftover, leftovers};
 use crate::commit::record::Remains;
 use crate::config::{Config, Flags};
@@ -56,11 +56,12 @@ impl Gc {
         }
         let runtime = super::runtime()?;
         let (victims, records) = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "gc").await?;
-            lake.log.open().await?;
-            let found = leftovers(&lake, self.older_than).await?;
+            let mut lakes = Lake::open(&config, &env::machine(), "gc").await?;
+            Lake::read(&mut lakes).await?;
+            let found = leftovers(&lakes, self.older_than).await?;
             // A clean-up of an empty log would be its first record, and hide that the log was lost.
-            if lake.log.view().next() == 0 && !found.is_empty() {
+            let empty = |(lake, found): &(&Lake, &Vec<Leftover>)| lake.log.view().next() == 0 && !found.is_empty();
+            if let Some((lake, found)) = lakes.iter().zip(&found).find(empty) {
                 return Err(Error::stop(format!(
                     "{} things are staged, but there is no record in {}: the log was lost, or no host has begun yet; \
                      nothing is removed",
@@ -68,15 +69,22 @@ impl Gc {
                     lake.place()
                 )));
             }
-            match self.apply {
-                true => apply(&mut lake, found).await,
-                false => Ok((victims(&lake, found).await?, vec![])),
+            let (mut all, mut records) = (Vec::new(), Vec::new());
+            for (lake, found) in lakes.iter_mut().zip(found) {
+                let (of_log, written) = match self.apply {
+                    true => apply(lake, found).await?,
+                    false => (victims(lake, found).await?, vec![]),
+                };
+                all.extend(of_log);
+                records.extend(written.into_iter().map(|seq| (lake.shard.label(), seq)));
             }
+            all.sort_by(|a, b| (a.remains.zone, &a.remains.key).cmp(&(b.remains.zone, &b.remains.key)));
+            Ok((all, records))
         })?;
         say(&if self.json { self.json(&victims, &records) } else { self.text(&victims, &records) })
     }
 
-    fn text(&self, victims: &[Leftover], records: &[u64]) -> String {
+    fn text(&self, victims: &[Leftover], records: &[Written]) -> String {
         if victims.is_empty() {
             return "there is nothing to remove\n".into();
         }
@@ -90,14 +98,14 @@ impl Gc {
         let end = match self.apply {
             false => format!("nothing was removed; to remove these {}: tidemill gc --apply", victims.len()),
             true => {
-                let records: Vec<String> = records.iter().map(u64::to_string).collect();
+                let records: Vec<String> = records.iter().map(super::record).collect();
                 format!("removed {} (records {})", victims.len(), records.join(", "))
             }
         };
         format!("{}{end}\n", table(&rows, &[0, 1, 4]))
     }
 
-    fn json(&self, victims: &[Leftover], records: &[u64]) -> String {
+    fn json(&self, victims: &[Leftover], records: &[Written]) -> String {
         let one = |left: &Leftover| {
             serde_json::json!({
                 "zone": zone_name::name(left.remains.zone),
@@ -110,6 +118,7 @@ impl Gc {
             })
         };
         let leftovers: Vec<_> = victims.iter().map(one).collect();
+        let records = super::records(records);
         let object = serde_json::json!({"removed": self.apply, "leftovers": leftovers, "records": records});
         format!("{object}\n")
     }

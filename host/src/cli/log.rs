@@ -22,6 +22,7 @@ Examples:
   tidemill log                           the last 20 commits
   tidemill log --last 500 --json         … as they are stored, a line each
   tidemill log 17                        everything about one
+  tidemill log --shard 3 17              … of the log of shard 3, where there are several
   tidemill log --raw file:///lake/raw --processed file:///lake/processed")]
 pub(super) struct Log {
     /// Only this record, with everything in it
@@ -29,6 +30,9 @@ pub(super) struct Log {
     /// The newest N records
     #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "seq")]
     last: u64,
+    /// Only the log of this shard, where there are several [default: all, by time]
+    #[arg(long, value_name = "S")]
+    shard: Option<u32>,
     /// Records as they are stored, one a line, oldest first
     #[arg(long)]
     json: bool,
@@ -48,10 +52,22 @@ impl Log {
         let config = Config { raw: config.processed.clone(), ..config };
         let runtime = super::runtime()?;
         runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "log").await?;
-            match self.seq {
-                Some(seq) => self.one(&mut lake, seq).await,
-                None => self.newest(&mut lake).await,
+            let mut lakes = Lake::open(&config, &env::machine(), "log").await?;
+            let logs = lakes.len();
+            if let Some(wanted) = self.shard {
+                lakes.retain(|lake| lake.shard.number() == wanted);
+            }
+            match (self.seq, &mut lakes[..]) {
+                (_, []) => Err(Error::usage(format!(
+                    "there is no such --shard: the lake has {logs} of them, from 0 on"
+                ))),
+                (Some(seq), [lake]) => self.one(lake, seq).await,
+                (Some(seq), _) => Err(Error::usage(format!(
+                    "each of the {logs} logs may have a record {seq}: say which with --shard (0 to {})",
+                    logs - 1
+                ))),
+                (None, [lake]) => self.newest(lake).await,
+                (None, lakes) => self.merged(lakes).await,
             }
         })
     }
@@ -89,6 +105,40 @@ impl Log {
             }
         }
         if self.json { Ok(()) } else { say(&table(&rows, &[1, 2, 3, 4])) }
+    }
+}
+
+impl Log {
+    /// The newest records of several logs, by their time.
+    async fn merged(&self, lakes: &mut [Lake]) -> Result<()> {
+        Lake::read(lakes).await?;
+        let mut found: Vec<(u32, Record)> = Vec::new();
+        for lake in &*lakes {
+            let (log, next) = (&lake.log, lake.log.view().next());
+            let slots = next.saturating_sub(self.last)..next;
+            let mut records =
+                stream::iter(slots).map(|seq| async move { (seq, log.read(seq).await) }).buffered(ABREAST);
+            while let Some((seq, record)) = records.next().await {
+                let missing = || format!("record {seq} is missing in {}: restore it", lake.place());
+                found.push((lake.shard.number(), record?.ok_or_else(|| Error::stop(missing()))?));
+            }
+        }
+        found.sort_by_key(|(log, record)| (record.time, *log, record.seq));
+        let old = found.len().saturating_sub(usize::try_from(self.last).unwrap_or(usize::MAX));
+        found.drain(..old);
+        if self.json {
+            return found.iter().try_for_each(|(_, record)| say(&line(record)?));
+        }
+        if found.is_empty() {
+            return say(&format!("nothing was committed yet: there is no record in {}\n", lakes[0].place()));
+        }
+        let mut rows = vec![std::iter::once("log").chain(HEAD).map(str::to_owned).collect::<Vec<_>>()];
+        rows.extend(found.iter().map(|(log, record)| {
+            let mut cells = vec![log.to_string()];
+            cells.extend(row(record));
+            cells
+        }));
+        say(&table(&rows, &[2, 3, 4, 5]))
     }
 }
 

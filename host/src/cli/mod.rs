@@ -202,6 +202,23 @@ fn table(rows: &[Vec<String>], left: &[usize]) -> String {
     text
 }
 
+/// A record that a command wrote, with the number of its log where there are several.
+type Written = (Option<u32>, u64);
+
+/// Its name for people, as `17`, or `3/17` in the log of that number.
+fn record((log, seq): &Written) -> String {
+    log.map_or_else(|| seq.to_string(), |log| format!("{log}/{seq}"))
+}
+
+/// For programs: numbers, or names where a number does not tell.
+fn records(written: &[Written]) -> Vec<serde_json::Value> {
+    let one = |written: &Written| match written {
+        (None, seq) => (*seq).into(),
+        several => record(several).into(),
+    };
+    written.iter().map(one).collect()
+}
+
 /// A size for people.
 pub(crate) fn size(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");

@@ -12,6 +12,7 @@ mod place;
 #[cfg(test)]
 mod samples;
 mod screen;
+mod tail;
 mod view;
 mod waits;
 

@@ -1,5 +1,6 @@
 //! `tidemill rejects`
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -89,21 +90,38 @@ impl Rejects {
         let config = Config { raw: config.processed.clone(), ..config };
         let runtime = super::runtime()?;
         let text = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "rejects").await?;
-            lake.log.open().await?;
-            let wanted = self.which.filter(lake.env.now(), self.reason.clone().map(Reason::Contains));
+            let env = env::machine();
+            let mut lakes = Lake::open(&config, &env, "rejects").await?;
+            Lake::read(&mut lakes).await?;
+            let wanted = self.which.filter(env.now(), self.reason.clone().map(Reason::Contains));
             let bar = Bar::new();
             let samples = usize::try_from(self.samples).unwrap_or_default();
-            let list = list(&mut lake, &wanted, samples, &|text| bar.tell(text)).await;
+            let list = all(&mut lakes, &wanted, samples, &bar).await;
             bar.end();
             let list = list?;
-            Ok::<_, crate::Error>(if self.json { json(&lake, &list) } else { text(&lake, &list, &wanted) })
+            Ok::<_, crate::Error>(if self.json { json(&lakes, &list) } else { text(&lakes, &list, &wanted) })
         })?;
         say(&text)
     }
 }
 
-fn text(lake: &Lake, list: &List, wanted: &Filter) -> String {
+/// Over all logs.
+async fn all(lakes: &mut [Lake], wanted: &Filter, samples: usize, bar: &Bar) -> Result<List> {
+    let mut all = List::default();
+    for lake in lakes {
+        let prefix = lake.shard.prefix();
+        let of_log = list(lake, wanted, samples, &|text| bar.tell(format!("{prefix}{text}"))).await?;
+        all.join(of_log, samples);
+    }
+    Ok(all)
+}
+
+/// The versions of transforms by digest, as far as the logs still have them.
+fn versions(lakes: &[Lake]) -> BTreeMap<&str, &str> {
+    lakes.iter().flat_map(|lake| lake.log.view().versions()).collect()
+}
+
+fn text(lakes: &[Lake], list: &List, wanted: &Filter) -> String {
     let unseen = match list.unseen {
         0 => String::new(),
         rows => format!(
@@ -113,11 +131,13 @@ fn text(lake: &Lake, list: &List, wanted: &Filter) -> String {
     };
     if list.groups.is_empty() {
         let such = if *wanted == Filter::default() { "" } else { " like that" };
-        return format!("there are no rejected events{such} in {}\n{unseen}", lake.place());
+        let places: Vec<String> = lakes.iter().take(1).map(Lake::place).collect();
+        return format!("there are no rejected events{such} in {}\n{unseen}", places.concat());
     }
     let head = ["rows", "stage", "transform", "version", "digest", "first", "last", "partitions", "reason"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    rows.extend(list.groups.iter().map(|group| row(lake, group)));
+    let versions = versions(lakes);
+    rows.extend(list.groups.iter().map(|group| row(&versions, group)));
     let mut lines: Vec<String> = table(&rows, &[1, 2, 3, 4, 5, 6, 7, 8]).lines().map(str::to_owned).collect();
     let width = width();
     let mut text = format!("{}\n", lines.remove(0));
@@ -132,8 +152,8 @@ fn text(lake: &Lake, list: &List, wanted: &Filter) -> String {
     text + &unseen
 }
 
-fn row(lake: &Lake, group: &Group) -> Vec<String> {
-    let version = group.digest.as_deref().and_then(|digest| lake.log.view().versions().get(digest).copied());
+fn row(versions: &BTreeMap<&str, &str>, group: &Group) -> Vec<String> {
+    let version = group.digest.as_deref().and_then(|digest| versions.get(digest).copied());
     let digest = group.digest.as_deref().map(|digest| digest.get(..12).unwrap_or(digest));
     let mut partitions: Vec<String> = group.partitions.iter().take(NAMED).map(i32::to_string).collect();
     if group.partitions.len() > NAMED {
@@ -163,8 +183,8 @@ fn shown(sample: &Sample) -> String {
     format!("    {partition}:{offset}  {time}  key {}  value {}", bytes(key), bytes(value))
 }
 
-fn json(lake: &Lake, list: &List) -> String {
-    let versions = lake.log.view().versions();
+fn json(lakes: &[Lake], list: &List) -> String {
+    let versions = versions(lakes);
     let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| escaped(bytes));
     let sample = |sample: &Sample| {
         serde_json::json!({

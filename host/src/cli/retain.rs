@@ -9,7 +9,7 @@ use super::produce::duration;
 use super::progress::Bar;
 use super::{say, size, table};
 use crate::config::{Config, Flags};
-use crate::history::{Expired, Retained, Retention, named, retain};
+use crate::history::{Expired, Retained, Retention, named, one, retain};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result, env};
 
@@ -52,7 +52,7 @@ impl Retain {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let report = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "retain").await?;
+            let mut lake = one(Lake::open(&config, &env::machine(), "retain").await?)?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
                 return Err(Error::stop(format!(

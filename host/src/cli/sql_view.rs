@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::say;
 use crate::config::{Config, Flags};
-use crate::history::{Part, View, named, views, write_views};
+use crate::history::{Part, View, named, one, views, write_views};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result, env};
 
@@ -41,7 +41,7 @@ impl SqlView {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let text = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "sql-view").await?;
+            let mut lake = one(Lake::open(&config, &env::machine(), "sql-view").await?)?;
             lake.log.open().await?;
             if lake.log.view().next() == 0 {
                 return Err(Error::stop(format!(

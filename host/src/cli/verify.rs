@@ -5,6 +5,7 @@ use clap::Args;
 use super::progress::Bar;
 use super::say;
 use crate::audit::{self, Report};
+use crate::catalog::TableSpec;
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result, env};
@@ -44,16 +45,16 @@ impl Verify {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let (repairs, report) = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "verify").await?;
+            let mut lakes = Lake::open(&config, &env::machine(), "verify").await?;
             let repairs = match self.repair {
                 true => {
-                    let specs = lake.specs(&config).await?;
-                    audit::repair(&mut lake, &specs).await?
+                    let specs = specs(&lakes, &config).await?;
+                    audit::repair(&mut lakes, &specs).await?
                 }
                 false => vec![],
             };
             let bar = Bar::new();
-            let report = audit::verify(&mut lake, &config.topic, &|text| bar.tell(text)).await;
+            let report = audit::verify(&mut lakes, &config.topic, &|text| bar.tell(text)).await;
             bar.end();
             Ok::<_, Error>((repairs, report?))
         })?;
@@ -66,9 +67,22 @@ impl Verify {
     }
 }
 
+/// Logs may name different transforms for a moment: the tables of all of them.
+async fn specs(lakes: &[Lake], config: &Config) -> Result<Vec<TableSpec>> {
+    let mut specs: Vec<TableSpec> = Vec::new();
+    for lake in lakes {
+        for spec in lake.specs(config).await? {
+            if specs.iter().all(|known| known.table.name != spec.table.name) {
+                specs.push(spec);
+            }
+        }
+    }
+    Ok(specs)
+}
+
 fn json(repairs: &[String], report: &Report) -> String {
     let findings = &report.findings;
-    let object = serde_json::json!({
+    let mut object = serde_json::json!({
         "ok": findings.count() == 0,
         "findings": findings.list(),
         "more": findings.count() - findings.list().len() as u64,
@@ -81,16 +95,20 @@ fn json(repairs: &[String], report: &Report) -> String {
         "partitions": report.partitions,
         "hours": report.hours,
     });
+    if report.logs > 1 {
+        object["logs"] = report.logs.into();
+    }
     format!("{object}\n")
 }
 
 fn text(repairs: &[String], report: &Report) -> String {
     let mut lines: Vec<String> = repairs.iter().map(|line| format!("repair: {line}")).collect();
     let Report { records, events, files, tables, partitions, hours, .. } = report;
+    let logs = if report.logs > 1 { format!(" in {} logs", report.logs) } else { String::new() };
     lines.push(match records {
         0 => "the log is empty: nothing was committed".into(),
         _ => format!(
-            "{records} records: {events} events of {partitions} partitions in {files} files of {tables} tables, {hours} hours"
+            "{records} records{logs}: {events} events of {partitions} partitions in {files} files of {tables} tables, {hours} hours"
         ),
     });
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
@@ -114,7 +132,15 @@ fn proved(report: &Report) -> Vec<String> {
         false => "nothing of the catalog: there is none that could tell".into(),
     };
     vec![
-        format!("the log is whole: {records} records from 0 on, each partition and maintenance in one chain"),
+        match report.logs {
+            0 | 1 => format!(
+                "the log is whole: {records} records from 0 on, each partition and maintenance in one chain"
+            ),
+            logs => format!(
+                "the {logs} logs are whole: {records} records, in each from 0 on, each partition in the log of its \
+                 shard, and it and each log's maintenance in one chain"
+            ),
+        },
         format!("each of the {events} events that were delivered is in the raw table exactly once"),
         "each row that a transform received was emitted, rejected, filtered or absorbed".into(),
         "each rejected event is in the table of rejected events, and not in a table of what rejected it"

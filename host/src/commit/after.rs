@@ -112,6 +112,7 @@ impl Committer {
         let now = self.setup.env.now();
         let freshness = oldest.map(|t| now - t);
         let mut commit = Commit {
+            log: self.setup.shard.label(),
             events,
             files: files.collect(),
             freshness,
@@ -134,6 +135,7 @@ impl Committer {
         let partitions = commit.advances.len();
         let freshness = freshness.map(|micros| micros as f64 / 1e6);
         tracing::info!(
+            log = commit.log,
             record = record.seq,
             partitions,
             events,

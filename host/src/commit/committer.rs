@@ -1,4 +1,4 @@
-//! The committer: one task per host. It takes partitions over, and makes the lanes' parts true.
+//! The committer: one task per host and commit log. It takes partitions over, and makes the lanes' parts true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +13,14 @@ use super::pauses::Pauses;
 use super::record::{StateRef, Topic};
 use super::registrar::Registrar;
 use super::stage::{self, Staged};
-use super::{Base, Lanes, Log, Offsets, Order, Outcome, Part, PartitionKey, Policy, Until, Up, Verdict};
+use super::{
+    Base, Lanes, Log, Offsets, Order, Outcome, Part, PartitionKey, Policy, Together, Until, Up, Verdict,
+};
 use crate::catalog::{Catalog, TableSpec};
 use crate::env::Env;
 use crate::failpoint::failpoint;
 use crate::observe::{Stats, Step};
+use crate::shard::Shard;
 use crate::sink::Stores;
 use crate::wait::blocking;
 use crate::{Error, Kind, Result};
@@ -79,6 +82,10 @@ pub struct Setup {
     pub interval: Duration,
     /// Where to end.
     pub until: Until,
+    /// The host's committers.
+    pub together: Together,
+    /// The partitions that are its business.
+    pub shard: Shard,
     /// Told when the log names another set of transforms.
     pub transforms: watch::Sender<Option<u64>>,
 }
@@ -113,6 +120,8 @@ pub struct Committer {
     pub(super) looked: Option<Instant>,
     /// The maintenance record whose hours were taken over for the catalog.
     pub(super) maintained: Option<u64>,
+    /// Its partitions are committed up to where the run ends.
+    pub(super) there: bool,
 }
 
 impl Committer {
@@ -134,15 +143,18 @@ impl Committer {
             telling: None,
             looked: Some(Instant::now()),
             maintained: None,
+            there: false,
         }
     }
 
     /// Commits every interval, and when a lane is full, until it is told to stop, the end is reached or
     /// a person is needed.
     pub async fn run(mut self) -> Result<()> {
-        let mut tick = tokio::time::interval(self.setup.interval);
+        // The committers of a host take turns.
+        let Setup { interval, shard, .. } = &self.setup;
+        let first = *interval * (shard.logs() - shard.number()) / shard.logs();
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + first, *interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        tick.tick().await;
         loop {
             if std::mem::take(&mut self.full) {
                 self.commit(&[], self.patience()).await?;
@@ -194,12 +206,19 @@ impl Committer {
 
     /// Finds where partitions go on, and finishes what others have left of them.
     async fn take(&mut self, partitions: &[i32]) -> Result<Vec<Base>> {
+        let shard = self.setup.shard;
+        if let Some(other) = partitions.iter().find(|partition| !shard.has(**partition)) {
+            let number = shard.number();
+            return Err(Error::stop(format!("partition {other} came to log {number}; this is a bug")));
+        }
         let keeper = self.setup.offsets.clone();
         // The log before the ends: others go on committing what arrives meanwhile.
         self.setup.log.refresh().await?;
-        let (ends, id) =
+        let (mut ends, id) =
             blocking("asking the brokers", move || Ok::<_, Error>((keeper.ends()?, keeper.topic_id()?)))
                 .await??;
+        // Others begin in logs of their own.
+        ends.retain(|partition, _| shard.has(*partition));
         let Setup { log, topic, policy, .. } = &mut self.setup;
         // It may have been created anew while we ran.
         let asked = Topic { name: topic.name.clone(), id };
@@ -408,6 +427,10 @@ impl Committer {
         if self.looked.is_some_and(|looked| looked.elapsed() < IDLE) {
             return Ok(());
         }
+        // One of many logs is the business of those who have its partitions.
+        if self.mine.is_empty() && self.setup.shard.label().is_some() {
+            return Ok(());
+        }
         self.looked = Some(Instant::now());
         let Setup { log, topic, .. } = &mut self.setup;
         let mine: Vec<PartitionKey> = self.mine.iter().map(|p| (topic.clone(), *p)).collect();
@@ -420,9 +443,12 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether all members together have committed up to where this run ends.
+    /// Whether all members together have committed up to where this run ends, in all logs.
     async fn reached(&mut self) -> Result<bool> {
         let Some(until) = self.setup.until.clone() else { return Ok(false) };
+        if self.there {
+            return Ok(self.setup.together.all());
+        }
         let Setup { log, topic, .. } = &mut self.setup;
         log.refresh().await?;
         let there = until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end));
@@ -431,8 +457,10 @@ impl Committer {
             for record in log.roll_forward(None).await? {
                 self.registrar.inherit(&record);
             }
+            self.there = true;
+            self.setup.together.arrived();
         }
-        Ok(there)
+        Ok(there && self.setup.together.all())
     }
 }
 

@@ -32,6 +32,8 @@
 
 mod after;
 mod cleanup;
+#[cfg(test)]
+mod commence_tests;
 mod committer;
 #[cfg(test)]
 mod contention;
@@ -59,6 +61,7 @@ mod transforms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::Result;
@@ -208,3 +211,24 @@ pub trait Offsets: Send + Sync {
 
 /// Where a run ends by itself: when all partitions are committed up to there. None: it does not.
 pub type Until = Option<BTreeMap<i32, i64>>;
+
+/// The committers of a host, which end by themselves together: until the last has got there, the others serve on, so
+/// that partitions can still come and go.
+#[derive(Clone, Debug)]
+pub struct Together(Arc<AtomicUsize>);
+
+impl Together {
+    /// So many committers.
+    pub fn new(committers: usize) -> Together {
+        Together(Arc::new(AtomicUsize::new(committers)))
+    }
+
+    /// One more has got there. Each says so once.
+    fn arrived(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn all(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}

@@ -126,6 +126,16 @@ impl Log {
         Ok(())
     }
 
+    /// Has one of several logs of a topic begin, with the first positions of its partitions, of which there may be
+    /// none: whatever partition comes to it later was not there before. All logs of a pipeline begin before anything
+    /// is fetched: otherwise one whose first partition comes later could not tell, and might begin at its end.
+    pub async fn commence(&mut self, topic: &Topic, ends: &Ends, policy: Policy) -> Result<()> {
+        if self.view.topic.is_some() || self.begin(topic, ends, policy).await? {
+            return Ok(());
+        }
+        self.write_positions(RecordKind::Start, topic, vec![], vec![]).await
+    }
+
     /// Writes down where partitions begin that have no record yet. True: there were some.
     async fn begin(&mut self, topic: &Topic, ends: &Ends, policy: Policy) -> Result<bool> {
         // A topic that was created anew is known, too: it is read from its beginning.
@@ -365,6 +375,8 @@ impl Draft for PositionDraft {
         if self.body.record.partitions.len() < before {
             self.body.id = log.env.fresh_id();
         }
-        Ok((!self.body.record.partitions.is_empty()).then(|| self.body.clone()))
+        // One that has none from the beginning says that the topic is known from now on.
+        let left = before == 0 || !self.body.record.partitions.is_empty();
+        Ok(left.then(|| self.body.clone()))
     }
 }

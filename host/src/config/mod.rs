@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::catalog::Projection;
 use crate::history::Pace;
+use crate::shard::MOST;
 use crate::sink::{self, CODECS, Codec, Location};
 use crate::source::{self, Auth, Start};
 use crate::transform::Trust;
@@ -38,6 +39,8 @@ pub struct Config {
     pub group: String,
     /// Names what this pipeline keeps beside the tables. By default the group's name.
     pub pipeline: String,
+    /// Commit logs of the pipeline, once its tables are made.
+    pub logs: u32,
     /// The root of the raw zone.
     pub raw: Location,
     /// The root of the processed zone.
@@ -171,6 +174,10 @@ impl Config {
             topic: layers.required("topic")?,
             pipeline: text("pipeline").unwrap_or_else(|| group.clone()),
             group,
+            logs: match layers.whole("logs", 1, MOST as usize)? {
+                Some(logs) => u32::try_from(logs).unwrap_or(MOST),
+                None => 1,
+            },
             raw: Location::parse(&layers.required("raw")?, "raw")?,
             processed,
             transforms: match layers.required("transforms")? {

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 32] = [
+pub const SETTINGS: [Setting; 33] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting(
         "auth",
@@ -37,6 +37,12 @@ pub const SETTINGS: [Setting; 32] = [
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),
     setting("pipeline", None, "NAME", "Name of this pipeline beside the tables [default: the group]"),
+    setting(
+        "logs",
+        Some("1"),
+        "N",
+        "Commit logs, each for every N-th partition, where one does not carry all hosts; stays as it began",
+    ),
     setting("raw", Some("s3://user-events-raw"), "URL", "Raw zone: s3://bucket/prefix or file:///folder"),
     setting("processed", Some("s3://user-events-processed"), "URL", "Processed zone, likewise"),
     setting(

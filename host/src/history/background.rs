@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::compact::{Report, compact};
+use super::one;
 use super::plan::Order;
 use crate::Result;
 use crate::catalog::TableSpec;
@@ -67,7 +68,7 @@ async fn look(
 ) -> Result<Report> {
     let lake = match lake {
         Some(lake) => lake,
-        None => lake.insert(Lake::open(config, env, "history").await?),
+        None => lake.insert(one(Lake::open(config, env, "history").await?)?),
     };
     lake.log.catch_up().await?;
     let set = lake.log.view().transforms().map(|(seq, _)| seq);

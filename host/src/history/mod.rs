@@ -40,7 +40,20 @@ pub use sweep::{Swept, sweep};
 pub(crate) use views::named;
 pub use views::{Part, View, views, write_views};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::offline::Lake;
+
+/// The lake whose hours may be rewritten. Where there are several logs each would rewrite a part of an hour, and the
+/// catalog can show only one place of it.
+pub fn one(lakes: Vec<Lake>) -> Result<Lake> {
+    match <[Lake; 1]>::try_from(lakes) {
+        Ok([lake]) => Ok(lake),
+        Err(lakes) => Err(Error::stop(format!(
+            "this lake has {} commit logs (setting `logs`): hours can be rewritten, and expire, only where there is one",
+            lakes.len()
+        ))),
+    }
+}
 
 /// What a command cannot go on from is an end like any other: nobody goes back to the last commit here.
 fn ended(error: Error) -> Error {

@@ -199,6 +199,7 @@ impl Board {
             status.commits += 1;
             status.events += commit.events;
             let last = LastCommit {
+                log: commit.log,
                 record: commit.record,
                 at: At(commit.at),
                 events: commit.events,

@@ -70,7 +70,7 @@ fn committing(status: &Status, interval: Duration) -> Result<String, String> {
             "partitions {} have events, and nothing was committed for {bound:?}",
             late.join(", ")
         )),
-        (true, Some(last)) => Ok(format!("record {} is the last", last.record)),
+        (true, Some(last)) => Ok(format!("record {} is the last", last.label())),
         (true, None) => Ok("nothing to commit yet".into()),
     }
 }

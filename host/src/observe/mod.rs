@@ -15,12 +15,14 @@ pub mod socket;
 mod stats;
 mod status;
 mod traces;
+mod whole;
 
 pub use board::Board;
 pub use metrics::{Meters, Requests, Stage, Step};
 pub use pulse::Pulse;
 pub use stats::{Advanced, Commit, Deeds, Lap, Snapshot, Stats, Worked};
 pub use status::{
-    About, At, LastCommit, PartitionStatus, Refused, Status, TransformState, TransformStatus, Trouble,
+    About, At, LastCommit, LogStatus, PartitionStatus, Refused, Status, TransformState, TransformStatus,
+    Trouble,
 };
 pub use traces::Traces;

@@ -1,16 +1,18 @@
 //! A line in the log every so often that says how a host is: for alarms and charts that are made of logs, where nobody
 //! fetches `/metrics`. Its fields are an interface: docs/metrics.md lists them, and Terraform's alarms read them.
 
+use std::collections::BTreeMap;
+
 use super::Status;
 
 /// What is counted from one line to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pulse {
     commits: u64,
     events: u64,
     rejected: u64,
-    /// The last commit that was told. Times do not tell: a record is made before its files are visible.
-    record: Option<u64>,
+    /// The last commit to each log that was told. Times do not tell: a record is made before its files are visible.
+    records: BTreeMap<Option<u32>, u64>,
 }
 
 /// One line.
@@ -38,14 +40,18 @@ impl Pulse {
     /// What is to be told now.
     #[allow(clippy::cast_precision_loss)] // seconds, to the microsecond
     pub fn beat(&mut self, status: &Status) -> Beat {
-        let now = Pulse {
-            commits: status.commits,
-            events: status.events,
-            rejected: status.rejects.values().sum(),
-            record: status.recent.last().map(|commit| commit.record).or(self.record),
-        };
-        let before = std::mem::replace(self, now);
-        let since = status.recent.iter().filter(|commit| Some(commit.record) > before.record);
+        let mut records = self.records.clone();
+        for commit in &status.recent {
+            let told = records.entry(commit.log).or_insert(commit.record);
+            *told = commit.record.max(*told);
+        }
+        let (commits, events) = (status.commits, status.events);
+        let now = Pulse { commits, events, rejected: status.rejects.values().sum(), records };
+        let before = std::mem::replace(self, now.clone());
+        let since = status
+            .recent
+            .iter()
+            .filter(|commit| before.records.get(&commit.log).is_none_or(|told| commit.record > *told));
         let waiting = status.partitions.values().filter_map(|partition| partition.waiting);
         Beat {
             lag: status.partitions.values().filter_map(|partition| partition.lag).sum(),

@@ -6,17 +6,29 @@ use std::time::Duration;
 
 use super::board::Board;
 use super::metrics::{Meters, Step};
+use super::status::Status;
 use super::traces::Traces;
+use super::whole::whole;
 use crate::batch::{Counts, Identity, Vitals};
 use crate::env::Micros;
+use crate::shard::Shard;
 
 /// Counters of one run. Only what is committed is counted.
 #[derive(Default)]
 pub struct Stats {
-    now: Mutex<Snapshot>,
+    shared: Arc<Shared>,
+    /// What this shard of the host does; that of the first is the host's, too.
     board: Arc<Board>,
+}
+
+/// What all shards of a host have together.
+#[derive(Default)]
+struct Shared {
+    now: Mutex<Snapshot>,
     meters: Arc<Meters>,
     traces: OnceLock<Traces>,
+    /// The boards of the shards after the first.
+    others: Mutex<Vec<Arc<Board>>>,
 }
 
 /// The counters at one moment.
@@ -67,6 +79,8 @@ const NAMES: usize = 200;
 /// What one commit adds.
 #[derive(Debug, Default)]
 pub struct Commit {
+    /// The number of its log, where there are several.
+    pub log: Option<u32>,
     /// Events.
     pub events: u64,
     /// Files: table, rows, bytes.
@@ -130,10 +144,10 @@ impl Stats {
         self.board.committed(commit);
         for advance in &commit.advances {
             if let Some(age) = advance.freshness {
-                self.meters.fresh(Duration::from_micros(u64::try_from(age).unwrap_or_default()));
+                self.shared.meters.fresh(Duration::from_micros(u64::try_from(age).unwrap_or_default()));
             }
         }
-        let Ok(mut stats) = self.now.lock() else { return };
+        let Ok(mut stats) = self.shared.now.lock() else { return };
         stats.commits += 1;
         stats.events += commit.events;
         stats.freshness = commit.freshness.or(stats.freshness);
@@ -158,19 +172,19 @@ impl Stats {
     /// Commits are traced from now on.
     pub fn trace(&self, traces: Traces) {
         // It is said once, at the start.
-        let _ = self.traces.set(traces);
+        let _ = self.shared.traces.set(traces);
     }
 
     /// How long the steps of a commit took; the first of them is the whole.
     pub fn took(&self, commit: &Commit, laps: &[Lap]) {
-        if let Some(traces) = self.traces.get() {
+        if let Some(traces) = self.shared.traces.get() {
             traces.commit(commit, laps);
         }
     }
 
     /// Notes how many partitions came or went.
     pub fn partitions(&self, came: usize, went: usize) {
-        if let Ok(mut stats) = self.now.lock() {
+        if let Ok(mut stats) = self.shared.now.lock() {
             stats.partitions = (stats.partitions + came as u64).saturating_sub(went as u64);
         }
     }
@@ -178,26 +192,58 @@ impl Stats {
     /// Counts a lane's epoch that came to nothing.
     pub fn abandoned(&self) {
         self.board.abandoned();
-        if let Ok(mut stats) = self.now.lock() {
+        if let Ok(mut stats) = self.shared.now.lock() {
             stats.abandoned += 1;
         }
     }
 
     /// The instruments of those who work.
     pub fn meters(&self) -> Arc<Meters> {
-        self.meters.clone()
+        self.shared.meters.clone()
     }
 
-    /// What the host is doing right now.
+    /// What the host is doing right now, or this shard of it.
     pub fn board(&self) -> Arc<Board> {
         self.board.clone()
     }
 
+    /// The same counters for a shard; those after the first get a board of their own.
+    pub fn shard(self: &Arc<Stats>, shard: Shard) -> Arc<Stats> {
+        if shard.number() == 0 {
+            return self.clone();
+        }
+        let stats = Stats { shared: self.shared.clone(), board: Arc::default() };
+        if let Ok(mut others) = self.shared.others.lock() {
+            others.push(stats.board());
+        }
+        Arc::new(stats)
+    }
+
+    fn boards(&self) -> Vec<Arc<Board>> {
+        let others = self.shared.others.lock().map(|others| others.clone()).unwrap_or_default();
+        std::iter::once(self.board()).chain(others).collect()
+    }
+
+    /// The whole host, now. Only the brokers know where partitions end: see [`Status::ends`].
+    pub fn status(&self) -> Status {
+        whole(self.boards().iter().map(|board| board.status()).collect())
+    }
+
+    /// The partitions of the whole host.
+    pub fn mine(&self) -> Vec<i32> {
+        self.boards().iter().flat_map(|board| board.partitions()).collect()
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
-        let mut now = self.now.lock().map(|s| s.clone()).unwrap_or_default();
-        (now.swaps, now.refusals) = self.board.changes();
-        now.rejects = self.board.rejects();
+        let mut now = self.shared.now.lock().map(|s| s.clone()).unwrap_or_default();
+        for board in self.boards() {
+            let (swaps, refusals) = board.changes();
+            (now.swaps, now.refusals) = (now.swaps + swaps, now.refusals + refusals);
+            for (reason, events) in board.rejects() {
+                *now.rejects.entry(reason).or_default() += events;
+            }
+        }
         now
     }
 }

@@ -11,6 +11,7 @@ use super::health::Check;
 use crate::batch::Counts;
 use crate::commit::record;
 use crate::env::Micros;
+use crate::shard::Shard;
 
 /// Partitions that are named one by one to who looks for trouble.
 const NAMED: usize = 20;
@@ -34,6 +35,10 @@ pub struct Status {
     pub attention: Vec<String>,
     /// The record with the set of transforms that the lanes are to run; none: the host is still starting.
     pub set: Option<u64>,
+    /// Where there is more than one commit log: what of the host's state is of each, in the order of their numbers.
+    /// `set` is then the first one's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogStatus>,
     /// Its transforms, and those of other sets that partitions still run.
     pub transforms: Vec<TransformStatus>,
     /// Changes that were not taken in, with the reason.
@@ -58,6 +63,18 @@ pub struct Status {
     pub abandoned: u64,
     /// How long lanes stood still when they last went over to other transforms, in microseconds.
     pub stalled_us: Option<u64>,
+}
+
+/// What of a host's state is of one of several commit logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogStatus {
+    /// The record with the set of transforms that its partitions are to run.
+    pub set: Option<u64>,
+    /// The partitions of this host that commit to it.
+    pub partitions: Vec<i32>,
+    /// The record of this host's last commit to it.
+    pub last_record: Option<u64>,
 }
 
 /// A host.
@@ -117,7 +134,7 @@ pub struct TransformStatus {
 }
 
 /// How a transform is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransformState {
     /// All partitions of this host run it.
@@ -204,6 +221,9 @@ pub struct PartitionStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LastCommit {
+    /// The number of its log, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<u32>,
     /// Its record.
     pub record: u64,
     /// When.
@@ -220,7 +240,24 @@ pub struct LastCommit {
     pub freshness_ms: Option<i64>,
 }
 
+impl LastCommit {
+    /// Its record for people, as `17`, or `3/17` in the log of that number.
+    pub fn label(&self) -> String {
+        match self.log {
+            Some(log) => format!("{log}/{}", self.record),
+            None => self.record.to_string(),
+        }
+    }
+}
+
 impl Status {
+    /// The record with the set of transforms that a partition is to run.
+    pub fn set_of(&self, partition: i32) -> Option<u64> {
+        let Ok(logs) = u32::try_from(self.logs.len()) else { return self.set };
+        let log = usize::try_from(Shard::number_of(partition, logs)).unwrap_or_default();
+        self.logs.get(log).map_or(self.set, |log| log.set)
+    }
+
     /// Takes in what the brokers say of the partitions' ends.
     pub fn ends(&mut self, ends: &BTreeMap<i32, i64>) {
         for (number, partition) in &mut self.partitions {

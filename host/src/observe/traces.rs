@@ -55,12 +55,16 @@ impl Traces {
     pub(super) fn commit(&self, commit: &Commit, laps: &[Lap]) {
         let Some((whole, steps)) = laps.split_first() else { return };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let root = SpanBuilder::from_name("commit").with_start_time(time(whole.began)).with_attributes([
+        let facts = [
             KeyValue::new("tidemill.record", number(commit.record)),
             KeyValue::new("tidemill.events", number(commit.events)),
             KeyValue::new("tidemill.files", number(commit.files.len() as u64)),
             KeyValue::new("tidemill.bytes", number(commit.files.iter().map(|(_, _, bytes)| bytes).sum())),
-        ]);
+        ];
+        let log = commit.log.map(|log| KeyValue::new("tidemill.log", i64::from(log)));
+        let root = SpanBuilder::from_name("commit")
+            .with_start_time(time(whole.began))
+            .with_attributes(facts.into_iter().chain(log));
         let context = Context::new().with_span(self.tracer.build_with_context(root, &Context::new()));
         for lap in steps {
             let step = SpanBuilder::from_name(lap.step.name()).with_start_time(time(lap.began));

@@ -1,14 +1,19 @@
-//! The start: brokers, zones and catalog answer, the log is read, and it names the transforms to begin with.
+//! The start: brokers, zones and catalog answer, the logs are read, and they name the transforms to begin with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::keeper::rehearse;
 use super::loader::Loader;
 use super::program::Program;
+use super::shard::policy;
 use crate::catalog::Catalog;
 use crate::commit::record::TransformSet;
 use crate::commit::{Log, Topic, owner};
+use crate::shard::Shard;
 use crate::sink::Stores;
 use crate::source::{Ends, Group};
 use crate::wait::blocking;
@@ -17,28 +22,39 @@ use crate::{Error, Kind, Result};
 /// After so much waiting it is said what is wrong already.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// Logs that are opened side by side: each reads up to a hundred records.
+const ABREAST: usize = 8;
+
 /// What a host begins with.
 pub(super) struct Ready {
-    pub(super) topic: Topic,
     pub(super) ends: Ends,
+    /// In the order of their numbers.
+    pub(super) shards: Vec<Begun>,
+}
+
+/// What a host begins with in a shard.
+pub(super) struct Begun {
+    pub(super) shard: Shard,
+    pub(super) topic: Topic,
     pub(super) log: Log,
     pub(super) program: Program,
 }
 
-/// Waits until brokers, zones and catalog answer, and says what it waits for; then reads the log.
+/// Waits until brokers, zones and catalog answer, and says what it waits for; then reads the logs.
 pub(super) async fn ready(
     loader: &Loader,
     group: &Group,
     stores: &Stores,
     catalog: &dyn Catalog,
-    mut log: Log,
+    mut logs: Vec<(Shard, Log)>,
 ) -> Result<Ready> {
     let config = &loader.config;
     // What is wrong with them is said at once, whoever else has to be waited for.
     let directory = of_directory(loader, stores).await;
     let lake = async {
         until_there(|| stores.check()).await?;
-        log.open().await
+        let opened: Vec<_> = logs.iter_mut().map(|(_, log)| log.open()).collect();
+        stream::iter(opened).buffer_unordered(ABREAST).try_collect::<()>().await
     };
     let said = async {
         if let Err(e) = &directory {
@@ -48,12 +64,13 @@ pub(super) async fn ready(
         std::future::pending::<Result<()>>().await
     };
     tokio::select! { opened = lake => opened?, _ = said => {} }
+    let named = logs.iter().all(|(_, log)| log.view().transforms().is_some());
     let directory = match directory {
         // A bucket is made before anything can be put there.
-        Err(e) if log.view().transforms().is_none() && e.kind() == Kind::Retry => {
+        Err(e) if !named && e.kind() == Kind::Retry => {
             Some(until_there(|| of_directory(loader, stores)).await?)
         }
-        Err(e) if log.view().transforms().is_none() => return Err(e),
+        Err(e) if !named => return Err(e),
         Err(e) => {
             tracing::error!("the last good transforms go on: {e}");
             None
@@ -64,32 +81,83 @@ pub(super) async fn ready(
     let partitions: Vec<i32> = ends.keys().copied().collect();
     let told = asked(group, move |group| group.committed(&partitions)).await?;
     let id = asked(group, Group::topic_id).await?;
-    // What was told to the group was in the log before.
-    log.refresh().await?;
-    let topic = log.identify(&Topic { name: config.topic.clone(), id });
-    owner::whole(&log, &topic, &told, config.skip_lost)?;
-    let mut first = directory;
-    loop {
-        let program = match (log.view().transforms(), first.take()) {
-            (None, Some(directory)) => directory,
-            (Some(named), directory) => of_log(loader, &log, stores, named, directory).await?,
-            (None, None) => return Err(Error::stop("the commit log names no transforms; this is a bug")),
+    let known = Known {
+        loader,
+        stores,
+        catalog,
+        topic: Topic { name: config.topic.clone(), id },
+        ends: &ends,
+        told: &told,
+        directory,
+    };
+    let mut logs = logs.into_iter();
+    let Some((shard, log)) = logs.next() else { return Err(Error::stop("there is no log; this is a bug")) };
+    // The first one sees to the tables, which they share.
+    let first = known.begin(shard, log, None).await?;
+    let rest: Vec<_> = logs.map(|(shard, log)| known.begin(shard, log, Some(&first.program))).collect();
+    let rest: Vec<Begun> = stream::iter(rest).buffered(ABREAST).try_collect().await?;
+    Ok(Ready { shards: std::iter::once(first).chain(rest).collect(), ends })
+}
+
+/// What all shards begin with.
+struct Known<'a> {
+    loader: &'a Loader,
+    stores: &'a Stores,
+    catalog: &'a dyn Catalog,
+    topic: Topic,
+    ends: &'a Ends,
+    /// What the group was told; read before the logs are read on.
+    told: &'a BTreeMap<i32, Option<i64>>,
+    directory: Option<Program>,
+}
+
+impl Known<'_> {
+    /// Has a shard begin. The tables of `prepared` are ours, and the catalog knows them.
+    async fn begin(&self, shard: Shard, mut log: Log, prepared: Option<&Program>) -> Result<Begun> {
+        let Known { loader, stores, catalog, ends, told, .. } = self;
+        let config = &loader.config;
+        // What was told to the group was in the log before.
+        log.refresh().await?;
+        let topic = log.identify(&self.topic);
+        owner::whole(&log, &topic, told, config.skip_lost)?;
+        let mut first = self.directory.clone();
+        let program = loop {
+            let program = match (log.view().transforms(), first.take()) {
+                (None, Some(directory)) => directory,
+                (Some(named), directory) => of_log(loader, &log, stores, named, directory).await?,
+                (None, None) => {
+                    return Err(Error::stop("the commit log names no transforms; this is a bug"));
+                }
+            };
+            let done = prepared.is_some_and(|known| known.desired.components == program.desired.components);
+            let names = program.names();
+            let own = |claim| owner::own(stores, &config.pipeline, config.logs, &names, claim);
+            if !done {
+                until_there(|| own(false)).await?;
+            }
+            if log.view().next() == 0 {
+                let mut ours = told.iter().filter(|(partition, _)| shard.has(**partition));
+                let group = ours.any(|(_, told)| told.is_some()).then_some(config.group.as_str());
+                until_there(|| owner::not_lost(&log, shard, stores, &names, group)).await?;
+            }
+            if !done {
+                until_there(|| own(true)).await?;
+                until_there(|| catalog.ensure(&program.tables)).await?;
+            }
+            let program = match program.set {
+                Some(_) => Some(program),
+                None => program.named(&mut log).await?,
+            };
+            if let Some(program) = program {
+                break program;
+            }
         };
-        let names = program.names();
-        until_there(|| owner::own(stores, &config.pipeline, &names, false)).await?;
-        if log.view().next() == 0 {
-            let group = told.values().any(Option::is_some).then_some(config.group.as_str());
-            until_there(|| owner::not_lost(&log, stores, &names, group)).await?;
+        if shard.label().is_some() {
+            let mut ends = (*ends).clone();
+            ends.retain(|partition, _| shard.has(*partition));
+            log.commence(&topic, &ends, policy(config)).await?;
         }
-        until_there(|| owner::own(stores, &config.pipeline, &names, true)).await?;
-        until_there(|| catalog.ensure(&program.tables)).await?;
-        let program = match program.set {
-            Some(_) => Some(program),
-            None => program.named(&mut log).await?,
-        };
-        if let Some(program) = program {
-            return Ok(Ready { topic, ends, log, program });
-        }
+        Ok(Begun { shard, topic, log, program })
     }
 }
 

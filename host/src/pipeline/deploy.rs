@@ -25,10 +25,11 @@ pub struct Deployment {
     wanted: Option<Package>,
 }
 
-/// What the commit log says of a change.
+/// What the commit logs say of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Standing {
-    /// The record whose set has it; none: no host has taken it in.
+    /// The record whose set has it, in the first log where there are several; none: there is a log in which no host
+    /// has taken it in.
     pub set: Option<u64>,
     /// Partitions whose last commit was made by that set.
     pub live: Vec<i32>,
@@ -108,8 +109,27 @@ impl Deployment {
         shelf.put(&files).await
     }
 
-    /// What the log says by now. Reads it on.
-    pub async fn standing(&self, lake: &mut Lake) -> Result<Standing> {
+    /// What the logs say by now. Reads them on.
+    pub async fn standing(&self, lakes: &mut [Lake]) -> Result<Standing> {
+        let mut whole: Option<Standing> = None;
+        for lake in lakes {
+            let Standing { set, live, behind, quiet } = self.standing_in(lake).await?;
+            if set.is_none() {
+                return Ok(Standing::default());
+            }
+            let whole = whole.get_or_insert_with(|| Standing { set, ..Standing::default() });
+            whole.live.extend(live);
+            whole.behind.extend(behind);
+            whole.quiet.extend(quiet);
+        }
+        let mut whole = whole.unwrap_or_default();
+        for partitions in [&mut whole.live, &mut whole.behind, &mut whole.quiet] {
+            partitions.sort_unstable();
+        }
+        Ok(whole)
+    }
+
+    async fn standing_in(&self, lake: &mut Lake) -> Result<Standing> {
         lake.log.catch_up().await?;
         let view = lake.log.view();
         let Some((seq, set)) = view.transforms() else { return Ok(Standing::default()) };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::commit::record::Deployed;
 use crate::config::Config;
 use crate::digest::sha256;
+use crate::sink::Keys;
 use crate::transform::Package;
 
 /// The digest of a component, and the texts of its sidecar and its signature.
@@ -31,15 +32,15 @@ pub(super) fn changed(before: &Listing, now: &Listing) -> Vec<String> {
     files.into_iter().filter(|file| before.get(*file) != now.get(*file)).cloned().collect()
 }
 
-/// What was taken in from this directory for this pipeline; none: nobody remembers.
-pub(super) fn recall(config: &Config) -> Option<Listing> {
-    let bytes = std::fs::read(place(config)?).ok()?;
+/// What was taken in from this directory for this pipeline, or shard of it; none: nobody remembers.
+pub(super) fn recall(config: &Config, keys: &Keys) -> Option<Listing> {
+    let bytes = std::fs::read(place(config, keys)?).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
 /// Remembers it. That it cannot be written costs no more than a proposal at the next start.
-pub(super) fn remember(config: &Config, listing: &Listing) {
-    let Some(place) = place(config) else { return };
+pub(super) fn remember(config: &Config, keys: &Keys, listing: &Listing) {
+    let Some(place) = place(config, keys) else { return };
     let write = || {
         if let Some(folder) = place.parent() {
             std::fs::create_dir_all(folder)?;
@@ -53,12 +54,12 @@ pub(super) fn remember(config: &Config, listing: &Listing) {
     }
 }
 
-fn place(config: &Config) -> Option<PathBuf> {
+fn place(config: &Config, keys: &Keys) -> Option<PathBuf> {
     let directory = config.transforms_directory().and_then(|directory| std::fs::canonicalize(directory).ok());
     let place = directory.map_or_else(|| config.transforms_place(), |path| path.display().to_string());
     let instance = config.instance.as_deref().unwrap_or_default();
     let processed = config.processed.to_string();
-    let parts = [&processed, &config.pipeline, instance, &place];
+    let parts = [&processed, keys.pipeline(), instance, &place];
     let whole: String = parts.iter().flat_map(|part| [*part, "\0"]).collect();
     let name = &sha256(whole.as_bytes())[..32];
     Some(config.cache.as_ref()?.join("listings").join(format!("{name}.json")))

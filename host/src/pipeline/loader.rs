@@ -1,7 +1,9 @@
 //! From bytes to a program: compiled, opened once, planned.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Mutex;
 
 use super::program::Program;
 use super::shelf::Shelf;
@@ -23,13 +25,36 @@ pub(super) struct Loader {
     pub(super) engine: Arc<Engine>,
     /// Where transforms are put.
     pub(super) shelf: Arc<Shelf>,
+    /// What is loaded. Who loads keeps the others waiting: shards want the same at the same time.
+    loaded: Arc<Mutex<Loaded>>,
 }
+
+/// What is loaded already.
+#[derive(Default)]
+struct Loaded {
+    /// Graphs, as long as somebody has them, with what they were planned from.
+    graphs: Vec<(Vec<Sign>, Weak<Graph>)>,
+    /// Components that load by themselves.
+    sound: Vec<Sign>,
+}
+
+/// What tells a package from another: its names, its digest, and the texts of its sidecar and its signature.
+type Sign = (String, String, String, Option<String>, Option<String>);
+
+fn sign(package: &Package) -> Sign {
+    let Package { name, file, sidecar, signature, .. } = package;
+    (name.clone(), file.clone(), package.digest(), sidecar.clone(), signature.clone())
+}
+
+/// Components that are remembered.
+const SOUND: usize = 64;
 
 impl Loader {
     pub(super) fn new(config: &Config) -> Result<Loader> {
         let engine = Engine::new(Compiling::of_process(), config.cache.as_deref())?;
         let shelf = Arc::new(Shelf::new(config));
-        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine), shelf })
+        let loaded = Arc::default();
+        Ok(Loader { config: Arc::new(config.clone()), engine: Arc::new(engine), shelf, loaded })
     }
 
     /// What is put on the shelf. None at all is an error.
@@ -45,8 +70,34 @@ impl Loader {
     /// Whether a transform is trusted and loads, whatever is beside it. An error names the file.
     pub(super) async fn loads(&self, package: &Package) -> Result<()> {
         self.config.trust.check(package)?;
+        let mut loaded = self.loaded.lock().await;
+        let sign = sign(package);
+        if loaded.sound.contains(&sign) {
+            return Ok(());
+        }
         let (this, package) = (self.clone(), package.clone());
-        blocking("loading a transform", move || Component::load(&this.engine, &package).map(drop)).await?
+        blocking("loading a transform", move || Component::load(&this.engine, &package).map(drop)).await??;
+        if loaded.sound.len() >= SOUND {
+            loaded.sound.remove(0);
+        }
+        loaded.sound.push(sign);
+        Ok(())
+    }
+
+    /// The graph of these packages, which others may have already.
+    async fn graph(&self, packages: &Arc<Vec<Package>>) -> Result<Arc<Graph>> {
+        let mut loaded = self.loaded.lock().await;
+        loaded.graphs.retain(|(_, graph)| graph.strong_count() > 0);
+        let signs: Vec<Sign> = packages.iter().map(sign).collect();
+        let known = loaded.graphs.iter().find(|(known, _)| *known == signs);
+        if let Some(graph) = known.and_then(|(_, graph)| graph.upgrade()) {
+            return Ok(graph);
+        }
+        let (this, given) = (self.clone(), packages.clone());
+        // A guest that prints goes through the runtime.
+        let graph = Arc::new(blocking("loading transforms", move || this.plan(&given)).await??);
+        loaded.graphs.push((signs, Arc::downgrade(&graph)));
+        Ok(graph)
     }
 
     /// Plans how transforms work together. An error names the file.
@@ -67,9 +118,7 @@ impl Loader {
         packages: &Arc<Vec<Package>>,
         previous: Option<u64>,
     ) -> Result<Program> {
-        let (this, given) = (self.clone(), packages.clone());
-        // A guest that prints goes through the runtime.
-        let graph = blocking("loading transforms", move || this.plan(&given)).await??;
+        let graph = self.graph(packages).await?;
         let identity = |package: &Package| {
             let found = graph.components().find(|component| component.file() == package.file);
             found.map(|component| component.identity.clone())
@@ -88,7 +137,7 @@ impl Loader {
         let desired = TransformSet { previous, components: deployed.collect() };
         let (raw, rejected) = (Arc::new(table::raw(&self.config.topic)), Arc::new(table::rejected()));
         let tables = specs(&self.config, &graph, stores, &raw, &rejected);
-        Ok(Program { set: None, desired, packages: packages.clone(), graph: Arc::new(graph), tables })
+        Ok(Program { set: None, desired, packages: packages.clone(), graph, tables })
     }
 
     /// The program of a set that a record names, to be run. What `at_hand` has is not fetched.

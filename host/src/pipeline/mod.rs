@@ -9,6 +9,9 @@
 //!                        │  encode, stage       │<──  barriers and verdicts down
 //!                        └──────────────────────┘
 //! ```
+//!
+//! Where the pipeline has several commit logs, there is a set of lanes and a committer for each of them (`shard.rs`);
+//! the group's thread gives each partition to those of its shard.
 
 mod begin;
 pub mod deploy;
@@ -22,41 +25,42 @@ mod own;
 mod program;
 mod remake;
 pub mod replay;
+mod shard;
+mod share;
 mod shelf;
 mod stages;
 mod status;
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::catalog::{Catalog, Glue, Local, NoCatalog};
-use crate::commit::{Committer, Lanes, Log, Order, Policy, Request, Setup, Until, Up};
+use crate::commit::{Lanes, Log, Order, Request, Together, Until};
 use crate::config::{CatalogKind, Config};
 use crate::env::Env;
 use crate::history::Background;
-use crate::observe::{Board, Meters, Requests, Stats, Traces};
-use crate::sink::{Aws, EpochWriter, Keys, Location, Stores, ZoneStore};
-use crate::source::{Ends, Group, Start};
-use crate::table::{self, Table, Zone};
+use crate::observe::{Requests, Stats, Traces};
+use crate::shard::Shard;
+use crate::sink::{Aws, Keys, Location, Stores, ZoneStore};
+use crate::source::{Ends, Group};
+use crate::table::{self, Zone};
 use crate::transform::Component;
 use crate::transform::graph::Graph;
 use crate::wait::blocking;
 use crate::{Error, Result};
 use begin::Ready;
-use dispatch::{Dispatch, Doors};
-use keeper::Keeper;
-use lane::Lane;
+use dispatch::{Dispatch, Door};
 use loader::Loader;
-use program::{Broken, Program};
 use remake::Again;
+use shard::{Parts, Running};
+use share::Share;
 pub use shelf::Shelf;
-use stages::Stages;
 use status::Answering;
 
 /// Loads the transforms that a configuration names and plans how they work together.
@@ -90,7 +94,7 @@ pub async fn run(
 ) -> Result<()> {
     let group = Group::new(config.source())?;
     let keys = Keys::new(&config.pipeline)?;
-    let (host, board, meters) = (host_name(config, &env), stats.board(), stats.meters());
+    let (host, meters) = (host_name(config, &env), stats.meters());
     // Before anything is waited for: a host that waits can be asked, too.
     let answering = Answering::begin(config, &env, &host, &keys, &stats, &group);
     let (stores, catalog) = lake(config, &keys, &env, Some(&meters.requests)).await?;
@@ -107,95 +111,87 @@ pub async fn run(
         raw: Arc::new(table::raw(&config.topic)),
         rejected: Arc::new(table::rejected()),
     };
-    let (raw, rejected) = (again.raw.clone(), again.rejected.clone());
-    let log = Log::new(Arc::new(stores.clone()), env.clone(), &keys, &host, Arc::new(again));
-    let Ready { topic, ends, log, program } = tokio::select! {
-        ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), log) => ready?,
+    let log = |shard| {
+        let keys = keys.shard(shard);
+        let again = Again { keys: keys.clone(), ..again.clone() };
+        (shard, Log::new(Arc::new(stores.clone()), env.clone(), &keys, &host, Arc::new(again)))
+    };
+    let logs = Shard::all(config.logs).map(log).collect();
+    let Ready { ends, shards } = tokio::select! {
+        ready = begin::ready(&loader, &group, &stores, catalog.as_ref(), logs) => ready?,
         () = stopped(&mut stop) => return Ok(()),
     };
     let group = group.prefetching(config.memory.prefetch(ends.len()))?;
-    let program = Arc::new(program);
-    board.set(program.set, &program.desired.components);
-    let history_env = env.clone();
-    let (reports, broken) = mpsc::unbounded_channel();
+    let share = Arc::new(Share::new(config.memory, config.lanes));
     let parts = Parts {
+        config,
         env: &env,
-        program: &program,
         group: &group,
         stores: &stores,
+        catalog: &catalog,
         keys: &keys,
-        raw: &raw,
-        rejected: &rejected,
-        broken: &reports,
-        board: &board,
-        meters: &meters,
+        raw: &again.raw,
+        rejected: &again.rejected,
+        loader: &loader,
+        stats: &stats,
+        ends: &ends,
+        share: &share,
+        together: &Together::new(shards.len()),
     };
-    let (up, from_lanes) = mpsc::unbounded_channel();
-    let (lanes, threads) = parts.lanes(config, ends.len(), &up)?;
-    drop(up);
-    let (requests, asked) = mpsc::channel(16);
-    let (tell, told) = watch::channel(program.set);
-    let mut keeper = Keeper {
-        env: env.clone(),
-        listing: listing::recall(config).unwrap_or_else(|| listing::of_set(&program.desired.components)),
-        loader,
-        log: log.clone(),
-        topic: topic.clone(),
-        stores: stores.clone(),
-        catalog: catalog.clone(),
-        doors: lanes.clone(),
-        requests: requests.clone(),
-        board,
-        program: program.clone(),
-        state: keeper::State::new(program.set),
-    };
-    let setup = Setup {
-        stores: stores.clone(),
-        log,
-        topic,
-        policy: Policy { latest: config.start == Start::Latest, skip_lost: config.skip_lost },
-        catalog,
-        tables: program.tables.clone(),
-        lanes: lanes.clone(),
-        offsets: Arc::new(group.clone()),
-        stats: stats.clone(),
-        env,
-        interval: config.commit_interval,
-        until: until(config, &ends),
-        transforms: tell,
-    };
-    let mut committer = tokio::spawn(Committer::new(setup, from_lanes, asked).run());
+    let shards: Vec<Running> = shards.into_iter().map(|begun| parts.shard(begun)).collect::<Result<_>>()?;
+    let (mut doors, mut threads, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut committers, mut keepers, mut listening) = (JoinSet::new(), Vec::new(), Vec::new());
+    for shard in shards {
+        committers.spawn(shard.committer.run());
+        doors.push(shard.door);
+        threads.extend(shard.threads);
+        reports.push(shard.reports);
+        keepers.push(shard.keeper);
+        listening.push((shard.told, shard.broken));
+    }
     // What changed in the directory since this host last ran is taken in before the first event.
-    let watching = keeper.loader.shelf.watch().await;
+    let watching = loader.shelf.watch().await;
+    let look = async {
+        for keeper in &mut keepers {
+            keeper.look().await;
+        }
+    };
     tokio::select! {
-        () = keeper.look() => {}
+        () = look => {}
         // Below it is ended in good order.
         () = stopped(&mut stop) => {}
     }
-    listing::remember(config, &keeper.listing);
-    let keeper = tokio::spawn(keeper.run(watching, told, broken));
-    let history = Background::begin(config, &history_env);
+    let (change, changed) = watch::channel(());
+    let mut kept = JoinSet::new();
+    kept.spawn(keeper::pass_on(watching, change));
+    for (keeper, (told, broken)) in keepers.into_iter().zip(listening) {
+        keeper.remember();
+        kept.spawn(keeper.run(changed.clone(), told, broken));
+    }
+    let history = Background::begin(config, &env);
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());
-    let owner = Dispatch { lanes: lanes.clone(), requests: requests.clone(), stats, leave: door, bases };
+    let owner = Dispatch { doors: doors.clone(), stats, leave: door, bases };
     let member = serve(&group, owner, leave.clone())?;
     let (failed, mut failure) = oneshot::channel();
     let member = watch_thread(member, failed);
 
-    // One of three ends it: a signal, the committer (end reached, or an error), the group's thread.
+    // One of three ends it: a signal, the committers (end reached, or an error), the group's thread.
     let result = tokio::select! {
-        done = &mut committer => flat(done),
-        () = stopped(&mut stop) => finish(&requests, committer).await,
+        done = ended(&mut committers) => done,
+        () = stopped(&mut stop) => finish(&doors, &mut committers).await,
         error = &mut failure => {
-            committer.abort();
             Err(error.unwrap_or_else(|_| Error::stop("the group's thread ended; this is a bug")))
         }
     };
+    committers.abort_all();
     leave.store(true, Ordering::SeqCst);
-    keeper.abort();
-    drop((requests, reports, history));
-    for lane in 0..lanes.count() {
-        lanes.order(lane, Order::Stop);
+    kept.abort_all();
+    drop((reports, history));
+    for door in doors {
+        for lane in 0..door.lanes.count() {
+            door.lanes.order(lane, Order::Stop);
+        }
     }
     answering.end().await;
     farewell(group, member, threads).await;
@@ -247,20 +243,32 @@ const LAST_COMMIT: Duration = Duration::from_secs(7);
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
-async fn finish(
-    requests: &mpsc::Sender<Request>,
-    mut committer: tokio::task::JoinHandle<Result<()>>,
-) -> Result<()> {
-    // If the committer has just ended, its own result counts.
-    let _ = requests.send(Request::Stop).await;
-    match tokio::time::timeout(LAST_COMMIT, &mut committer).await {
-        Ok(done) => flat(done),
-        Err(_) => {
-            committer.abort();
-            Err(Error::stop(format!(
-                "the last commit did not end within {LAST_COMMIT:?}; its events will be read again at the next start"
-            )))
+/// Waits until all committers have ended, or one has failed.
+async fn ended(committers: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(done) = committers.join_next().await {
+        flat(done)?;
+    }
+    Ok(())
+}
+
+async fn finish(doors: &[Door], committers: &mut JoinSet<Result<()>>) -> Result<()> {
+    for door in doors {
+        // If the committer has just ended, its own result counts.
+        let _ = door.requests.send(Request::Stop).await;
+    }
+    let last = async {
+        let mut result = Ok(());
+        // That one failed does not keep the others from their last commits.
+        while let Some(done) = committers.join_next().await {
+            result = result.and(flat(done));
         }
+        result
+    };
+    match tokio::time::timeout(LAST_COMMIT, last).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::stop(format!(
+            "the last commit did not end within {LAST_COMMIT:?}; its events will be read again at the next start"
+        ))),
     }
 }
 
@@ -292,74 +300,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         // Nobody can stop us any more.
         std::future::pending::<()>().await;
-    }
-}
-
-/// What lanes are made of.
-struct Parts<'a> {
-    env: &'a Env,
-    program: &'a Arc<Program>,
-    group: &'a Group,
-    stores: &'a Stores,
-    keys: &'a Keys,
-    raw: &'a Arc<Table>,
-    rejected: &'a Arc<Table>,
-    broken: &'a mpsc::UnboundedSender<Broken>,
-    board: &'a Arc<Board>,
-    meters: &'a Arc<Meters>,
-}
-
-impl Parts<'_> {
-    fn lanes(
-        &self,
-        config: &Config,
-        partitions: usize,
-        up: &mpsc::UnboundedSender<Up>,
-    ) -> Result<(Arc<Doors>, Vec<thread::JoinHandle<()>>)> {
-        let (mut doors, mut threads) = (Vec::new(), Vec::new());
-        for number in 0..config.lanes {
-            let (door, commands) = crossbeam_channel::unbounded();
-            let writer = EpochWriter::new(
-                self.stores.clone(),
-                self.keys,
-                u32::try_from(number).unwrap_or(u32::MAX),
-                config.sink(),
-            );
-            let lane = Lane {
-                number,
-                env: self.env.clone(),
-                topic: config.topic.as_str().into(),
-                group: self.group.clone(),
-                program: self.program.clone(),
-                stages: Stages {
-                    writer,
-                    raw: self.raw.clone(),
-                    rejected: self.rejected.clone(),
-                    meters: self.meters.clone(),
-                },
-                largest: config.max_event_size,
-                batch: config.memory.batch(partitions),
-                most_events: config.commit_events,
-                most_bytes: config.commit_bytes,
-                commands,
-                up: up.clone(),
-                broken: self.broken.clone(),
-                board: self.board.clone(),
-                state: lane::State::default(),
-            };
-            // Guests print through the runtime: without ours, wasmtime-wasi would start one of its own.
-            let runtime = tokio::runtime::Handle::current();
-            threads.push(spawn(&format!("lane-{number}"), move || {
-                let _within = runtime.enter();
-                let (up, number) = (lane.up.clone(), lane.number);
-                // The committer waits for every lane: one that dies must say so.
-                if std::panic::catch_unwind(AssertUnwindSafe(|| lane.run())).is_err() {
-                    let _ = up.send(Up::Fatal(Error::stop(format!("lane {number} panicked; this is a bug"))));
-                }
-            })?);
-            doors.push(door);
-        }
-        Ok((Arc::new(Doors(doors)), threads))
     }
 }
 

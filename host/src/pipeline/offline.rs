@@ -1,23 +1,36 @@
 //! The lake without a host: for commands that need no Kafka.
+//!
+//! How many logs a pipeline has is said by the lake, not by the configuration: whoever looks at it need not know.
 
 use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::loader::Loader;
 use crate::Result;
 use crate::catalog::{Catalog, TableSpec};
-use crate::commit::{CannotRemake, Log};
+use crate::commit::{CannotRemake, Log, owner};
 use crate::config::Config;
 use crate::env::Env;
+use crate::shard::Shard;
 use crate::sink::{Keys, Stores};
+use crate::wait::tries;
 
-/// A lake, its catalog and its commit log, which was not read yet.
+/// How often the lake is asked how many logs it has.
+const TRIES: u32 = 4;
+/// Logs that are read side by side.
+const ABREAST: usize = 8;
+
+/// A lake, its catalog and a commit log, which was not read yet.
 pub struct Lake {
     /// The zones.
     pub stores: Stores,
     /// The catalog.
     pub catalog: Arc<dyn Catalog>,
-    /// The pipeline's keys.
+    /// The keys of the pipeline, or of the shard.
     pub keys: Keys,
+    /// The partitions that the log is about.
+    pub shard: Shard,
     /// The commit log.
     pub log: Log,
     /// The clock.
@@ -25,13 +38,25 @@ pub struct Lake {
 }
 
 impl Lake {
-    /// Opens the lake of a configuration. `who` is the writer of what becomes a record, as in `gc`.
-    pub async fn open(config: &Config, env: &Env, who: &str) -> Result<Lake> {
+    /// Opens the lake of a configuration: once for each commit log that it has, in the order of their numbers, or
+    /// that it is to have. `who` is the writer of what becomes a record, as in `gc`.
+    pub async fn open(config: &Config, env: &Env, who: &str) -> Result<Vec<Lake>> {
         let keys = Keys::new(&config.pipeline)?;
         let (stores, catalog) = super::lake(config, &keys, env, None).await?;
-        let store = Arc::new(stores.clone());
-        let log = Log::new(store, env.clone(), &keys, who, Arc::new(CannotRemake));
-        Ok(Lake { stores, catalog, keys, log, env: env.clone() })
+        let logs = tries(env, TRIES, || owner::logs(&stores, &config.pipeline)).await?;
+        let lake = |shard| {
+            let (keys, store) = (keys.shard(shard), Arc::new(stores.clone()));
+            let log = Log::new(store, env.clone(), &keys, who, Arc::new(CannotRemake));
+            let (stores, catalog, env) = (stores.clone(), catalog.clone(), env.clone());
+            Lake { stores, catalog, keys, shard, log, env }
+        };
+        Ok(Shard::all(logs.unwrap_or(config.logs)).map(lake).collect())
+    }
+
+    /// Reads all logs.
+    pub async fn read(lakes: &mut [Lake]) -> Result<()> {
+        let opened: Vec<_> = lakes.iter_mut().map(|lake| lake.log.open()).collect();
+        stream::iter(opened).buffer_unordered(ABREAST).try_collect().await
     }
 
     /// Where the commit log lies, for people.

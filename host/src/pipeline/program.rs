@@ -11,6 +11,7 @@ use crate::transform::Package;
 use crate::transform::graph::Graph;
 
 /// A set of transforms, loaded and planned.
+#[derive(Clone)]
 pub(super) struct Program {
     /// The record that names it; none: it is not in the log yet.
     pub(super) set: Option<u64>,

@@ -17,6 +17,7 @@ use crate::observe::http::{Asked, Server, Sources};
 use crate::observe::metrics::exposition;
 use crate::observe::socket::Socket;
 use crate::observe::{About, At, Pulse, Stats, Status};
+use crate::shard::Shard;
 use crate::sink::{Keys, Stores};
 use crate::source::Group;
 
@@ -41,6 +42,7 @@ pub(super) struct Answering {
 struct Host {
     stats: Arc<Stats>,
     keys: Keys,
+    logs: u32,
     env: Env,
     interval: Duration,
     /// The brokers, for one question at a time. None: the host is ending.
@@ -78,6 +80,7 @@ impl Answering {
         let host = Arc::new(Host {
             stats: stats.clone(),
             keys: keys.clone(),
+            logs: config.logs,
             env: env.clone(),
             interval: config.commit_interval,
             brokers: Mutex::new(Some(group.clone())),
@@ -95,8 +98,9 @@ impl Answering {
 
     /// The zones are open.
     pub(super) fn lake(&self, stores: &Stores) {
-        let Host { keys, env, lake, .. } = &*self.host;
-        let activity = Activity::new(stores.processed.clone(), keys.clone(), env.clone());
+        let Host { keys, logs, env, lake, .. } = &*self.host;
+        let shards = Shard::all(*logs).map(|shard| keys.shard(shard)).collect();
+        let activity = Activity::new(stores.processed.clone(), shards, env.clone());
         // It is opened once.
         let _ = lake.set((stores.clone(), activity));
     }
@@ -152,7 +156,7 @@ impl Host {
     async fn status(self: &Arc<Host>) -> Status {
         let (ends, storage) = tokio::join!(self.ends(), self.storage());
         // After the ends, so that what is committed by now does not look like a lag.
-        let mut status = self.stats.board().status();
+        let mut status = self.stats.status();
         status.ends(&ends);
         self.wait(&mut status);
         status.checks = checks(&status, self.interval, storage);
@@ -186,7 +190,7 @@ impl Host {
         if let Some((_, ends)) = said.as_ref().filter(|(when, _)| when.elapsed() < FRESH) {
             return ends.clone();
         }
-        let partitions = self.stats.board().partitions();
+        let partitions = self.stats.mine();
         if partitions.is_empty() {
             return BTreeMap::new();
         }

@@ -69,6 +69,26 @@ pub struct List {
 }
 
 impl List {
+    /// Takes in what was counted in another log.
+    pub fn join(&mut self, other: List, samples: usize) {
+        for group in other.groups {
+            let name = |g: &Group| (g.stage.clone(), g.transform.clone(), g.digest.clone(), g.reason.clone());
+            let wanted = name(&group);
+            let Some(known) = self.groups.iter_mut().find(|known| name(known) == wanted) else {
+                self.groups.push(group);
+                continue;
+            };
+            known.rows += group.rows;
+            (known.first, known.last) = (known.first.min(group.first), known.last.max(group.last));
+            known.partitions.extend(group.partitions);
+            known.samples.extend(group.samples);
+            known.samples.truncate(samples);
+        }
+        self.groups.sort_by(order);
+        self.files += other.files;
+        self.unseen += other.unseen;
+    }
+
     /// All rows that were counted.
     pub fn rows(&self) -> u64 {
         self.groups.iter().map(|group| group.rows).sum()
@@ -118,8 +138,13 @@ async fn all(
         list.files += 1;
     }
     let mut groups: Vec<Group> = counting.groups.into_values().collect();
-    groups.sort_by(|a, b| (b.rows, &a.reason, &a.digest).cmp(&(a.rows, &b.reason, &b.digest)));
+    groups.sort_by(order);
     Ok(Some(List { groups, ..list }))
+}
+
+/// Those with the most rows first.
+fn order(a: &Group, b: &Group) -> std::cmp::Ordering {
+    (b.rows, &a.reason, &a.digest).cmp(&(a.rows, &b.reason, &b.digest))
 }
 
 #[derive(Default)]

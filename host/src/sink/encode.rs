@@ -124,6 +124,11 @@ impl EpochWriter {
         }
     }
 
+    /// From the next write on, at most so many bytes are held in memory.
+    pub fn bound(&mut self, bytes: usize) {
+        self.settings.buffer_bytes = bytes;
+    }
+
     /// Begins an epoch. Its id was never used before by any host: it makes the names of files unique.
     /// Every file's footer gets these entries, beside `tidemill.pipeline` and `tidemill.epoch`.
     ///

@@ -19,12 +19,16 @@
 //! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
 //! ```
 //!
+//! Where a pipeline has more than one log, each shard is `<pipeline>@<number>` in the place of `<pipeline>`, but for
+//! folders that they share: staging, the catalog, and components.
+//!
 //! `_tidemill` begins with an underscore, which hides it from Hive readers. Everything under it names the
 //! pipeline, so that two pipelines in one zone never touch each other's files (rule L7).
 
 use crate::env::Micros;
 use crate::error::{Error, Result};
 use crate::generations::{FIRST, Place};
+use crate::shard::{MARK, Shard};
 use crate::table::Hour;
 
 /// The folder of a zone that readers do not look into.
@@ -40,6 +44,9 @@ pub struct Keys {
     pipeline: String,
     /// The pipeline's name as one harmless path segment.
     segment: String,
+    /// The name and the segment of the pipeline as a whole.
+    whole: String,
+    home: String,
 }
 
 impl Keys {
@@ -55,10 +62,26 @@ impl Keys {
                 pipeline.chars().take(32).collect::<String>(),
             )));
         }
-        Ok(Keys { pipeline: pipeline.into(), segment: escape(pipeline) })
+        let segment = escape(pipeline);
+        Ok(Keys { pipeline: pipeline.into(), whole: pipeline.into(), home: segment.clone(), segment })
     }
 
-    /// The pipeline's name as it was given.
+    /// The keys of a shard of this pipeline.
+    pub fn shard(&self, shard: Shard) -> Keys {
+        let pipeline = shard.name(&self.pipeline);
+        let segment = match shard.label() {
+            Some(number) => format!("{}{MARK}{number}", self.segment),
+            None => self.segment.clone(),
+        };
+        Keys { pipeline, segment, ..self.clone() }
+    }
+
+    /// The pipeline's name as it was given, also if these are the keys of a shard.
+    pub fn whole(&self) -> &str {
+        &self.whole
+    }
+
+    /// The pipeline's name as it was given; the shard's, if these are the keys of one.
     pub fn pipeline(&self) -> &str {
         &self.pipeline
     }
@@ -114,7 +137,7 @@ impl Keys {
 
     /// A transform's component, by its digest.
     pub fn component(&self, digest: &str) -> String {
-        format!("{HOUSE}/{}/components/{digest}.wasm", self.segment)
+        format!("{HOUSE}/{}/components/{digest}.wasm", self.home)
     }
 
     /// The folder of all states.
@@ -288,6 +311,26 @@ mod tests {
         assert_eq!(at("s3://b/t/date=1970-01-01/hour=00/"), Some(1));
         assert_eq!(at(&format!("s3://b/t/{}", Keys::folder(place))), Some(12));
         assert_eq!((at("s3://b/other/date=1970-01-01/hour=00"), at("s3://b/t")), (None, None));
+    }
+
+    #[test]
+    fn a_shard_has_keys_that_no_pipeline_has() {
+        let keys = Keys::new("my-line").expect("a plain name");
+        let shards: Vec<Keys> = Shard::all(12).map(|shard| keys.shard(shard)).collect();
+        assert_eq!(shards[1].record(7), "_tidemill/my-line@1/log/000000000007.json");
+        assert_eq!(keys.shard(Shard::WHOLE), keys);
+        let epoch = "0198a0000000700080000000000000ff";
+        let file = Keys::data("t", Hour(0), &shards[1].file_name(epoch, 2, 7));
+        let named = |name: &str| Keys::new(name).expect("can be escaped");
+        let others = [keys, shards[0].clone(), shards[11].clone(), named("my-line@1"), named("my-line.1")];
+        assert_eq!(shards[1].epoch_of(&file).as_deref(), Some(epoch));
+        for other in others {
+            assert_eq!(
+                (other.epoch_of(&file), other.seq_of(&shards[1].record(7))),
+                (None, None),
+                "{other:?}"
+            );
+        }
     }
 
     #[test]

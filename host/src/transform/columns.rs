@@ -418,6 +418,55 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
+        /// Whole, or unfolded by somebody else: a dictionary is the same column, and refused for the same rows.
+        #[test]
+        fn a_dictionary_is_accepted_if_and_only_if_its_rows_are(
+            // Whole characters, halves of one, and what is none.
+            values in prop::collection::vec(prop::sample::select(vec![&b"a"[..], b"", "é".as_bytes(), b"\xc3", b"\xa9", b"\xff", b"bc"]), 0..4),
+            picks in prop::collection::vec((0u32..5, any::<bool>()), 0..6),
+            validity: bool, text: bool,
+        ) {
+            let rows = picks.len();
+            let laid = |values: &mut dyn Iterator<Item = &[u8]>| {
+                let mut laid = wit::BytesValuesResult { offsets: vec![0], data: vec![] };
+                values.for_each(|value| {
+                    laid.data.extend_from_slice(value);
+                    laid.offsets.push(number(laid.data.len()));
+                });
+                laid
+            };
+            let mut bits = vec![0_u8; rows.div_ceil(8)];
+            picks.iter().enumerate().for_each(|(row, (_, valid))| bits[row / 8] |= u8::from(*valid) << (row % 8));
+            let validity = validity.then_some(bits);
+            let of_row = |(at, valid): &(u32, bool)| match values.get(*at as usize) {
+                _ if validity.is_some() && !valid => Some(&b""[..]),
+                value => value.copied(),
+            };
+            let plain: Option<Vec<&[u8]>> = picks.iter().map(of_row).collect();
+            let data_type = if text { DataType::Utf8 } else { DataType::Binary };
+            let dictionary = wit::DictionaryValuesResult {
+                indices: picks.iter().map(|(at, _)| *at).collect(),
+                values: laid(&mut values.iter().copied()),
+            };
+            let column = |values| wit::ColumnResult { validity: validity.clone(), values };
+            let accept = |values| super::accept(column(values), rows, &data_type, true, &mut Budget::new(1 << 20));
+            let folded = accept(wit::ValuesResult::Dictionary(dictionary));
+            let Some(plain) = plain else {
+                prop_assert!(folded.unwrap_err().contains("is beyond its"));
+                return Ok(());
+            };
+            let plain = accept(wit::ValuesResult::Bytes(laid(&mut plain.into_iter())));
+            prop_assert_eq!(folded.is_ok(), plain.is_ok());
+            let (Ok(folded), Ok(plain)) = (folded, plain) else { return Ok(()) };
+            folded.array.to_data().validate_full().unwrap();
+            prop_assert_eq!(&folded.array, &plain.array);
+            if let Some(made) = &folded.dictionary {
+                let (offsets, data) = made.unfold(folded.array.nulls(), &mut Budget::new(1 << 20)).unwrap();
+                let again = variable(&data_type, offsets, data, folded.array.nulls().cloned()).unwrap();
+                prop_assert_eq!(&again, &folded.array);
+            }
+        }
+
         #[test]
         fn nothing_that_comes_back_panics(column in anything(), rows in 0usize..6, kind in 0usize..8, nullable: bool) {
             let types = [

@@ -8,6 +8,7 @@ use tidemill::commit::record::DataFile;
 use tidemill::commit::{Log, Record, Remade, Remake};
 use tidemill::env::machine;
 use tidemill::pipeline::offline::Lake;
+use tidemill::shard::Shard;
 use tidemill::table::Zone;
 use tidemill::{Result, audit};
 
@@ -18,8 +19,8 @@ async fn repair(house: &House) -> Vec<String> {
     let writer = Arc::new(stores.clone());
     let log = Log::new(writer, machine(), &keys(), "repair", Arc::new(tidemill::commit::CannotRemake));
     let catalog = Arc::new(house.catalog());
-    let mut lake = Lake { stores, catalog, keys: keys(), log, env: machine() };
-    audit::repair(&mut lake, &house.specs()).await.unwrap()
+    let lake = Lake { stores, catalog, keys: keys(), shard: Shard::WHOLE, log, env: machine() };
+    audit::repair(&mut [lake], &house.specs()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@
 
 mod compile;
 mod rejects;
+mod shards;
 mod status;
 mod support;
 mod swaps;

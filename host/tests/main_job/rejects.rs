@@ -127,7 +127,8 @@ fn portions_and_two_at_a_time_send_each_row_once() {
     let one = |order: &Order| -> Report {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         runtime.unwrap().block_on(async {
-            let mut lake = Lake::open(&config, &machine(), "replay").await.unwrap();
+            let mut lakes = Lake::open(&config, &machine(), "replay").await.unwrap();
+            let mut lake = lakes.remove(0);
             lake.log.open().await.unwrap();
             replay::replay(&config, &mut lake, order, &|_| {}).await.unwrap()
         })

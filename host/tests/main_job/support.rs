@@ -209,7 +209,7 @@ impl Host {
     pub(super) fn until(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let now = self.stats.board().status();
+            let now = self.stats.status();
             if wanted(&now) {
                 return now;
             }

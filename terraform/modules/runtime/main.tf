@@ -25,6 +25,7 @@ locals {
     TIDEMILL_TRUSTED_DIGESTS = length(var.trusted.digests) == 0 ? null : join(",", var.trusted.digests)
     TIDEMILL_TRUSTED_KEYS    = length(var.trusted.keys) == 0 ? null : join(",", var.trusted.keys)
     TIDEMILL_COMMIT_INTERVAL = var.commit_interval
+    TIDEMILL_LOGS            = var.logs == 1 ? null : tostring(var.logs)
     TIDEMILL_MEMORY          = coalesce(var.buffer, "${floor(var.memory_mib / 4)}MiB")
     TIDEMILL_LIBRDKAFKA      = join(",", [for property, value in local.librdkafka : "${property}=${value}"])
     TIDEMILL_HTTP            = var.http == null ? null : "0.0.0.0:8080"

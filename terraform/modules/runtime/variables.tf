@@ -214,6 +214,17 @@ variable "commit_interval" {
   }
 }
 
+variable "logs" {
+  description = "Commit logs (setting `logs`): more than one only where one does not carry all hosts. It stays as it is when the hosts first start."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.logs >= 1 && var.logs <= 256 && floor(var.logs) == var.logs
+    error_message = "logs must be a whole number from 1 to 256."
+  }
+}
+
 variable "librdkafka" {
   description = "Properties for librdkafka: `security.protocol`, `sasl.username` … Passwords belong into `secrets`."
   type        = map(string)

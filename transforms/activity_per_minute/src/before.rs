@@ -5,11 +5,11 @@
 
 use tidemill_sdk::stored::Input;
 use tidemill_sdk::window::{Ready, State, StateOf, Window};
-use tidemill_sdk::{Result, Timestamp};
+use tidemill_sdk::{Coded, Result, Timestamp};
 
 use crate::ActivityPerMinute;
 
-type Counted = Ready<(String, String), (i64, i64, i64)>;
+type Counted = Ready<(Coded, Coded), (i64, i64, i64)>;
 
 /// The counts of both lists wait to be handed out. Nobody knows whose events they were: no user, no session.
 pub(crate) fn migrate(state: &[u8]) -> Result<StateOf<ActivityPerMinute>> {
@@ -25,7 +25,7 @@ fn counts(input: &mut Input<'_>) -> Option<Vec<Counted>> {
         for _ in 0..number(input, 4)? {
             let (start, events) = (number(input, 8)?, number(input, 8)?);
             let (event_type, device) = (number(input, 4)?, number(input, 4)?);
-            let key = (text(input, event_type)?, text(input, device)?);
+            let key = (text(input, event_type)?.into(), text(input, device)?.into());
             let (start, end) = (Timestamp(start), Timestamp(start.checked_add(Timestamp::MINUTE)?));
             counts.push(Ready { window: Window { start, end }, key, value: (events, 0, 0) });
         }

@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use tidemill_sdk::aggregate::{Count, Distinct};
 use tidemill_sdk::window::{Aggregation, Increments, Late, StateOf, Tumbling, Window, Windowed};
-use tidemill_sdk::{Config, Int, Result, Text, Timestamp};
+use tidemill_sdk::{Coded, Config, Int, Result, Term, Text, Timestamp};
 
 tidemill_sdk::input! {
     struct Event from output "user_events" {
-        event_type: Text [dictionary],
-        device: Text [dictionary],
+        event_type: Coded,
+        device: Coded,
         timestamp: Timestamp,
         user_id: Text,
         session_id: Option<Text>,
@@ -53,7 +53,7 @@ impl Aggregation for ActivityPerMinute {
     type Windows = Tumbling;
     type Mode = Increments;
     /// Type and device.
-    type Key = (String, String);
+    type Key = (Coded, Coded);
     /// Events, users, sessions.
     type Value = (Count, Distinct, Distinct);
 
@@ -73,7 +73,7 @@ impl Aggregation for ActivityPerMinute {
         event.watermark
     }
 
-    fn key<'a>(&self, event: &'a Event<'_>) -> (&'a str, &'a str) {
+    fn key<'a>(&self, event: &'a Event<'_>) -> (Term<'a>, Term<'a>) {
         (event.event_type, event.device)
     }
 
@@ -88,11 +88,11 @@ impl Aggregation for ActivityPerMinute {
     fn emit(
         &self,
         minute: Window,
-        (event_type, device): (&str, &str),
+        (event_type, device): (Term<'_>, Term<'_>),
         (events, users, sessions): (i64, i64, i64),
         out: &mut UserActivity,
     ) {
-        let (event_type, device) = (event_type.into(), device.into());
+        let (event_type, device) = ((&*event_type).into(), (&*device).into());
         out.emit(Increment { window_start: minute.start, event_type, device, events, users, sessions });
     }
 

@@ -1,4 +1,5 @@
 use tidemill_sdk::testing::{InputRow, Outcome, open, row, try_open};
+use tidemill_sdk::timestamp;
 
 use super::*;
 

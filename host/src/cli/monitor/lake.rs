@@ -1,37 +1,36 @@
-//! The lake without a host: what its commit log says, and how far the topic goes beyond it.
+//! The lake without a host: what its commit logs say, and how far the topic goes beyond it.
 //!
 //! The log is only read, by one request a look when nothing is new. What it says is put into the form in which a host
 //! tells its state, so that both are judged and shown alike.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::future::try_join_all;
 use serde::Serialize;
 
 use super::brokers::Brokers;
 use super::figures::RECENT;
-use crate::commit::Record;
-use crate::commit::record::RecordKind;
+use super::tail::Tail;
+use crate::Result;
+use crate::commit::View;
 use crate::config::{CatalogKind, Config};
 use crate::env::{self, Env, Micros};
 use crate::observe::{About, At, LastCommit, PartitionStatus, Status, TransformStatus};
 use crate::pipeline::offline::Lake;
 use crate::source::Ends;
-use crate::{Error, Result};
 
 /// How long the store may take for a look, and to say why it took longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const REASON: Duration = Duration::from_secs(5);
-/// Records that are read side by side.
-const ABREAST: usize = 16;
 
 /// What only the log says, beside what stands in a status.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     /// Where the log lies.
     pub(super) place: String,
-    /// Records in it.
+    /// Logs, and records in all of them.
+    pub(super) logs: usize,
     pub(super) records: u64,
     /// The last record of each partition.
     pub(super) last: BTreeMap<i32, u64>,
@@ -55,41 +54,39 @@ pub(super) struct Entry {
     /// The rest of it.
     #[serde(flatten)]
     pub(super) commit: LastCommit,
+    /// Events were committed by it.
+    #[serde(skip)]
+    pub(super) epoch: bool,
 }
 
-/// Reads the log of a lake again and again.
+/// Reads the logs of a lake again and again.
 pub(super) struct Reader {
-    lake: Lake,
+    /// In the order of their numbers.
+    logs: Vec<Tail>,
     env: Env,
     brokers: Brokers,
     topic: String,
-    opened: bool,
-    recent: VecDeque<Entry>,
-    set_at: Option<(u64, At)>,
 }
 
 impl Reader {
-    /// Nothing is read yet. Must be called within a runtime.
+    /// Nothing is read yet but how many logs there are. Must be called within a runtime.
     pub(super) async fn open(config: &Config) -> Result<Reader> {
         // All that is read lies in the processed zone: the raw one need not even exist.
         let alone = Config { raw: config.processed.clone(), catalog: CatalogKind::None, ..config.clone() };
         let env = env::machine();
-        let lake = Lake::open(&alone, &env, "monitor").await?;
+        let lakes = Lake::open(&alone, &env, "monitor").await?;
         Ok(Reader {
-            lake,
+            logs: lakes.into_iter().map(Tail::new).collect(),
             env,
             brokers: Brokers::new(config),
             topic: config.topic.clone(),
-            opened: false,
-            recent: VecDeque::new(),
-            set_at: None,
         })
     }
 
     /// Looks; the brokers may take so long. An error says why the log cannot be read.
     pub(super) async fn look(&mut self, brokers: Duration) -> Result<(Status, Facts), String> {
         self.read().await?;
-        if let Some(topic) = self.lake.log.view().topic() {
+        if let Some(topic) = self.logs.iter().find_map(|tail| tail.lake.log.view().topic()) {
             self.topic = topic.name.clone();
         }
         let ends = self.brokers.ends(&self.topic, brokers).await;
@@ -106,78 +103,83 @@ impl Reader {
     }
 
     async fn refresh(&mut self) -> Result<()> {
-        match self.opened {
-            true => self.lake.log.catch_up().await?,
-            false => self.lake.log.open().await?,
+        try_join_all(self.logs.iter_mut().map(Tail::refresh)).await.map(drop)
+    }
+
+    /// Any of the logs: all lie in one zone.
+    fn lake(&self) -> &Lake {
+        &self.logs[0].lake
+    }
+
+    fn place(&self) -> String {
+        match self.logs.len() {
+            1 => self.lake().place(),
+            logs => format!("{} and {} more", self.lake().place(), logs - 1),
         }
-        self.opened = true;
-        let log = &self.lake.log;
-        let next = log.view().next();
-        let known = self.recent.back().map_or(0, |entry| entry.commit.record + 1);
-        let slots = known.max(next.saturating_sub(RECENT as u64))..next;
-        let read = stream::iter(slots).map(|seq| async move {
-            let missing = || Error::stop(format!("record {seq} of the commit log is missing: restore it"));
-            log.read(seq).await?.ok_or_else(missing)
-        });
-        let new: Vec<Record> = read.buffered(ABREAST).try_collect().await?;
-        self.recent.extend(new.iter().map(entry));
-        while self.recent.len() > RECENT {
-            self.recent.pop_front();
-        }
-        if let Some((seq, _)) = log.view().transforms()
-            && self.set_at.is_none_or(|(known, _)| known != seq)
-        {
-            self.set_at = log.read(seq).await?.map(|record| (seq, At(record.time)));
-        }
-        Ok(())
     }
 
     /// Why the log could not be read in time: reads are tried again for ever, a question is not.
     async fn reason(&self) -> String {
-        let first = self.lake.keys.record(0);
-        match tokio::time::timeout(REASON, self.lake.stores.processed.exists(&first)).await {
+        let lake = self.lake();
+        let first = lake.keys.record(0);
+        match tokio::time::timeout(REASON, lake.stores.processed.exists(&first)).await {
             Ok(Err(e)) => e.to_string(),
-            _ => format!("{} cannot be read within {PATIENCE:?}", self.lake.place()),
+            _ => format!("{} cannot be read within {PATIENCE:?}", self.place()),
         }
     }
 
     fn told(&self, ends: Result<Ends, String>) -> (Status, Facts) {
-        let view = self.lake.log.view();
         let mut facts = Facts {
-            place: self.lake.place(),
-            records: view.next(),
-            recent: self.recent.iter().cloned().collect(),
-            set_at: self.set_at.map(|(_, at)| at),
+            place: self.place(),
+            logs: self.logs.len(),
+            records: self.logs.iter().map(|tail| tail.lake.log.view().next()).sum(),
+            recent: self.logs.iter().flat_map(|tail| tail.recent.iter().cloned()).collect(),
+            set_at: self.logs.iter().filter_map(|tail| tail.set_at).map(|(_, at)| at).max(),
             ..Facts::default()
         };
+        // Stable: those of one log stay in its order.
+        if self.logs.len() > 1 {
+            facts.recent.sort_by_key(|entry| entry.commit.at);
+        }
+        let old = facts.recent.len().saturating_sub(RECENT);
+        facts.recent.drain(..old);
         let mut partitions: BTreeMap<i32, PartitionStatus> = BTreeMap::new();
-        for ((topic, number), _) in view.positions() {
-            let Some((record, advance)) = view.partition(topic, *number) else { continue };
-            if view.topic() != Some(topic) {
-                continue;
+        let views = || self.logs.iter().map(|tail| tail.lake.log.view());
+        for view in views() {
+            for ((topic, number), _) in view.positions() {
+                let Some((record, advance)) = view.partition(topic, *number) else { continue };
+                if view.topic() != Some(topic) {
+                    continue;
+                }
+                facts.last.insert(*number, record.seq);
+                facts.newest.extend(advance.newest.map(|newest| (*number, newest)));
+                let one = PartitionStatus {
+                    set: advance.set,
+                    committed: Some(advance.to),
+                    last_commit: Some(At(record.time)),
+                    ..PartitionStatus::default()
+                };
+                partitions.insert(*number, one);
             }
-            facts.last.insert(*number, record.seq);
-            facts.newest.extend(advance.newest.map(|newest| (*number, newest)));
-            let one = PartitionStatus {
-                set: advance.set,
-                committed: Some(advance.to),
-                last_commit: Some(At(record.time)),
-                ..PartitionStatus::default()
-            };
-            partitions.insert(*number, one);
         }
         match ends {
             Ok(ends) => beyond(&mut partitions, &ends),
             Err(why) => facts.silent = Some(why),
         }
-        let epochs = self.recent.iter().filter(|entry| entry.kind == RecordKind::Epoch.name());
+        let epochs = facts.recent.iter().filter(|entry| entry.epoch);
         let recent: Vec<LastCommit> = epochs.map(|entry| entry.commit.clone()).collect();
-        let (set, transforms) = match view.transforms() {
-            Some((seq, set)) => (Some(seq), set.components.iter().map(transform).collect()),
-            None => (None, Vec::new()),
-        };
+        let set = self.lake().log.view().transforms().map(|(seq, _)| seq);
+        // Logs may name different sets for a moment.
+        let mut transforms: Vec<TransformStatus> = Vec::new();
+        for deployed in views().filter_map(View::transforms).flat_map(|(_, set)| &set.components) {
+            let known =
+                |one: &TransformStatus| (&one.file, &one.digest) == (&deployed.file, &deployed.digest);
+            if !transforms.iter().any(known) {
+                transforms.push(transform(deployed));
+            }
+        }
         let host = About {
-            pipeline: self.lake.keys.pipeline().into(),
+            pipeline: self.lake().keys.whole().into(),
             topic: self.topic.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             ..About::default()
@@ -207,18 +209,6 @@ fn transform(deployed: &crate::commit::record::Deployed) -> TransformStatus {
         digest: deployed.digest.clone(),
         ..TransformStatus::default()
     }
-}
-
-fn entry(record: &Record) -> Entry {
-    let commit = LastCommit {
-        record: record.seq,
-        at: At(record.time),
-        events: record.partitions.iter().map(|advance| advance.events).sum(),
-        files: record.files.len() as u64,
-        bytes: record.files.iter().map(|file| file.file.bytes).sum(),
-        ..LastCommit::default()
-    };
-    Entry { kind: record.kind.name(), writer: record.writer.host.clone(), commit }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub(super) fn bounds() -> Bounds {
 
 fn commit(n: i64) -> LastCommit {
     LastCommit {
+        log: None,
         record: 100 - u64::try_from(n).unwrap(),
         at: before(2 + 5 * n),
         events: 10_000,
@@ -104,9 +105,10 @@ pub(super) fn host(pid: u32, status: Result<Status, String>) -> Host {
 /// What the log of that host says.
 pub(super) fn lake() -> (Status, Facts) {
     let busy = busy(2);
-    let entry = |n: i64| Entry { kind: "epoch", writer: "host-1".into(), commit: commit(n) };
+    let entry = |n: i64| Entry { kind: "epoch", writer: "host-1".into(), commit: commit(n), epoch: true };
     let facts = Facts {
         place: "/lake/processed/_tidemill/tidemill/log/".into(),
+        logs: 1,
         records: 101,
         last: [(0, 100), (1, 97)].into(),
         newest: [(0, before(3).0), (1, before(64).0)].into(),

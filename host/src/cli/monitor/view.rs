@@ -176,10 +176,11 @@ fn gauges(shown: &Shown<'_>) -> Vec<Gauge> {
 
 fn summary(status: &Status, lake: Option<&Facts>) -> String {
     let last = match &status.last_commit {
-        Some(last) => format!("last commit {}, record {}", ago(status, last.at), last.record),
+        Some(last) => format!("last commit {}, record {}", ago(status, last.at), last.label()),
         None => "nothing committed yet".into(),
     };
     match lake {
+        Some(lake) if lake.logs > 1 => format!("{last}; {} records in {} logs", lake.records, lake.logs),
         Some(lake) => format!("{last}; {} records in the log", lake.records),
         None => {
             let Status { commits, events, abandoned, .. } = status;
@@ -237,13 +238,13 @@ fn partition(status: &Status, number: i32, one: &PartitionStatus) -> Vec<Cell> {
     let tone = match (one.paused, one.fell_back_from) {
         (true, _) => Tone::Bad,
         (false, Some(_)) => Tone::Warn,
-        (false, None) if one.set != status.set => Tone::Warn,
+        (false, None) if one.set != status.set_of(number) => Tone::Warn,
         (false, None) => Tone::Good,
     };
     let freshness = one.freshness_ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
     vec![
         cell(number),
-        Cell { text: partition_state(status, one).into(), tone },
+        Cell { text: partition_state(status, number, one).into(), tone },
         or(one.committed),
         or(one.end),
         lag(one),
@@ -293,6 +294,11 @@ const COMPONENTS: [Column; 4] =
 fn transforms(status: &Status, lake: Option<&Facts>) -> Section {
     let title = match (status.set, lake) {
         (None, _) => "transforms: the log names none yet".into(),
+        (Some(_), Some(lake)) if lake.logs > 1 => format!("transforms in the sets of {} logs", lake.logs),
+        (Some(_), None) if !status.logs.is_empty() => {
+            let (logs, place) = (status.logs.len(), plain(&status.host.transforms));
+            format!("transforms, of {logs} logs ({place})")
+        }
         (Some(set), Some(lake)) => {
             let since = lake.set_at.map(|at| format!(", {}", ago(status, at))).unwrap_or_default();
             format!("transforms in the log's set, of record {set}{since}")
@@ -385,7 +391,7 @@ fn commits(status: &Status, lake: Option<&Facts>) -> Section {
         section.rows.extend(newest.map(|entry| {
             let commit = &entry.commit;
             vec![
-                cell(commit.record),
+                cell(commit.label()),
                 cell(ago(status, commit.at)),
                 cell(entry.kind),
                 cell(commit.events),
@@ -401,7 +407,7 @@ fn commits(status: &Status, lake: Option<&Facts>) -> Section {
         section.rows.extend(only.chain(status.recent.iter().rev().take(COMMITS)).map(|commit| {
             let fresh = commit.freshness_ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
             vec![
-                cell(commit.record),
+                cell(commit.label()),
                 cell(ago(status, commit.at)),
                 cell(commit.events),
                 cell(commit.files),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 
 use super::super::progress::Bar;
-use super::super::say;
+use super::super::{Written, record, say};
 use super::Which;
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
@@ -45,13 +45,14 @@ impl Replay {
     pub(super) fn run(self) -> Result<()> {
         let config = Config::load(&self.flags)?;
         let runtime = super::super::runtime()?;
-        let report = runtime.block_on(async {
-            let mut lake = Lake::open(&config, &env::machine(), "replay").await?;
-            lake.log.open().await?;
-            let wanted = self.which.filter(lake.env.now(), Some(Reason::Exactly(self.reason.clone())));
+        let (report, records) = runtime.block_on(async {
+            let env = env::machine();
+            let mut lakes = Lake::open(&config, &env, "replay").await?;
+            Lake::read(&mut lakes).await?;
+            let wanted = self.which.filter(env.now(), Some(Reason::Exactly(self.reason.clone())));
             let bar = Bar::new();
             let order = Order { wanted, dry: self.dry_run, ..Order::default() };
-            let done = replay(&config, &mut lake, &order, &|text| bar.tell(text)).await;
+            let done = all(&config, &mut lakes, &order, &bar).await;
             bar.end();
             done
         })?;
@@ -61,7 +62,7 @@ impl Replay {
                  verify --repair"
             );
         }
-        say(&if self.json { self.json(&report) } else { self.text(&report) })?;
+        say(&if self.json { self.json(&report, &records) } else { self.text(&report, &records) })?;
         match report.rows == 0 && !report.left.is_empty() {
             true => Err(Error::stop("none of the rows could go back: see above")),
             false => Ok(()),
@@ -69,7 +70,7 @@ impl Replay {
     }
 
     /// What was done, for people. Writing to a string cannot fail.
-    fn text(&self, report: &Report) -> String {
+    fn text(&self, report: &Report, records: &[Written]) -> String {
         let mut text = String::new();
         let left: u64 = report.left.values().sum();
         if report.rows == 0 && left == 0 {
@@ -103,7 +104,7 @@ impl Replay {
         for (why, rows) in &report.left {
             let _ = writeln!(text, "{rows} stay as they are: {why}");
         }
-        let records: Vec<String> = report.records.iter().map(u64::to_string).collect();
+        let records: Vec<String> = records.iter().map(record).collect();
         match self.dry_run {
             true => text.push_str("nothing was written; without --dry-run it becomes true\n"),
             false if records.is_empty() => text.push_str("nothing became true\n"),
@@ -112,7 +113,7 @@ impl Replay {
         text
     }
 
-    fn json(&self, report: &Report) -> String {
+    fn json(&self, report: &Report, records: &[Written]) -> String {
         let object = serde_json::json!({
             "dry_run": self.dry_run,
             "reason": self.reason,
@@ -122,8 +123,26 @@ impl Replay {
             "again": report.again,
             "tables": report.tables,
             "transforms": report.transforms,
-            "records": report.records,
+            "records": super::super::records(records),
         });
         format!("{object}\n")
     }
+}
+
+/// The rows of each log go for themselves, into records of that log. One that is done stays so if another fails.
+async fn all(
+    config: &Config,
+    lakes: &mut [Lake],
+    order: &Order,
+    bar: &Bar,
+) -> Result<(Report, Vec<Written>)> {
+    let (mut report, mut records) = (Report::default(), Vec::new());
+    for lake in lakes {
+        let (label, prefix) = (lake.shard.label(), lake.shard.prefix());
+        let done = replay(config, lake, order, &|text| bar.tell(format!("{prefix}{text}"))).await;
+        let done = done.map_err(|e| Error::new(e.kind(), format!("{prefix}{e}")))?;
+        records.extend(done.records.iter().map(|seq| (label, *seq)));
+        report.join(done);
+    }
+    Ok((report, records))
 }

@@ -13,6 +13,9 @@ const TRANSFORMS: [&str; 11] = [
 const PARTITIONS: [&str; 8] =
     ["partition", "lane", "set", "state", "committed", "lag", "freshness", "last commit"];
 
+/// Logs that are named one by one.
+const NAMED: usize = 8;
+
 /// Everything about one host.
 pub(super) fn report(status: &Status, coloured: bool) -> String {
     // Names and errors may be a guest's: none of it may steer a terminal.
@@ -50,7 +53,11 @@ fn text(status: &Status) -> String {
         );
         return text;
     };
-    let _ = writeln!(text, "\ntransforms, of record {set} ({})", host.transforms);
+    let sets = match status.logs.len() {
+        0 => format!("record {set}"),
+        logs => sets(status, logs),
+    };
+    let _ = writeln!(text, "\ntransforms, of {sets} ({})", host.transforms);
     text.push_str(&rows(
         &TRANSFORMS,
         status.transforms.iter().map(|one| transform(status, one)),
@@ -103,12 +110,23 @@ fn partition(status: &Status, number: i32, one: &PartitionStatus) -> [String; 8]
         number.to_string(),
         one.lane.to_string(),
         number_or(one.set.map(|set| set.to_string())),
-        partition_state(status, one).into(),
+        partition_state(status, number, one).into(),
         number_or(one.committed.map(|at| at.to_string())),
         one.lag.map_or("unknown".into(), |lag| lag.to_string()),
         freshness.map_or("-".into(), short),
         one.last_commit.map_or("-".into(), |at| ago(status, at)),
     ]
+}
+
+/// The records that name the transforms, in the logs of this host's partitions: each has its own numbers.
+fn sets(status: &Status, logs: usize) -> String {
+    let ours = status.logs.iter().enumerate().filter(|(_, log)| !log.partitions.is_empty());
+    let named: Vec<String> =
+        ours.filter_map(|(number, log)| Some(format!("{number}/{}", log.set?))).take(NAMED).collect();
+    match named.is_empty() {
+        true => format!("{logs} logs"),
+        false => format!("{logs} logs, records {}", named.join(" ")),
+    }
 }
 
 /// How a transform is, in a word or with the partitions that are different.
@@ -124,11 +142,11 @@ pub(in crate::cli) fn transform_state(status: &Status, one: &TransformStatus) ->
 }
 
 /// How a partition is, in a word.
-pub(in crate::cli) fn partition_state(status: &Status, one: &PartitionStatus) -> &'static str {
+pub(in crate::cli) fn partition_state(status: &Status, number: i32, one: &PartitionStatus) -> &'static str {
     match (one.paused, one.fell_back_from) {
         (true, _) => "stands still",
         (false, Some(_)) => "fell back",
-        (false, None) if one.set != status.set => "going over",
+        (false, None) if one.set != status.set_of(number) => "going over",
         (false, None) => "runs",
     }
 }
@@ -140,7 +158,7 @@ fn commits(status: &Status) -> String {
     format!(
         "\nlast commit: record {}, {}: {} events, {} files, {}, took {}\nsince the start: {} commits, {} events, {} \
          epochs abandoned\n",
-        last.record,
+        last.label(),
         ago(status, last.at),
         last.events,
         last.files,

@@ -1,4 +1,4 @@
-//! What a host does, in time: the committer's loop over the real log. The lanes' work is a constant.
+//! What a committer of a host does, in time: its loop over the real log. The lanes' work is a constant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,13 @@ use super::super::{CannotRemake, Ends, LanePart, Memory, PartitionKey, Policy, P
 use super::store::{Client, Kind, World};
 use crate::batch::{Counts, Identity, Span, Vitals};
 use crate::env::{Micros, World as _};
+use crate::shard::Shard;
 use crate::sink::{Publish, StagedFile};
 use crate::table::{Hour, Zone};
 
-/// Lanes of a host, and partitions of a lane.
-pub(super) const LANES: i32 = 2;
-const PARTITIONS: i32 = 2;
+/// Partitions of a host, and of a lane where there is one log.
+pub(super) const PARTITIONS: i32 = 4;
+const LANE: usize = 2;
 /// Files that a lane writes in an epoch: raw, rejected, and two tables.
 const TABLES: [&str; 4] = ["user_events_raw", "rejected_events", "user_events", "user_activity_per_minute"];
 /// Transforms with a state, of the four that ship.
@@ -39,12 +40,18 @@ pub(super) struct Epoch {
     pub(super) recorded: Micros,
     pub(super) published: Micros,
     pub(super) events: i64,
+    pub(super) partitions: usize,
 }
 
+/// A host's committer for one log.
 pub(super) struct Host {
     pub(super) world: Arc<World>,
     pub(super) number: i32,
-    pub(super) hosts: i32,
+    pub(super) shard: Shard,
+    /// Its partitions in this log, by lane.
+    pub(super) lanes: Vec<Vec<i32>>,
+    /// Partitions of the topic.
+    pub(super) partitions: i32,
     pub(super) interval: Micros,
     /// When it starts.
     pub(super) start: Micros,
@@ -54,32 +61,43 @@ fn topic() -> Topic {
     Topic { name: "user-events".into(), id: "1".into() }
 }
 
-impl Host {
-    fn partitions(&self, lane: i32) -> impl Iterator<Item = i32> {
-        let first = (self.number * LANES + lane) * PARTITIONS;
-        first..first + PARTITIONS
-    }
+/// Lanes for partitions: two of each, or one for those of each shard.
+pub(super) fn lanes(partitions: &[i32], logs: u32) -> Vec<(Shard, Vec<Vec<i32>>)> {
+    let of = |shard: Shard| {
+        let ours: Vec<i32> = partitions.iter().copied().filter(|p| shard.has(*p)).collect();
+        let lane = if logs == 1 { LANE } else { usize::MAX };
+        (shard, ours.chunks(lane).map(<[i32]>::to_vec).collect::<Vec<_>>())
+    };
+    Shard::all(logs).map(of).filter(|(_, lanes)| !lanes.is_empty()).collect()
+}
 
+impl Host {
     /// Commits every interval, for ever. Events come one a millisecond and partition.
     pub(super) async fn live(self, mut done: impl FnMut(Epoch) + Send) {
         let clock = self.world.clock.clone();
         clock.until(self.start).await;
         let client = Arc::new(Client(self.world.clone()));
         let name = format!("host-{}", self.number);
-        let mut log = Log::new(client.clone(), client, &self.world.keys, &name, Arc::new(CannotRemake));
+        let keys = self.world.keys.shard(self.shard);
+        let mut log = Log::new(client.clone(), client, &keys, &name, Arc::new(CannotRemake));
         log.sizes = Sizes::PRODUCT;
         log.open().await.expect("a log");
-        let mine: Vec<i32> = (0..LANES).flat_map(|lane| self.partitions(lane)).collect();
-        let ends: Ends = (0..self.hosts * LANES * PARTITIONS).map(|p| (p, (0, 1 << 40))).collect();
+        let mine: Vec<i32> = self.lanes.concat();
+        let all = (0..self.partitions).filter(|partition| self.shard.has(*partition));
+        let ends: Ends = all.map(|partition| (partition, (0, 1 << 40))).collect();
         log.take(&topic(), &mine, &ends, Policy::default()).await.expect("new partitions");
-        let (mut from, mut due, mut looked) = (clock.now(), clock.now() + self.interval, clock.now());
+        // The committers of a host take turns.
+        let turn = self.interval * i64::from(self.shard.logs() - self.shard.number());
+        let first = clock.now() + turn / i64::from(self.shard.logs());
+        let (mut from, mut due, mut looked) = (clock.now(), first, clock.now());
         loop {
             clock.until(due).await;
             let barrier = clock.now();
             // As tokio's interval does with `MissedTickBehavior::Delay`.
             due = if barrier > due + 5_000 { barrier } else { due } + self.interval;
             clock.sleep(BARRIER).await;
-            let parts = join_all((0..LANES).map(|lane| self.stage(&log, lane, barrier - from))).await;
+            let parts =
+                join_all((0..self.lanes.len()).map(|lane| self.stage(&log, lane, barrier - from))).await;
             let staged = clock.now();
             let outcome = log.commit(&topic(), parts, vec![]).await.expect("a store that answers");
             assert!(outcome.lost.is_empty(), "no other host has these partitions");
@@ -87,7 +105,8 @@ impl Host {
             let recorded = clock.now();
             log.publish(&record).await.expect("a store that answers");
             let events = record.partitions.iter().map(|a| a.to - a.from).sum();
-            done(Epoch { from, barrier, staged, recorded, published: clock.now(), events });
+            let published = clock.now();
+            done(Epoch { from, barrier, staged, recorded, published, events, partitions: mine.len() });
             from = barrier;
             if clock.now() - looked >= IDLE {
                 looked = clock.now();
@@ -99,14 +118,15 @@ impl Host {
     }
 
     /// What a lane sends up, stored.
-    async fn stage(&self, log: &Log, lane: i32, time: Micros) -> LanePart {
+    async fn stage(&self, log: &Log, lane: usize, time: Micros) -> LanePart {
         let client = Client(self.world.clone());
         let epoch = client.fresh_id();
         let files = TABLES.iter().enumerate().map(|(n, table)| {
-            let name = log.keys.file_name(&epoch, lane.unsigned_abs(), u32::try_from(n).expect("few"));
+            let name =
+                log.keys.file_name(&epoch, u32::try_from(lane).expect("few"), u32::try_from(n).expect("few"));
             self.upload(&epoch, table, name)
         });
-        let progress = self.partitions(lane).map(|partition| {
+        let progress = self.lanes[lane].iter().map(|&partition| {
             let from = log.view().position(&topic(), partition).expect("it was begun");
             Progress {
                 span: Span { partition, from, to: from + time / 1000, oldest: None, events: 0 },
@@ -120,7 +140,7 @@ impl Host {
         // As `stage` does.
         let (files, partitions) = join(join_all(files), advances(log, &epoch, progress.collect())).await;
         let partitions = partitions.expect("a store that answers");
-        LanePart { lane: usize::try_from(lane).expect("few"), epoch, partitions, files }
+        LanePart { lane, epoch, partitions, files }
     }
 
     /// A file of one part: what is sent while the epoch lasts is not waited for at its end.

@@ -122,8 +122,7 @@ pub(super) struct Client(pub(super) Arc<World>);
 #[async_trait]
 impl Store for Client {
     async fn create(&self, key: &str, bytes: &[u8]) -> Result<bool> {
-        let slot = self.0.keys.seq_of(key).is_some();
-        let state = key.starts_with(&self.0.keys.states());
+        let (slot, state) = (key.contains("/log/"), key.contains("/state/"));
         self.0
             .write(match (slot, state) {
                 (true, _) => Kind::Record,

@@ -27,6 +27,8 @@ pub(super) struct Variant {
     pub(super) greedy: usize,
     /// There is another pipeline.
     pub(super) second: bool,
+    /// … which is the other shard of a pipeline with two logs.
+    pub(super) shards: bool,
     /// Kafka forgets events that nobody has read.
     pub(super) retention: bool,
     /// How often a host takes a file away and brings its rows in others, in a hundred.
@@ -51,6 +53,7 @@ const PLAIN: Variant = Variant {
     flush: false,
     greedy: 0,
     second: false,
+    shards: false,
     retention: false,
     replays: 0,
     compacts: 0,
@@ -58,7 +61,7 @@ const PLAIN: Variant = Variant {
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 16] = [
+pub(super) static VARIANTS: [Variant; 17] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -96,6 +99,16 @@ pub(super) static VARIANTS: [Variant; 16] = [
     Variant { name: "eager-clean-up", clean_up: 3, greedy: 200, flush: true, life_cycle: 3, ..PLAIN },
     Variant { name: "early-200", early: true, greedy: 200, life_cycle: 6, ..PLAIN },
     Variant { name: "two-pipelines", second: true, clean_up: 10, greedy: 200, ..PLAIN },
+    Variant {
+        name: "two-shards",
+        second: true,
+        shards: true,
+        clean_up: 10,
+        greedy: 200,
+        flush: true,
+        early: true,
+        ..PLAIN
+    },
     Variant {
         name: "replays",
         replays: 20,

@@ -12,6 +12,7 @@ use super::super::rules::{Rule, Rules};
 use super::checks::{Category, Truth, Violation};
 use super::host::HOURS;
 use super::variants::Variant;
+use crate::shard::Shard;
 use crate::sink::Keys;
 use crate::table::Zone;
 use crate::{Error, Result};
@@ -162,11 +163,15 @@ impl World {
     pub(super) fn new(seed: u64, variant: &'static Variant, off: Option<Rule>, told: bool) -> World {
         let mut random = Random::new(seed);
         let mut pipelines = Vec::new();
-        for name in ["sim", "other"].iter().take(1 + usize::from(variant.second)) {
+        let logs = if variant.shards { 2 } else { 1 };
+        let shards = Shard::all(logs).cycle();
+        for (name, shard) in ["sim", "other"].iter().zip(shards).take(1 + usize::from(variant.second)) {
             let partitions = if *name == "sim" { variant.partitions } else { 1 };
             let hosts = if *name == "sim" { variant.hosts } else { 1 };
             pipelines.push(Pipeline {
-                keys: Keys::new(name).expect("a plain name"),
+                keys: Keys::new(if variant.shards { "sim" } else { name })
+                    .expect("a plain name")
+                    .shard(shard),
                 ends: vec![(0, 0); partitions],
                 owner: (0..partitions).map(|_| random.below(hosts)).collect(),
                 registered: BTreeMap::new(),

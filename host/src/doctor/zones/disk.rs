@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::course::Course;
 use super::super::report::Finding;
+use super::Surroundings;
 use super::place::Files;
 use crate::Result;
 use crate::sink::ZoneStore;
@@ -15,13 +16,14 @@ pub(super) async fn run(
     root: &Path,
     setting: &str,
     folder: &str,
+    around: &Surroundings<'_>,
 ) {
     let Some(store) = course.step("folder", &[], async { open(store, root, setting) }).await else {
         course.skip(&["write", "read", "list", "create if absent", "race of two", "delete"], "folder");
         return;
     };
     let new = missing(&root.join(folder));
-    super::objects(&mut course, &Files { store: &store, setting }, folder, "folder").await;
+    super::objects(&mut course, &Files { store: &store, setting }, folder, "folder", around).await;
     for path in new {
         // The deepest first. One that somebody has put something into stays.
         let _ = std::fs::remove_dir(path);

@@ -11,10 +11,12 @@ use tokio::sync::watch;
 
 use super::brokers::Retention;
 use super::course::Course;
+use super::report::Finding;
+use crate::commit::owner;
 use crate::config::Config;
 use crate::env::Env;
 use crate::sink::{Aws, Bucket, Keys, Location, ZoneStore};
-use crate::table::Zone;
+use crate::table::{REJECTED, Zone};
 use place::Place;
 
 /// What the steps of a zone need.
@@ -46,13 +48,20 @@ pub(super) async fn run(mut course: Course, zone: Zone, around: &Surroundings<'_
         }
         (Location::Local(root), _) => {
             let store = ZoneStore::open(zone, location.clone(), setting, keys, None, env);
-            disk::run(course, store, root, setting, &folder).await;
+            disk::run(course, store, root, setting, &folder, around).await;
         }
     }
 }
 
 /// The steps that every zone has, from the first object to the last.
-async fn objects(course: &mut Course, place: &dyn Place, folder: &str, ground: &str) {
+async fn objects(
+    course: &mut Course,
+    place: &dyn Place,
+    folder: &str,
+    ground: &str,
+    around: &Surroundings<'_>,
+) {
+    logs(course, place, around.config).await;
     let (first, second) = (format!("{folder}/create"), format!("{folder}/race"));
     let created = course.step("write", &[ground], place::write(place, &first)).await.is_some();
     course.step("read", &["write"], place::read(place, &first)).await;
@@ -65,4 +74,16 @@ async fn objects(course: &mut Course, place: &dyn Place, folder: &str, ground: &
     } else {
         course.skip(&["delete"], "write");
     }
+}
+
+/// A lake keeps the number of logs that it began with: there is something to say only if the setting has another.
+async fn logs(course: &mut Course, place: &dyn Place, config: &Config) {
+    let Ok(Some(owner)) = place.read(&Keys::owner(REJECTED)).await else { return };
+    let Some(had) = owner::logs_of(&owner, &config.pipeline).filter(|had| *had != config.logs) else {
+        return;
+    };
+    let found = format!("the lake was made with logs = {had}, the setting `logs` is {}", config.logs);
+    let remedy =
+        format!("set `logs` to {had}, or begin a new lake with another group and place for the tables");
+    course.step::<()>("logs", &[], async { Finding::failed(found, remedy) }).await;
 }

@@ -63,7 +63,7 @@ pub(super) async fn run(
         bucket_arn: format!("arn:aws:s3:::{bucket}"),
     };
     course.step("bucket", &["clock"], list(&objects, &store, &answered, bucket, setting)).await;
-    super::objects(&mut course, &objects, folder, "bucket").await;
+    super::objects(&mut course, &objects, folder, "bucket", around).await;
     course.step("multipart", &["bucket"], multipart(&objects, &store, folder, &zone)).await;
     let retention = retention(around).await;
     course.step("lifecycle", &["bucket"], rules(&store, &zone, retention)).await;

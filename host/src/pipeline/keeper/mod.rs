@@ -28,15 +28,16 @@ use tokio::time::Instant;
 use super::dispatch::Doors;
 use super::lane::Command;
 use super::lane::remembered;
-use super::listing::Listing;
+use super::listing::{self, Listing};
 use super::loader::Loader;
 use super::program::{Broken, Program};
 use super::shelf::Watching;
 use crate::catalog::Catalog;
-use crate::commit::{Base, Log, Policy, Request, Topic, owner};
+use crate::commit::{Base, Lanes, Log, Policy, Request, Topic, owner};
+use crate::config::Config;
 use crate::env::Env;
 use crate::observe::Board;
-use crate::sink::Stores;
+use crate::sink::{Keys, Stores};
 use crate::transform::run::Runner;
 use crate::wait::{blocking, tries};
 use crate::{Error, Kind, Result};
@@ -52,6 +53,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Keeper {
     pub(super) env: Env,
     pub(super) loader: Loader,
+    /// Of its shard.
+    pub(super) keys: Keys,
     pub(super) log: Log,
     pub(super) topic: Topic,
     pub(super) stores: Stores,
@@ -89,11 +92,25 @@ impl State {
     }
 }
 
+/// Tells the keepers of all shards that the directory has changed. As long as it runs they may be told.
+pub(super) async fn pass_on(mut watching: Watching, change: watch::Sender<()>) {
+    loop {
+        watching.changed().await;
+        // There is nobody to be told when the host ends.
+        let _ = change.send(());
+    }
+}
+
 impl Keeper {
-    /// Runs until it is dropped. `told` changes when the log names another set; `broken` is what lanes report.
+    /// Remembers what of the directory was taken in.
+    pub(super) fn remember(&self) {
+        listing::remember(&self.loader.config, &self.keys, &self.listing);
+    }
+
+    /// Runs until it is dropped. `changed` when the directory has; `told` changes when the log names another set; `broken` is what lanes report.
     pub(super) async fn run(
         mut self,
-        mut watching: Watching,
+        mut changed: watch::Receiver<()>,
         mut told: watch::Receiver<Option<u64>>,
         mut broken: mpsc::UnboundedReceiver<Broken>,
     ) {
@@ -103,7 +120,7 @@ impl Keeper {
             self.state.again = due.then(|| self.state.again.unwrap_or_else(|| Instant::now() + AGAIN));
             let again = self.state.again.unwrap_or_else(Instant::now);
             tokio::select! {
-                () = watching.changed() => self.look().await,
+                Ok(()) = changed.changed() => self.look().await,
                 changed = told.changed() => match changed {
                     Ok(()) => self.follow().await,
                     Err(_) => return,
@@ -162,9 +179,10 @@ impl Keeper {
     async fn prepare(&mut self, program: &Program) -> Result<()> {
         self.rehearse(program).await?;
         let (names, env) = (program.names(), &self.env);
-        let (stores, pipeline) = (&self.stores, &self.loader.config.pipeline);
-        tries(env, TRIES, || owner::own(stores, pipeline, &names, false)).await?;
-        tries(env, TRIES, || owner::own(stores, pipeline, &names, true)).await?;
+        let Config { pipeline, logs, .. } = &*self.loader.config;
+        let stores = &self.stores;
+        tries(env, TRIES, || owner::own(stores, pipeline, *logs, &names, false)).await?;
+        tries(env, TRIES, || owner::own(stores, pipeline, *logs, &names, true)).await?;
         tries(env, TRIES, || self.catalog.ensure(&program.tables)).await
     }
 
@@ -195,7 +213,7 @@ impl Keeper {
         self.board.not_refused("");
         // The committer hears of the tables before a lane can have files of them.
         let _ = self.requests.send(Request::Tables(self.program.tables.clone())).await;
-        for lane in 0..self.doors.0.len() {
+        for lane in 0..self.doors.count() {
             self.doors.send(lane, Command::Swap(self.program.clone()));
         }
         // They go over when their epochs end.

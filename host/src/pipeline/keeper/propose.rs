@@ -90,7 +90,7 @@ impl Keeper {
                 None => drop(self.listing.remove(file)),
             }
         }
-        listing::remember(&self.loader.config, &self.listing);
+        self.remember();
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::program::{Broken, Program};
+use super::share::Share;
 use super::stages::Stages;
 use crate::batch::Span;
 use crate::commit::{Base, Order, Up};
@@ -46,6 +47,8 @@ pub(super) enum Command {
 const LINGER: Duration = Duration::from_millis(50);
 /// How long a lane sleeps when there is nothing to do.
 const NAP: Duration = Duration::from_millis(10);
+/// … and when it has no partition: then only a command brings work. There may be many such lanes.
+const REST: Duration = Duration::from_secs(1);
 /// An epoch is asked to end at so many files: event times may be spread over any number of hours.
 const FILES: u32 = 2000;
 
@@ -58,6 +61,8 @@ pub(super) struct Lane {
     /// What partitions begin with.
     pub(super) program: Arc<Program>,
     pub(super) stages: Stages,
+    /// What it may hold of the lanes' memory.
+    pub(super) share: Arc<Share>,
     /// Larger events are rejected.
     pub(super) largest: usize,
     /// A batch is full at so many bytes.
@@ -77,6 +82,8 @@ pub(super) struct Lane {
 #[derive(Default)]
 pub(super) struct State {
     partitions: BTreeMap<i32, Owned>,
+    /// It has some, and takes part in the lanes' memory.
+    works: bool,
     /// The open epoch; none: nothing was written since the last barrier.
     epoch: Option<String>,
     events: u64,
@@ -124,19 +131,30 @@ impl Lane {
             }
         }
         self.recover()?;
+        self.bound();
         let busy = self.state.failed.is_some() || self.full();
         if busy {
             // Who does not ask does not know whether there is anything.
             self.state.partitions.values_mut().for_each(|owned| owned.quiet = None);
         }
         if self.state.partitions.is_empty() || busy || !self.poll()? {
-            return match self.commands.recv_timeout(NAP) {
+            let idle = self.state.partitions.is_empty() && !busy;
+            return match self.commands.recv_timeout(if idle { REST } else { NAP }) {
                 Ok(command) => self.obey(command),
                 Err(RecvTimeoutError::Timeout) => Ok(true),
                 Err(RecvTimeoutError::Disconnected) => Ok(false),
             };
         }
         Ok(true)
+    }
+
+    /// Takes part in the lanes' memory as long as there are partitions.
+    fn bound(&mut self) {
+        let works = !self.state.partitions.is_empty();
+        if std::mem::replace(&mut self.state.works, works) != works {
+            self.share.works(works);
+        }
+        self.stages.writer.bound(self.share.bytes());
     }
 
     /// Whether the epoch is as large as it may get: then the lane waits. A commit is asked for, once, if it is, or if

@@ -86,6 +86,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// Takes in what was done in another log, but for its records, whose numbers are its own.
+    pub fn join(&mut self, other: Report) {
+        self.rows += other.rows;
+        self.undecoded += other.undecoded;
+        self.again += other.again;
+        for (why, rows) in other.left {
+            *self.left.entry(why).or_default() += rows;
+        }
+        for (table, rows) in other.tables {
+            *self.tables.entry(table).or_default() += rows;
+        }
+        other.transforms.iter().for_each(|work| portion::add(&mut self.transforms, work));
+        self.untold = self.untold.take().or(other.untold);
+    }
+
     fn add(&mut self, made: &Made) {
         self.rows += made.rows;
         self.undecoded += made.undecoded;

@@ -63,7 +63,7 @@ function health(status) {
       silent ? `${plural(silent, "partition")} not known` : plural(partitions.length, "partition")],
     ["Commits", number(status.commits), status.abandoned ? `${plural(status.abandoned, "epoch")} abandoned` : "no epoch abandoned"],
     ["Last commit", status.last_commit ? `${duration(Math.max(0, now - Date.parse(status.last_commit.at)))} ago` : "–",
-      status.last_commit ? `record ${number(status.last_commit.record)}` : "none yet"],
+      status.last_commit ? `record ${record(status.last_commit)}` : "none yet"],
   ];
   const make = () => el("div", {}, el("dt"), el("dd"), el("dd", { class: "note" }));
   const boxes = resize($("health"), facts.length, make);
@@ -116,10 +116,24 @@ function partitions(status) {
   });
 }
 
+/** A commit's record, with the number of its log where there are several. */
+function record(commit) {
+  return (commit.log ?? null) === null ? number(commit.record) : `${commit.log}/${number(commit.record)}`;
+}
+
+/** Where the transforms are named. */
+function sets(status) {
+  const logs = status.logs ?? [];
+  if (!logs.length) return `The set of record ${number(status.set)}`;
+  const ours = logs.map((one, log) => ({ ...one, log })).filter((one) => one.partitions.length && one.set !== null);
+  const named = ours.slice(0, 8).map((one) => `${one.log}/${number(one.set)}`).join(", ");
+  return `The sets of ${logs.length} logs${named ? `, records ${named}` : ""}`;
+}
+
 function transforms(status) {
   const stalled = status.stalled_us === null || status.stalled_us === undefined ? "" :
     ` The last change held the lanes up for ${duration(status.stalled_us / 1000)}.`;
-  say($("set"), status.set === null ? "" : `The set of record ${number(status.set)}, from ${status.host.transforms}.${stalled}`);
+  say($("set"), status.set === null ? "" : `${sets(status)}, from ${status.host.transforms}.${stalled}`);
   const rows = status.transforms;
   const columns = [
     { name: "Name", cell: (row) => ({ text: row.name, title: `${row.file}.wasm`, kind: "strong" }) },
@@ -156,7 +170,7 @@ function refused(status) {
 function commits(status) {
   const rows = [...(status.recent ?? [])].reverse().slice(0, LISTED);
   const columns = [
-    { name: "Record", kind: "number", cell: (row) => number(row.record) },
+    { name: "Record", kind: "number", cell: record },
     { name: "When", kind: "number", cell: (row) => when(row.at, status.at) },
     { name: "Events", kind: "number", cell: (row) => number(row.events) },
     { name: "Freshness", kind: "number", cell: (row) => ({ text: duration(row.freshness_ms), kind: row.freshness_ms > GOAL_MS ? "bad" : "" }) },
