@@ -24,6 +24,8 @@ pub mod doctor;
 pub mod env;
 pub mod error;
 mod failpoint;
+pub mod generations;
+pub mod history;
 pub mod observe;
 pub mod pipeline;
 pub mod rejects;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, ListArray, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, new_empty_array, new_null_array};
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Timelike};
 
@@ -116,6 +117,22 @@ pub fn rejected() -> Table {
         event_time: 3,
         sorted: false,
     }
+}
+
+/// The columns of a table from those of a file: the names inside of lists are others in Parquet, and an older file
+/// lacks columns that came later.
+pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
+    let column = |field: &Arc<Field>| -> Result<ArrayRef, String> {
+        match batch.column_by_name(field.name()) {
+            Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
+            Some(column) => {
+                cast(column, field.data_type()).map_err(|e| format!("column {}: {e}", field.name()))
+            }
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        }
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| e.to_string())
 }
 
 /// A topic's name as the name of a table: lower case, `_` for what is no letter or digit.

@@ -15,6 +15,7 @@ use super::Shared;
 use super::rows::{self, TABLES};
 use crate::Result;
 use crate::env::{HOUR, Micros};
+use crate::generations::Place;
 use crate::sink::Keys;
 use crate::table::Hour;
 use crate::wait::blocking;
@@ -39,8 +40,8 @@ const SHOWN: usize = 100;
 const READING: Duration = Duration::from_secs(2);
 
 /// The files of an hour whose epochs began at that time or later: names of each shard are in the order of time.
-async fn lately(shared: &Shared, table: &str, hour: Hour, time: Micros) -> Result<Vec<String>> {
-    let folder = &format!("{table}/{hour}");
+async fn lately(shared: &Shared, table: &str, hour: Place, time: Micros) -> Result<Vec<String>> {
+    let folder = &format!("{table}/{}", Keys::folder(hour));
     if let [keys] = &shared.keys[..] {
         return shared.store.after(folder, &keys.data_since(table, hour, time), FILES).await;
     }
@@ -68,6 +69,9 @@ async fn lately(shared: &Shared, table: &str, hour: Hour, time: Micros) -> Resul
 pub(super) struct Follower {
     /// Keys that were read, hashed, by hour.
     seen: BTreeMap<i64, HashSet<u64>>,
+    /// The generation in which an hour of a table was first looked for: what a compaction makes of its files has the
+    /// same rows, and is not read as well.
+    places: BTreeMap<(i64, usize), Place>,
     hasher: RandomState,
     /// When all hours were listed, and how many.
     listed: Option<(Instant, i64)>,
@@ -106,6 +110,7 @@ impl Follower {
         let hour = now.div_euclid(HOUR);
         let hours = if shared.state().day { DAY } else { LAST };
         self.seen = self.seen.split_off(&(hour - DAY));
+        self.places = self.places.split_off(&(hour - DAY, 0));
         self.waiting.retain(|(_, of, _)| *of > hour - DAY);
         let all = self.listed.is_none_or(|(when, listed)| listed < hours || when.elapsed() > AGAIN);
         let mut found = Vec::new();
@@ -114,10 +119,13 @@ impl Follower {
             let before = found.len();
             // A clock of a producer may be ahead.
             for of in (hour - hours + 1)..=hour + 1 {
-                let at = Hour::of(of * HOUR);
+                let at = *self
+                    .places
+                    .entry((of, table))
+                    .or_insert_with(|| shared.store.current(name, Hour::of(of * HOUR)));
+                let folder = format!("{name}/{}", Keys::folder(at));
                 let keys = match all {
                     true => {
-                        let folder = format!("{name}/{at}");
                         shared.store.list(&folder, FILES).await?.into_iter().map(|(key, _)| key).collect()
                     }
                     false if of >= hour - 1 => lately(shared, name, at, now - OLDEST).await?,

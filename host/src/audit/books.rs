@@ -6,7 +6,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::findings::Findings;
 use crate::commit::Record;
-use crate::commit::record::DataFile;
+use crate::commit::record::{DataFile, Flip};
+use crate::generations;
 use crate::sink::Keys;
 use crate::table::{self, Hour, Zone};
 
@@ -41,10 +42,11 @@ fn hash(text: &str) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) hour: Hour,
+    pub(super) generation: u32,
     pub(super) print: Print,
 }
 
-/// Hours of a table by their folder, as `date=2025-12-02/hour=09`.
+/// Hours of a table, each generation by itself, by their folder, as `date=2025-12-02/hour=09`.
 pub(super) type Places = BTreeMap<String, Place>;
 
 /// A file that an earlier record must, or must not, have made true.
@@ -68,8 +70,10 @@ pub(super) enum Asked {
 pub(super) struct Books {
     /// Tables with files, and tables that somebody could write.
     pub(super) tables: BTreeMap<(Zone, String), Places>,
-    /// Keys that are true no more, and the record that says so.
-    pub(super) superseded: HashMap<String, u64>,
+    /// Keys that are true no more, by their hashes, and the record that says so.
+    superseded: HashMap<u64, u64>,
+    /// Compactions and expiries, and whether a sweep has named them.
+    flips: BTreeMap<u64, bool>,
     /// The first record that names files of an epoch.
     epochs: HashMap<u128, u64>,
 }
@@ -80,23 +84,59 @@ impl Books {
         self.epochs.get(&short(epoch)).copied()
     }
 
+    /// The record that says that a file is true no more.
+    pub(super) fn superseded(&self, key: &str) -> Option<u64> {
+        self.superseded.get(&hash(key)).copied()
+    }
+
+    /// Whether a record is a compaction or an expiry.
+    pub(super) fn is_flip(&self, seq: u64) -> bool {
+        self.flips.contains_key(&seq)
+    }
+
+    /// Whether what a record took away may still be there: no sweep has named it.
+    pub(super) fn is_retired(&self, seq: u64) -> bool {
+        self.flips.get(&seq) == Some(&false)
+    }
+
     /// Takes in the record of the next slot; returns what only earlier records can answer.
     pub(super) fn take(&mut self, keys: &Keys, record: &Record, findings: &mut Findings) -> Vec<Question> {
         let mut questions = Vec::new();
         let ask = |epoch: &str, key: &str, kind| Question { epoch: epoch.into(), key: key.into(), kind };
         self.tables_of(record);
-        for DataFile { epoch, file, .. } in &record.supersedes {
-            questions.push(ask(epoch, &file.key, Asked::Superseded));
-            self.superseded.insert(file.key.clone(), record.seq);
+        for DataFile { epoch, generation, file } in &record.supersedes {
+            if !record.kind.flips() {
+                questions.push(ask(epoch, &file.key, Asked::Superseded));
+            }
+            self.superseded.insert(hash(&file.key), record.seq);
             let places = self.tables.entry((file.zone, file.table.clone())).or_default();
-            if let Some(place) = places.get_mut(&file.hour.to_string()) {
+            let place = generations::Place { hour: file.hour, generation: *generation };
+            if let Some(place) = places.get_mut(&Keys::folder(place)) {
                 place.print.remove(&file.key);
             }
         }
+        for Flip { table, hour, generation } in &record.flips {
+            let before = generations::Place { hour: Hour(*hour), generation: generation.saturating_sub(1) };
+            let folder = Keys::folder(before);
+            let rest = self.tables.iter().filter(|((_, name), _)| name == table);
+            let rest = rest
+                .filter_map(|(_, places)| places.get(&folder))
+                .any(|place| place.print != Print::default());
+            if rest {
+                findings.add(
+                    "chain",
+                    format!(
+                        "record {} takes other files of {table}, {folder}, away than those that were true in it",
+                        record.seq
+                    ),
+                );
+            }
+        }
         let mut names = std::collections::BTreeSet::new();
-        for DataFile { epoch, file, .. } in &record.files {
+        for DataFile { epoch, generation, file } in &record.files {
             let (seq, key) = (record.seq, &file.key);
-            let folder = file.hour.to_string();
+            let generation = *generation;
+            let folder = Keys::folder(generations::Place { hour: file.hour, generation });
             let shaped =
                 key.strip_prefix(&format!("{}/{folder}/", file.table)).is_some_and(|n| !n.contains('/'));
             if !shaped || keys.epoch_of(key).as_deref() != Some(epoch) {
@@ -114,8 +154,18 @@ impl Books {
                 questions.push(ask(epoch, key, Asked::New));
             }
             let places = self.tables.entry((file.zone, file.table.clone())).or_default();
-            let place = places.entry(folder).or_insert(Place { hour: file.hour, print: Print::default() });
+            let place = places.entry(folder).or_insert(Place {
+                hour: file.hour,
+                generation,
+                print: Print::default(),
+            });
             place.print.add(key);
+        }
+        if record.kind.flips() {
+            self.flips.insert(record.seq, false);
+        }
+        for seq in &record.sweeps {
+            self.flips.insert(*seq, true);
         }
         // Only now: an epoch may have any number of files in one record.
         for file in &record.files {

@@ -14,7 +14,28 @@ use std::collections::BTreeMap;
 use super::findings::{Findings, few};
 use super::rows::{Content, Shape};
 use crate::commit::Record;
-use crate::commit::record::{Advance, Work};
+use crate::commit::record::{Advance, DataFile, Work};
+use crate::table::REJECTED;
+
+/// What is not in a record's own files any more.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// Rows of the raw table.
+    pub(super) raw: u64,
+    /// Whether rejected events are among it.
+    pub(super) rejected: bool,
+}
+
+impl Gone {
+    /// A file that a compaction or an expiry has taken away. `raw`: the name of the raw table.
+    pub(super) fn add(&mut self, file: &DataFile, raw: Option<&str>) {
+        let table = file.file.table.as_str();
+        if Some(table) == raw {
+            self.raw += file.file.rows;
+        }
+        self.rejected |= table == REJECTED;
+    }
+}
 
 /// Offsets of rows, by partition.
 type At = BTreeMap<i32, Vec<i64>>;
@@ -100,11 +121,23 @@ impl Tally {
         }
     }
 
-    /// Compares them with their record. `replayed`: a replay has taken some of its rejected events away.
-    pub(super) fn check(mut self, record: &Record, replayed: bool, findings: &mut Findings) {
+    /// Compares them with their record.
+    pub(super) fn check(mut self, record: &Record, gone: &Gone, findings: &mut Findings) {
         self.sort();
+        if gone.raw > 0 {
+            // Which partitions the others are of is not known any more, only how many there were.
+            let there: u128 = self.raw.values().map(|offsets| offsets.len() as u128).sum();
+            let events: u128 = record.partitions.iter().map(|advance| u128::from(advance.events)).sum();
+            if there + u128::from(gone.raw) != events {
+                let (seq, gone) = (record.seq, gone.raw);
+                findings.add(
+                    "offsets",
+                    format!("record {seq}: the raw table has {there} of {events} events, and {gone} were taken away"),
+                );
+            }
+        }
         for advance in &record.partitions {
-            self.partition(record.seq, advance, replayed, findings);
+            self.partition(record.seq, advance, gone, findings);
         }
         // What is left is of partitions that the record is not about.
         let rest = |at: &At, what: &str, findings: &mut Findings| {
@@ -122,11 +155,12 @@ impl Tally {
         self.made.iter().for_each(|(table, at)| rest(at, table, findings));
     }
 
-    fn partition(&mut self, seq: u64, advance: &Advance, replayed: bool, findings: &mut Findings) {
+    fn partition(&mut self, seq: u64, advance: &Advance, gone: &Gone, findings: &mut Findings) {
+        let replayed = gone.rejected;
         let p = advance.partition;
         let at = format!("record {seq}, partition {p}");
         let raw = self.raw.remove(&p).unwrap_or_default();
-        let whole = delivered(&at, advance, &raw, findings);
+        let whole = delivered(&at, advance, &raw, gone.raw > 0, findings);
         // Where raw is not what it should be, comparing the rest with it would only say so again.
         let known = |offset: &i64| match whole {
             true => raw.binary_search(offset).is_ok(),
@@ -183,8 +217,8 @@ impl Tally {
     }
 }
 
-/// Whether raw has each delivered event once.
-fn delivered(at: &str, advance: &Advance, raw: &[i64], findings: &mut Findings) -> bool {
+/// Whether raw has each delivered event once. `partly`: it need not have all of them.
+fn delivered(at: &str, advance: &Advance, raw: &[i64], partly: bool, findings: &mut Findings) -> bool {
     let Advance { from, to, events, .. } = advance;
     let twice = repeated(raw);
     let beyond: Vec<i64> = raw.iter().copied().filter(|offset| !(from..to).contains(&offset)).collect();
@@ -198,6 +232,9 @@ fn delivered(at: &str, advance: &Advance, raw: &[i64], findings: &mut Findings) 
         let few = few(&beyond);
         findings
             .add("offsets", format!("{at}: the raw table has events outside of {from}..{to}: offsets {few}"));
+    }
+    if partly {
+        return false;
     }
     let mut distinct = raw.to_vec();
     distinct.dedup();

@@ -8,7 +8,7 @@ use futures::{StreamExt, stream};
 
 use super::books::{Asked, Books, Question};
 use super::chain::Chain;
-use super::contents::Tally;
+use super::contents::{Gone, Tally};
 use super::findings::Findings;
 use super::records::{Records, Slot};
 use super::rows::{self, Content, Shape};
@@ -125,7 +125,7 @@ impl<'a> Inspection<'a> {
     async fn answer(&mut self, seq: u64, question: Question) -> Result<()> {
         let Question { epoch, key, kind } = question;
         let named = self.named(&epoch, &key, seq).await?;
-        let superseded = self.books.superseded.get(&key).copied().filter(|by| *by != seq);
+        let superseded = self.books.superseded(&key).filter(|by| *by != seq);
         match (kind, named) {
             (Asked::New, Some(first)) => {
                 self.findings
@@ -183,8 +183,11 @@ impl<'a> Inspection<'a> {
     }
 
     async fn content(&mut self, record: &Record) -> Result<()> {
-        let (files, replayed) = self.true_files(record).await?;
+        if record.kind == RecordKind::Compact {
+            return self.compacted(record).await;
+        }
         let raw = record.topic.as_ref().map(|topic| table::raw(&topic.name).name);
+        let (files, gone) = self.true_files(record, raw.as_deref()).await?;
         let shape = |file: &DataFile| match file.file.zone {
             Zone::Raw if Some(&file.file.table) == raw.as_ref() => Shape::Raw,
             Zone::Processed if file.file.table == table::REJECTED => Shape::Rejected,
@@ -215,34 +218,35 @@ impl<'a> Inspection<'a> {
         match record.kind {
             _ if !whole => {}
             RecordKind::Replay => tally.check_replay(record, &mut self.findings),
-            _ => tally.check(record, replayed, &mut self.findings),
+            _ => tally.check(record, &gone, &mut self.findings),
         }
         Ok(())
     }
 
-    /// The files that hold a record's rows: its own, and those that took the place of some. True: a replay has taken
-    /// some away; what became of their rows is in its record.
-    async fn true_files(&mut self, record: &Record) -> Result<(Vec<DataFile>, bool)> {
+    /// The files that hold a record's rows: its own, and those that took the place of some. What replays, compactions
+    /// and expiries have taken away is in their records.
+    async fn true_files(&mut self, record: &Record, raw: Option<&str>) -> Result<(Vec<DataFile>, Gone)> {
         let (mut todo, mut known, mut files) = (record.files.clone(), BTreeSet::new(), Vec::new());
-        let mut replayed = false;
+        let mut gone = Gone::default();
         todo.reverse();
         while let Some(file) = todo.pop() {
             if !known.insert(file.file.key.clone()) {
                 continue;
             }
-            match self.books.superseded.get(&file.file.key).copied() {
+            match self.books.superseded(&file.file.key) {
                 None => files.push(file),
+                Some(by) if self.books.is_flip(by) => gone.add(&file, raw),
                 Some(by) => {
                     let by = self.record(by).await?;
                     if by.as_ref().is_some_and(|by| by.kind == RecordKind::Replay) {
-                        replayed = true;
+                        gone.rejected = true;
                         continue;
                     }
                     todo.extend(by.iter().flat_map(|repair| repair.files.iter().rev().cloned()));
                 }
             }
         }
-        Ok((files, replayed))
+        Ok((files, gone))
     }
 
     async fn found(
@@ -275,7 +279,7 @@ impl<'a> Inspection<'a> {
     }
 
     /// A file that no reader sees. Those of last records may still be under way.
-    async fn absent(&mut self, record: &Record, file: &DataFile) -> Result<()> {
+    pub(super) async fn absent(&mut self, record: &Record, file: &DataFile) -> Result<()> {
         let (seq, key, rows) = (record.seq, &file.file.key, file.file.rows);
         if !self.chain.is_last(seq) {
             self.findings.add("missing", format!("record {seq}: {key} is missing, with {rows} rows"));
@@ -291,6 +295,8 @@ impl<'a> Inspection<'a> {
                     "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; {}",
                     match record.kind {
                         RecordKind::Replay => "their events are in the raw table",
+                        RecordKind::Compact =>
+                            "its rows are in the files that the record takes away, which stay",
                         _ => "a running host makes it again from kafka (tidemill run)",
                     }
                 ),

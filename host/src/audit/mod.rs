@@ -4,6 +4,7 @@
 //! log ──> chain      slots, chains of partitions, fences, positions
 //!    │    books      which files are true, each named once
 //!    ├──> contents   each record's rows against its counts        <── every file, once
+//!    ├──> compacted  each rewritten hour's rows against what was read
 //!    ├──> strays     nothing else is visible                      <── listings
 //!    ├──> states     what transforms remember is there
 //!    └──> catalog    the hours that have files are what it shows  <── the catalog
@@ -25,6 +26,7 @@
 
 mod books;
 mod chain;
+mod compacted;
 mod contents;
 mod findings;
 mod inspect;

@@ -8,8 +8,10 @@ use super::inspect::Inspection;
 use super::patiently;
 use super::whole::Whole;
 use crate::commit::owner;
+use crate::generations::Place;
 use crate::pipeline::offline::Lake;
-use crate::table::{self, Hour, Zone};
+use crate::sink::Keys;
+use crate::table::{self, Zone};
 use crate::{Kind, Result};
 
 impl Whole<'_> {
@@ -108,7 +110,7 @@ impl Whole<'_> {
 
     /// The catalog shows the hours that have files, where they lie, and no others.
     async fn shown(&mut self, zone: Zone, table: &str) -> Result<()> {
-        let before: BTreeMap<(String, String), Hour> = self.hours(zone, table);
+        let before: BTreeMap<(String, String), Place> = self.hours(zone, table);
         let (catalog, env) = (self.lake().catalog.clone(), self.lake().env.clone());
         let listed = match patiently(&env, || catalog.partitions(table)).await {
             Ok(Some(listed)) => listed,
@@ -127,8 +129,10 @@ impl Whole<'_> {
         let mut shown = BTreeSet::new();
         for (date, of_day, place) in listed {
             let name = format!("date={date}/hour={of_day}");
-            let wanted = location.join(&format!("{table}/{name}"));
-            if !after.contains_key(&(date.clone(), of_day.clone())) {
+            let hour = after.get(&(date.clone(), of_day.clone()));
+            let folder = hour.map(|place| Keys::folder(*place)).unwrap_or_default();
+            let wanted = location.join(&format!("{table}/{folder}"));
+            if hour.is_none() {
                 self.findings
                     .add("catalog", format!("table {table}: the catalog shows {name}, which has no files"));
             } else if place.trim_end_matches('/') != wanted {
@@ -148,18 +152,23 @@ impl Whole<'_> {
         Ok(())
     }
 
-    fn hours(&self, zone: Zone, table: &str) -> BTreeMap<(String, String), Hour> {
+    fn hours(&self, zone: Zone, table: &str) -> BTreeMap<(String, String), Place> {
         let of = (zone, table.to_owned());
         let places = self.shards.iter().filter_map(|shard| shard.books.tables.get(&of));
         let places = places.flat_map(|places| places.values()).filter(|place| place.print.files > 0);
-        places.map(|place| (place.hour.values(), place.hour)).collect()
+        let place = |place: &super::books::Place| Place { hour: place.hour, generation: place.generation };
+        places.map(|at| (at.hour.values(), place(at))).collect()
     }
 }
 
 impl Inspection<'_> {
     /// Why a file must not be seen.
     async fn stray(&mut self, key: &str) -> Result<Option<String>> {
-        if let Some(by) = self.books.superseded.get(key) {
+        if let Some(by) = self.books.superseded(key) {
+            // It stays for readers of the hour's former generation.
+            if self.books.is_retired(by) {
+                return Ok(None);
+            }
             return Ok(Some(format!("record {by} put another in its place")));
         }
         let Some(epoch) = self.lake.keys.epoch_of(key) else {

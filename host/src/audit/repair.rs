@@ -8,6 +8,7 @@ use super::patiently;
 use super::records::{Records, Slot};
 use crate::catalog::TableSpec;
 use crate::commit::PartitionKey;
+use crate::generations::Place;
 use crate::pipeline::offline::Lake;
 use crate::table::Hour;
 use crate::{Kind, Result};
@@ -58,10 +59,11 @@ async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -
     if matches!(lake.catalog.partitions(first).await, Ok(None)) {
         return Ok(());
     }
-    let mut hours: BTreeMap<String, BTreeSet<Hour>> = BTreeMap::new();
+    let mut hours: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
     for lake in lakes {
         for ((_, table), _, place) in books(lake).await?.places() {
-            hours.entry(table.clone()).or_default().insert(place.hour);
+            let place = Place { hour: place.hour, generation: place.generation };
+            hours.entry(table.clone()).or_default().insert(place);
         }
     }
     patiently(&lake.env, || lake.catalog.ensure(specs)).await?;
@@ -72,9 +74,19 @@ async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -
             ));
             continue;
         };
-        let hours: Vec<Hour> = hours.into_iter().collect();
+        let hours: Vec<Place> = hours.into_iter().collect();
         patiently(&lake.env, || lake.catalog.register(spec, &hours)).await?;
         done.push(format!("registered table {table}: {} hours", hours.len()));
+    }
+    let now = lake.log.view().generations();
+    for spec in specs {
+        let table = &spec.table.name;
+        let expired = now.runs(table).filter(|(_, _, standing)| standing.empty);
+        let expired: Vec<Hour> = expired.flat_map(|(first, last, _)| (first.0..=last.0).map(Hour)).collect();
+        if !expired.is_empty() {
+            patiently(&lake.env, || lake.catalog.withdraw(spec, &expired)).await?;
+            done.push(format!("withdrew table {table}: {} hours that have expired", expired.len()));
+        }
     }
     Ok(())
 }

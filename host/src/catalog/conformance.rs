@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::{Catalog, TableSpec};
 use crate::error::Kind;
+use crate::generations::Place;
 use crate::table::{Hour, Table, Zone, headers_type, timestamp_type};
 
 /// A look into a catalog past its interface.
@@ -59,9 +60,10 @@ pub(super) async fn conforms(one: &dyn Catalog, other: &dyn Catalog, probe: &dyn
 
     // Hours are registered once, whoever does it and however often; also more than a service takes at once.
     let hours: Vec<Hour> = (0..230).map(|n| Hour(490_000 + n)).collect();
-    one.register(&plain, &hours[..3]).await.expect("new hours");
+    let places: Vec<Place> = hours.iter().map(|hour| (*hour).into()).collect();
+    one.register(&plain, &places[..3]).await.expect("new hours");
     for host in [other, one, other] {
-        host.register(&plain, &hours).await.expect("old and new hours");
+        host.register(&plain, &places).await.expect("old and new hours");
     }
     one.register(&plain, &[]).await.expect("nothing");
     let mut wanted: Vec<String> = hours.iter().map(|hour| format!("{}/{hour}", plain.location)).collect();
@@ -82,9 +84,31 @@ pub(super) async fn conforms(one: &dyn Catalog, other: &dyn Catalog, probe: &dyn
     assert!(error.kind() == Kind::Stop && error.to_string().contains("`unknown`"), "{error}");
 
     // Absurd hours share the places at the calendar's edges.
-    let absurd = [Hour(i64::MIN), Hour(i64::MIN + 1), Hour(i64::MAX), Hour(i64::MAX - 1)];
+    let absurd = [Hour(i64::MIN), Hour(i64::MIN + 1), Hour(i64::MAX), Hour(i64::MAX - 1)].map(Place::from);
     other.register(&rich, &absurd).await.expect("absurd hours");
     assert_eq!(probe.locations("rich").await.len(), 2);
+
+    // A rewritten hour goes ahead to its later generation, whoever says so, and back to none; only what was taken
+    // away begins where it is told.
+    let later = |generation: u32| Place { hour: hours[0], generation };
+    let shown = async || {
+        let (date, of_day) = hours[0].values();
+        let listed = one.partitions("plain").await.expect("there").expect("it can tell");
+        listed.into_iter().find(|(d, h, _)| (d, h) == (&date, &of_day)).map(|(_, _, address)| address)
+    };
+    one.register(&plain, &[later(3)]).await.expect("a later generation");
+    assert_eq!(shown().await, Some(format!("{}/_gen/3/{}", plain.location, hours[0])));
+    other.forget("plain");
+    for older in [1, 2] {
+        other.register(&plain, &[later(older)]).await.expect("who has read less of the log changes nothing");
+    }
+    assert_eq!(shown().await, Some(plain.partition(later(3))));
+    for host in [one, other] {
+        host.withdraw(&plain, &hours[..1]).await.expect("once more is success");
+    }
+    assert_eq!(shown().await, None);
+    one.register(&plain, &[later(4)]).await.expect("it comes back");
+    assert_eq!(shown().await, Some(plain.partition(later(4))));
 
     // Columns are added, and a host of the older version takes none away.
     let wider = spec("plain", &[("device", DataType::Utf8), ("user_id", DataType::Utf8)], &at("plain"));
@@ -117,5 +141,5 @@ pub(super) async fn conforms(one: &dyn Catalog, other: &dyn Catalog, probe: &dyn
 
     // Hours of a table that nobody made are no success.
     let unknown = spec("unknown", &[], &at("unknown"));
-    assert!(one.register(&unknown, &hours[..1]).await.is_err());
+    assert!(one.register(&unknown, &places[..1]).await.is_err());
 }

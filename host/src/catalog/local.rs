@@ -21,6 +21,7 @@ use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
 use super::{Catalog, Partition, Registered, TableSpec};
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::generations::Place;
 use crate::sink::Keys;
 use crate::table::Hour;
 
@@ -77,14 +78,25 @@ impl Catalog for Local {
         blocking(move || tables.iter().try_for_each(|spec| files.ensure(spec))).await
     }
 
-    async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+    async fn register(&self, table: &TableSpec, hours: &[Place]) -> Result<()> {
         let new = self.registered.unknown(table, hours);
         if !new.is_empty() {
-            let (files, name) = (self.files.clone(), table.table.name.clone());
-            blocking(move || files.register(&name, &new)).await?;
+            let (files, spec) = (self.files.clone(), table.clone());
+            blocking(move || files.register(&spec, &new)).await?;
         }
         self.registered.add(table, hours);
         Ok(())
+    }
+
+    async fn withdraw(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+        let name = table.table.name.clone();
+        self.registered.forget_hours(&name, hours);
+        let (files, hours) = (self.files.clone(), hours.to_vec());
+        blocking(move || files.withdraw(&name, &hours)).await
+    }
+
+    fn forget(&self, table: &str) {
+        self.registered.forget(table);
     }
 
     async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {
@@ -148,12 +160,32 @@ impl Files {
         Ok(found)
     }
 
-    fn register(&self, table: &str, hours: &[Hour]) -> Result<()> {
+    fn register(&self, spec: &TableSpec, places: &[Place]) -> Result<()> {
+        let table = &spec.table.name;
         self.table(table)?;
+        for place in places {
+            let (date, of_day) = place.hour.values();
+            let path = self.root.join(Keys::catalog_partition(table, place.hour));
+            let there: Option<PartitionFile> = read(&path)?;
+            if there
+                .is_some_and(|there| spec.is_later(&format!("{}/{}", spec.location, there.folder), *place))
+            {
+                continue;
+            }
+            self.write(&path, &PartitionFile { date, hour: of_day, folder: Keys::folder(*place) })?;
+        }
+        Ok(())
+    }
+
+    fn withdraw(&self, table: &str, hours: &[Hour]) -> Result<()> {
         for hour in hours {
-            let (date, of_day) = hour.values();
-            let partition = PartitionFile { date, hour: of_day, folder: hour.to_string() };
-            self.write(&self.root.join(Keys::catalog_partition(table, *hour)), &partition)?;
+            let path = self.root.join(Keys::catalog_partition(table, *hour));
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("remove", &path, &error));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -7,8 +7,10 @@
 //! * [`ensure`](Catalog::ensure): the database and the tables exist, with at least these columns. New
 //!   columns are added at the end; none is ever removed. A column that has another type already is refused
 //!   with both types named, and so is a table that lies elsewhere.
-//! * [`register`](Catalog::register): these hours exist as partitions at their place. "Exists already" is
-//!   success; one at another place is put right.
+//! * [`register`](Catalog::register): these hours exist as partitions at the place of their generation. "Exists
+//!   already" is success; one at another place is put right, but for one of a later generation: whoever put it there
+//!   has read more of the log.
+//! * [`withdraw`](Catalog::withdraw): these hours are no partitions. "There is none" is success.
 //! * [`partitions`](Catalog::partitions): what the catalog shows its readers, for those who check it.
 //!
 //! Every implementation passes the one suite in `conformance`.
@@ -33,6 +35,8 @@ pub use none::NoCatalog;
 pub use schema::{Column, columns, hive_type};
 
 use crate::error::Result;
+use crate::generations::Place;
+use crate::sink::Keys;
 use crate::table::{Hour, Table};
 
 /// What a catalog is told about a table.
@@ -73,8 +77,13 @@ impl TableSpec {
     }
 
     /// Where an hour of it lies.
-    pub fn partition(&self, hour: Hour) -> String {
-        format!("{}/{hour}", self.location)
+    pub fn partition(&self, place: impl Into<Place>) -> String {
+        format!("{}/{}", self.location, Keys::folder(place.into()))
+    }
+
+    /// Whether a partition at this address is of a later generation than that.
+    fn is_later(&self, address: &str, place: Place) -> bool {
+        Keys::generation_at(&self.location, address).is_some_and(|there| there > place.generation)
     }
 }
 
@@ -85,7 +94,13 @@ pub trait Catalog: Send + Sync {
     async fn ensure(&self, tables: &[TableSpec]) -> Result<()>;
 
     /// Makes sure that these hours of a table, which was ensured, exist as partitions.
-    async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()>;
+    async fn register(&self, table: &TableSpec, places: &[Place]) -> Result<()>;
+
+    /// Makes sure that these hours of a table are no partitions.
+    async fn withdraw(&self, table: &TableSpec, hours: &[Hour]) -> Result<()>;
+
+    /// Forgets which hours of a table this process has registered: they are looked at again.
+    fn forget(&self, _table: &str) {}
 
     /// The partitions of a table, in the order of their date and hour. None: this catalog cannot tell. A table that
     /// it does not have is an error that a person must see to.
@@ -99,19 +114,19 @@ pub type Partition = (String, String, String);
 
 /// What this process registered already, so that each hour is registered once.
 #[derive(Debug, Default)]
-struct Registered(Mutex<HashSet<(String, Hour)>>);
+struct Registered(Mutex<HashSet<(String, Place)>>);
 
 impl Registered {
     /// Beyond this many hours everything is forgotten, which costs nothing but registering again.
     const LIMIT: usize = 100_000;
 
     /// The hours that are new, each place once: hours beyond the calendar share one.
-    fn unknown(&self, table: &TableSpec, hours: &[Hour]) -> Vec<Hour> {
+    fn unknown(&self, table: &TableSpec, hours: &[Place]) -> Vec<Place> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let name = &table.table.name;
         let mut places = HashSet::new();
         let new = hours.iter().copied().filter(|hour| !known.contains(&(name.clone(), *hour)));
-        new.filter(|hour| places.insert(hour.values())).collect()
+        new.filter(|place| places.insert(place.hour.values())).collect()
     }
 
     fn forget(&self, table: &str) {
@@ -119,7 +134,12 @@ impl Registered {
         known.retain(|(name, _)| name != table);
     }
 
-    fn add(&self, table: &TableSpec, hours: &[Hour]) {
+    fn forget_hours(&self, table: &str, hours: &[Hour]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(name, place)| name != table || !hours.contains(&place.hour));
+    }
+
+    fn add(&self, table: &TableSpec, hours: &[Place]) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + hours.len() > Self::LIMIT {
             known.clear();

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{Catalog, TableSpec, columns};
 use crate::error::Result;
+use crate::generations::Place;
 use crate::table::Hour;
 
 /// A catalog that keeps nothing. It still refuses columns that no catalog could hold, so that a later
@@ -17,7 +18,11 @@ impl Catalog for NoCatalog {
         tables.iter().try_for_each(|spec| columns(&spec.table).map(drop))
     }
 
-    async fn register(&self, _: &TableSpec, _: &[Hour]) -> Result<()> {
+    async fn register(&self, _: &TableSpec, _: &[Place]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn withdraw(&self, _: &TableSpec, _: &[Hour]) -> Result<()> {
         Ok(())
     }
 }

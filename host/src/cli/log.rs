@@ -7,10 +7,11 @@ use futures::{StreamExt, stream};
 
 use super::{say, size, table};
 use crate::commit::Record;
-use crate::commit::record::{Advance, DataFile, Replayed, Work};
+use crate::commit::record::{Advance, Compacted, DataFile, Flip, Replayed, Work};
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
 use crate::sink::Publish;
+use crate::table::Hour;
 use crate::{Error, Result, env};
 
 /// Prints the commit log.
@@ -217,6 +218,22 @@ fn whole(record: &Record) -> String {
             "  {undecoded} could not be decoded, {again} rows were rejected again, {kept} others stay"
         );
         transforms.iter().for_each(|work| worked(&mut text, work));
+    }
+    for Flip { table, hour, generation } in &record.flips {
+        let hour = Hour(*hour);
+        let _ = writeln!(text, "\n{table}, {hour}: generation {generation} from now on");
+    }
+    if let Some(Compacted { rows, print, merged }) = &record.compacted {
+        let merged = if *merged { ", put together by key" } else { "" };
+        let print = print.as_ref().map(|print| format!(", events {print}")).unwrap_or_default();
+        let _ = writeln!(text, "  made of {rows} rows{merged}{print}");
+    }
+    if let Some(before) = record.before {
+        let _ = writeln!(text, "  with events from before {}", crate::commit::record::when(before));
+    }
+    if !record.sweeps.is_empty() {
+        let seqs: Vec<String> = record.sweeps.iter().map(u64::to_string).collect();
+        let _ = writeln!(text, "\nremoves what these records took away: {}", seqs.join(", "));
     }
     files(&mut text, "files", &record.files);
     files(&mut text, "supersedes", &record.supersedes);

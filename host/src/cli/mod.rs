@@ -1,6 +1,7 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
 pub mod build;
+mod compact;
 mod compile;
 mod demo;
 mod deploy;
@@ -14,9 +15,11 @@ mod monitor;
 mod produce;
 mod progress;
 mod rejects;
+mod retain;
 mod run;
 mod sign;
 mod signal;
+mod sql_view;
 mod status;
 mod verify;
 
@@ -81,6 +84,13 @@ enum Command {
     Verify(verify::Verify),
     /// Count rejected events by reason, and send them back through the transforms
     Rejects(rejects::Rejects),
+    /// Merge the small files of closed hours into large ones, beside hosts and readers
+    Compact(compact::Compact),
+    /// Take hours past their retention out of the lake and the catalog
+    Retain(retain::Retain),
+    /// Print views for DuckDB that read the right generation of every hour
+    #[command(name = "sql-view")]
+    SqlView(sql_view::SqlView),
     /// Remove what hosts that died have left and that will never become true
     Gc(gc::Gc),
     #[command(name = crate::transform::compile::COMMAND, hide = true)]
@@ -116,6 +126,9 @@ pub fn main() -> ExitCode {
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Rejects(command) => command.run(),
+        Command::Compact(command) => command.run(),
+        Command::Retain(command) => command.run(),
+        Command::SqlView(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Compile(command) => command.run(),
         Command::Completions { shell } => {

@@ -22,7 +22,7 @@ impl Committer {
         if !self.catalog.due(Instant::now()) {
             return;
         }
-        let asked = self.registrar.register(&[]).await;
+        let asked = self.registrar.register(&[], self.setup.log.view().generations()).await;
         self.catalog.was(asked.is_ok(), Instant::now());
         let Err(e) = asked else { return };
         let partitions = self.registrar.waiting();
@@ -80,7 +80,8 @@ impl Committer {
     pub(super) async fn end(mut self) -> Result<()> {
         let mut result = Ok(());
         if self.registrar.waiting() > 0 {
-            match tokio::time::timeout(OFFSETS, self.registrar.register(&[])).await {
+            let now = self.setup.log.view().generations();
+            match tokio::time::timeout(OFFSETS, self.registrar.register(&[], now)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) if e.kind() != Kind::Retry => result = Err(e),
                 Ok(Err(_)) | Err(_) => tracing::warn!(

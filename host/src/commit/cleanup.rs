@@ -13,7 +13,7 @@ use super::position::PartitionKey;
 use super::record::{Cleanup, Record, RecordKind, Remains};
 use super::rules::Rule;
 use crate::Result;
-use crate::sink::Publish;
+use crate::sink::{Keys, Publish};
 use crate::table::Zone;
 
 /// What one record removes at most.
@@ -27,6 +27,7 @@ impl Log {
     /// after aborting it (rule M5), and with it the file. The bucket's own rule aborts such an upload some day.
     pub async fn victims(&self, staged: &[Remains]) -> Result<Vec<Remains>> {
         let mut victims = Vec::new();
+        let mut retired: Option<BTreeSet<String>> = None;
         let mut live = BTreeMap::new();
         let states = self.needed_states().await?;
         let waiting = self.waiting();
@@ -38,15 +39,23 @@ impl Log {
             {
                 continue;
             }
-            // `<table>/date=<date>/hour=<hour>/<file>`; what lies elsewhere was judged above.
-            let mut parts = remains.key.split('/');
-            let (table, date) = (parts.next(), parts.next().and_then(|date| date.strip_prefix("date=")));
-            if let (Some(table), Some(date)) = (table, date) {
+            // What lies elsewhere was judged above.
+            if let Some((table, _, date)) = Keys::place_of(&remains.key) {
                 let place = (table.to_owned(), date.to_owned());
                 if !live.contains_key(&place) {
                     live.insert(place.clone(), self.live(table, date).await?);
                 }
                 if live[&place].contains_key(&remains.key) {
+                    continue;
+                }
+            }
+            // Readers may still need what a flip took away: its keys are left alone, like those of true files.
+            if Keys::place_of(&remains.key).is_some() {
+                let retired = match &mut retired {
+                    Some(known) => known,
+                    None => retired.insert(self.retired_keys().await?),
+                };
+                if retired.contains(&remains.key) {
                     continue;
                 }
             }
@@ -56,6 +65,15 @@ impl Log {
             }
         }
         Ok(victims)
+    }
+
+    /// What compactions and expiries took away and no sweep has named.
+    async fn retired_keys(&self) -> Result<BTreeSet<String>> {
+        let mut keys = BTreeSet::new();
+        for seq in &self.view.retired {
+            keys.extend(self.swept(*seq).await?.into_iter().map(|file| file.file.key));
+        }
+        Ok(keys)
     }
 
     /// Files in staging on a disk that a record names. Where they wait is all that their own names tell, so they are

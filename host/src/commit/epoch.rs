@@ -77,6 +77,7 @@ impl Draft for EpochDraft {
         for part in std::mem::take(&mut self.parts) {
             let checked =
                 part.partitions.iter().try_for_each(|advance| view.check(rules, &self.topic, advance));
+            let checked = checked.and_then(|()| view.check_places(rules, &part.files));
             match checked {
                 Ok(()) => self.parts.push(part),
                 Err(why) => {

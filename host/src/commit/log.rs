@@ -81,6 +81,10 @@ impl Body {
             owed: vec![],
             transforms: None,
             replayed: None,
+            flips: vec![],
+            compacted: None,
+            before: None,
+            sweeps: vec![],
         };
         Body { id: env.fresh_id(), record }
     }
@@ -132,6 +136,7 @@ impl Log {
                 ))
             })?;
         }
+        self.store.follow(self.view.next, &self.view.generations);
         let first = self.view.next;
         let this = &*self;
         let read = (first..first + self.sizes.every)
@@ -249,7 +254,11 @@ impl Log {
         if let Some(seq) = record.repairs {
             self.published.remove(&seq);
         }
+        let flips = !record.flips.is_empty();
         self.view.fold(record);
+        if flips {
+            self.store.follow(self.view.next, &self.view.generations);
+        }
     }
 
     /// Makes a draft true, at whatever slot; none: the log has moved on and nothing of it is left.

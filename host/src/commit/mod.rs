@@ -19,6 +19,7 @@
 //! | [`epoch`] | one record for all lanes, checked a lane at a time |
 //! | [`publish`] | making files visible, and repairs (F2, F6, M5) |
 //! | [`take`] | taking partitions over: first positions, gaps, states (L6, F4, F7) |
+//! | [`flips`] | other generations of hours, and what they leave (M2 to M6) |
 //! | [`replay`] | rejected rows that go through the transforms once more (M2, M3) |
 //! | [`cleanup`] | what never became true is removed (M1, M2) |
 //! | [`owner`] | a pipeline's tables are its own (L6, L7) |
@@ -37,6 +38,7 @@ mod committer;
 #[cfg(test)]
 mod contention;
 mod epoch;
+mod flips;
 mod laps;
 mod log;
 pub mod owner;
@@ -70,6 +72,7 @@ use crate::sink::PendingFile;
 
 pub use committer::{Committer, Request, Setup, Taken};
 pub use epoch::{LanePart, Outcome};
+pub use flips::Rewritten;
 pub use log::Log;
 pub use position::{PartitionKey, View};
 pub use publish::{CannotRemake, Remade, Remake};

@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::record::{Advance, DataFile, Owed, Record, RecordKind, Topic, TransformSet};
+use super::record::{Advance, DataFile, Flip, Owed, Record, RecordKind, Topic, TransformSet};
 use super::rules::{Rule, Rules};
 use super::summary::Inventories;
+use crate::env::Micros;
+use crate::generations::{Generations, Standing};
+use crate::table::Hour;
 
 /// A partition of a topic: a topic that was created anew has other partitions.
 pub type PartitionKey = (Topic, i32);
@@ -33,6 +36,10 @@ pub struct View {
     pub(super) superseded: BTreeMap<String, u64>,
     /// Repairs of files of last records, by their sequence numbers.
     pub(super) repairs: BTreeMap<u64, Arc<Record>>,
+    /// Hours that do not stand as they began (rule M4).
+    pub(super) generations: Generations,
+    /// Compactions and expiries whose superseded files are still there.
+    pub(super) retired: BTreeSet<u64>,
     /// The records since the last summary.
     pub(super) recent: Vec<Arc<Record>>,
     /// Where the live files up to the last summary are listed.
@@ -109,8 +116,43 @@ impl View {
         if let Some(cleanup) = &record.cleanup {
             self.fenced.extend(cleanup.epochs.iter().cloned());
         }
+        for Flip { table, hour, generation } in &record.flips {
+            let standing = Standing { generation: *generation, empty: record.kind == RecordKind::Expire };
+            self.generations.set(table, Hour(*hour), standing);
+        }
+        if !self.generations.is_empty() {
+            record.files.iter().for_each(|file| self.generations.touch(&file.file.table, file.file.hour));
+        }
+        if record.kind.flips() {
+            self.retired.insert(record.seq);
+        }
+        self.retired.retain(|seq| !record.sweeps.contains(seq));
         self.next = record.seq + 1;
         self.recent.push(record);
+    }
+
+    /// Whether files lie where their hours are read now (rule M4); otherwise, why not.
+    pub(super) fn check_places(&self, rules: Rules, files: &[DataFile]) -> Result<(), String> {
+        for DataFile { generation, file, .. } in files.iter().filter(|_| rules.on(Rule::Generation)) {
+            let now = self.generations.get(&file.table, file.hour).generation;
+            if now != *generation {
+                let (table, hour) = (&file.table, file.hour);
+                return Err(format!(
+                    "{table}, {hour}, was rewritten: its generation is {now}, not {generation}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hours that do not stand as they began.
+    pub fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// Compactions and expiries whose superseded files are still there.
+    pub fn retired(&self) -> &BTreeSet<u64> {
+        &self.retired
     }
 
     /// Whether a partition may go ahead like this (rules L3 and M1); otherwise, why not.
@@ -136,6 +178,12 @@ impl View {
         Ok(())
     }
 
+    /// When the newest record was made, by its writer's clock.
+    pub fn newest(&self) -> Option<Micros> {
+        let all = self.last.values().chain(&self.maintenance).chain(&self.recent);
+        all.map(|record| record.time).max()
+    }
+
     /// The last maintenance record.
     pub fn maintenance(&self) -> Option<&Arc<Record>> {
         self.maintenance.as_ref()
@@ -151,6 +199,9 @@ impl View {
             }
             for DataFile { file, .. } in &record.files {
                 owed.entry(&file.table).or_default().insert(file.hour.0);
+            }
+            for Flip { table, hour, .. } in &record.flips {
+                owed.entry(table).or_default().insert(*hour);
             }
         }
         let owed = owed.into_iter();

@@ -62,9 +62,13 @@ impl Log {
             if self.published.contains(&record.seq) {
                 return Ok(());
             }
-            // First away with what is true no more: a reader may miss rows for a moment, but sees none twice.
-            for file in &record.supersedes {
-                again(&self.env, "remove a file", || self.store.remove(&file.file)).await?;
+            // First away with what is true no more: a reader may miss rows for a moment, but sees none twice. A flip's
+            // stays: its readers are in another place, and some have not heard of that yet.
+            if !record.kind.flips() {
+                self.remove_all(&record.supersedes).await?;
+            }
+            for seq in &record.sweeps {
+                self.remove_all(&self.swept(*seq).await?).await?;
             }
             // Repairs of others may be faster, and be about other files: so look again until nothing is missing.
             let repairs = loop {
@@ -94,15 +98,20 @@ impl Log {
                 if missing.is_empty() {
                     break repairs;
                 }
-                if record.kind == RecordKind::Replay {
+                if record.kind.is_maintenance() {
                     // There is no way to make it again that is known to give the same rows. It must not stand in the
                     // way of what comes after it; the events are in the raw zone.
                     let keys: Vec<&str> = missing.iter().map(|file| file.file.key.as_str()).collect();
                     tracing::error!(
                         record = record.seq,
-                        "files of a replay have vanished before they were visible: {}; tidemill verify names them as \
-                         missing, their events are in the raw table",
-                        keys.join(", ")
+                        "files of a {} have vanished before they were visible: {}; tidemill verify names them as \
+                         missing, {}",
+                        record.kind.name(),
+                        keys.join(", "),
+                        match record.kind {
+                            RecordKind::Replay => "their events are in the raw table",
+                            _ => "their rows are in the files that the record takes away, which stay",
+                        }
                     );
                     break repairs;
                 }
@@ -214,6 +223,8 @@ impl Draft for RepairDraft {
         let superseded = &self.0.record.supersedes;
         let live = superseded.iter().all(|file| log.view.is_live(&file.file.key))
             || !log.rules.on(Rule::SupersedeLive);
+        // What is live lies in the current generation, and so does what takes its place.
+        let live = live && log.view.check_places(log.rules, &self.0.record.files).is_ok();
         Ok((live && !self.is_fenced(log)).then(|| self.0.clone()))
     }
 }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::{Counts, EventTime, Identity};
 use crate::env::Micros;
-use crate::sink::StagedFile;
+use crate::generations::FIRST;
+use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::Zone;
 use crate::{Error, Result};
 
@@ -22,7 +23,8 @@ use crate::{Error, Result};
 /// | --- | --- |
 /// | 1 | start, epoch, gap, repair, cleanup |
 /// | 2 | transforms, replay |
-pub const FORMAT: u32 = 2;
+/// | 3 | compact, expire, sweep: generations |
+pub const FORMAT: u32 = 3;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,12 @@ pub enum RecordKind {
     Transforms,
     /// Rejected rows that went through the transforms once more.
     Replay,
+    /// The files of hours merged into others, which are their next generation.
+    Compact,
+    /// Hours whose files nobody needs any more.
+    Expire,
+    /// What compactions and expiries took away is removed from now on.
+    Sweep,
 }
 
 impl RecordKind {
@@ -55,6 +63,9 @@ impl RecordKind {
             RecordKind::Cleanup => "cleanup",
             RecordKind::Transforms => "transforms",
             RecordKind::Replay => "replay",
+            RecordKind::Compact => "compact",
+            RecordKind::Expire => "expire",
+            RecordKind::Sweep => "sweep",
         }
     }
 
@@ -62,13 +73,20 @@ impl RecordKind {
     pub(super) fn format(self) -> u32 {
         match self {
             RecordKind::Transforms | RecordKind::Replay => 2,
+            RecordKind::Compact | RecordKind::Expire | RecordKind::Sweep => 3,
             _ => 1,
         }
     }
 
     /// Whether it belongs to the chain of maintenance records (rule M2).
     pub fn is_maintenance(self) -> bool {
-        matches!(self, RecordKind::Cleanup | RecordKind::Replay)
+        matches!(self, RecordKind::Cleanup | RecordKind::Replay | RecordKind::Sweep) || self.flips()
+    }
+
+    /// Whether it makes other generations the current ones. What it takes away is no more true, but stays for readers
+    /// that have not heard of it, until a sweep (rule M6).
+    pub fn flips(self) -> bool {
+        matches!(self, RecordKind::Compact | RecordKind::Expire)
     }
 }
 
@@ -120,6 +138,43 @@ pub struct Record {
     /// What became of rejected rows; only in replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replayed>,
+    /// Hours that have another generation from now on (rule M4); only in compactions and expiries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flips: Vec<Flip>,
+    /// What went into the merge; only in compactions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compacted: Option<Compacted>,
+    /// Events from before that are not kept any longer; only in expiries.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_time")]
+    pub before: Option<Micros>,
+    /// Compactions and expiries whose superseded files are removed; only in sweeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<u64>,
+}
+
+/// An hour of a table gets another generation: its live files are exactly those that this record takes away (rule M4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flip {
+    /// The table.
+    pub table: String,
+    /// Hours since 1970.
+    pub hour: i64,
+    /// The new generation.
+    pub generation: u32,
+}
+
+/// What a compaction read: what it wrote must be the same rows, or, in a table that merges by key, the same sums.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Rows of the files that it takes away.
+    pub rows: u64,
+    /// Which events they stem from, in a number that does not depend on their order; none: rows of this table stem
+    /// from no single events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<String>,
+    /// Rows of equal keys were put together.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
 }
 
 /// What became of the rows of files of rejected events that a replay takes away: `rows` went through the transforms,
@@ -322,7 +377,23 @@ pub struct DataFile {
 }
 
 fn first() -> u32 {
-    1
+    FIRST
+}
+
+impl DataFile {
+    /// A file of an epoch. Its key says its generation.
+    pub fn new(epoch: &str, file: StagedFile) -> DataFile {
+        let generation = Keys::place_of(&file.key).map_or(FIRST, |(_, generation, _)| generation);
+        DataFile { epoch: epoch.into(), generation, file }
+    }
+
+    /// The same without what only publishing needs: as it stands in a record that takes it away.
+    pub fn taken_away(mut self) -> DataFile {
+        if let Publish::Upload { parts, .. } = &mut self.file.how {
+            parts.clear();
+        }
+        self
+    }
 }
 
 /// What clean-up removes.
@@ -365,7 +436,7 @@ pub struct Owed {
 impl Record {
     /// When it was made, as it stands in it.
     pub fn when(&self) -> String {
-        time::text(self.time)
+        when(self.time)
     }
 
     /// Its bytes: one line, so that the log can be searched with plain tools.
@@ -384,6 +455,11 @@ impl Record {
     }
 }
 
+/// A time as it stands in records.
+pub fn when(time: Micros) -> String {
+    time::text(time)
+}
+
 /// Refuses a newer format before anything else of it is looked at.
 pub(super) fn check_format(key: &str, bytes: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
@@ -399,6 +475,25 @@ pub(super) fn check_format(key: &str, bytes: &[u8]) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// A time that may be missing, likewise.
+mod maybe_time {
+    use serde::{Deserializer, Serializer};
+
+    use super::time;
+    use crate::env::Micros;
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Micros>, to: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => time::serialize(time, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Micros>, D::Error> {
+        time::deserialize(from).map(Some)
+    }
 }
 
 /// A time in RFC 3339, UTC, with microseconds.

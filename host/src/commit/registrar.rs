@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::record::{DataFile, Owed, Record};
+use super::record::{DataFile, Flip, Owed, Record};
 use crate::catalog::{Catalog, TableSpec};
+use crate::generations::{Generations, Place, Standing};
 use crate::table::Hour;
 use crate::{Error, Kind, Result};
 
@@ -38,8 +39,8 @@ impl Registrar {
     }
 
     /// Registers the partitions of these files and all that wait. An error leaves them waiting; so do hours of tables
-    /// that are not known here.
-    pub(crate) async fn register(&mut self, files: &[DataFile]) -> Result<()> {
+    /// that are not known here. `now`: the generations to register; an hour that is empty is withdrawn.
+    pub(crate) async fn register(&mut self, files: &[DataFile], now: &Generations) -> Result<()> {
         self.remember(files);
         let mut failure = None;
         for (name, hours) in std::mem::take(&mut self.waiting) {
@@ -55,13 +56,60 @@ impl Registrar {
                 self.waiting.insert(name, hours);
                 continue;
             }
-            let list: Vec<Hour> = hours.iter().copied().collect();
-            if let Err(e) = self.catalog.register(table, &list).await {
+            let (empty, full): (Vec<Hour>, Vec<Hour>) =
+                hours.iter().partition(|hour| now.get(&name, **hour).empty);
+            let places: Vec<Place> = full.into_iter().map(|hour| now.place(&name, hour)).collect();
+            let told = async {
+                self.catalog.register(table, &places).await?;
+                if empty.is_empty() {
+                    return Ok(());
+                }
+                match self.catalog.withdraw(table, &empty).await {
+                    // Not a host's right, as a rule. A partition without files does no harm, and `verify` names it.
+                    Err(e) if e.kind() == Kind::Stop => {
+                        tracing::warn!(
+                            table = name,
+                            hours = empty.len(),
+                            "the catalog still shows hours that have expired: {e}"
+                        );
+                        Ok(())
+                    }
+                    done => done,
+                }
+            };
+            if let Err(e) = told.await {
                 failure = Some(e);
                 self.waiting.insert(name, hours);
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Looks at all hours that were rewritten or have expired, and puts right what the catalog shows of them (rule
+    /// M6): it has no compare-and-set, so a late request may have taken one back. How many there were.
+    pub(crate) async fn reconcile(&mut self, now: &Generations) -> Result<usize> {
+        let mut wrong = 0;
+        for table in now.tables() {
+            let Some(spec) = self.tables.get(table) else { continue };
+            let Some(listed) = self.catalog.partitions(table).await? else { continue };
+            let listed: HashMap<(String, String), String> =
+                listed.into_iter().map(|(date, hour, address)| ((date, hour), address)).collect();
+            let hours = now.runs(table).flat_map(|(first, last, standing)| {
+                (first.0..=last.0).map(move |hour| (Hour(hour), standing))
+            });
+            let differs = |(hour, standing): &(Hour, Standing)| {
+                let there = listed.get(&hour.values()).map(|address| address.trim_end_matches('/'));
+                let place = Place { hour: *hour, generation: standing.generation };
+                if standing.empty { there.is_some() } else { there != Some(&spec.partition(place)) }
+            };
+            let differing: Vec<Hour> = hours.filter(differs).map(|(hour, _)| hour).collect();
+            if !differing.is_empty() {
+                wrong += differing.len();
+                self.catalog.forget(table);
+                self.waiting.entry(table.to_owned()).or_default().extend(differing);
+            }
+        }
+        if wrong > 0 { self.register(&[], now).await.map(|()| wrong) } else { Ok(0) }
     }
 
     /// Hours that wait, as they stand in a record: whoever takes over goes on with them.
@@ -81,6 +129,9 @@ impl Registrar {
         }
         for file in &record.files {
             self.waiting.entry(file.file.table.clone()).or_default().insert(file.file.hour);
+        }
+        for Flip { table, hour, .. } in &record.flips {
+            self.waiting.entry(table.clone()).or_default().insert(Hour(*hour));
         }
     }
 
@@ -106,13 +157,16 @@ mod tests {
         async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
             Ok(())
         }
-        async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+        async fn register(&self, table: &TableSpec, hours: &[Place]) -> Result<()> {
             let mut state = self.0.lock().unwrap();
             if state.0 > 0 {
                 state.0 -= 1;
                 return Err(Error::retry("away"));
             }
-            state.1.extend(hours.iter().map(|hour| format!("{} {hour}", table.table.name)));
+            state.1.extend(hours.iter().map(|hour| format!("{} {}", table.table.name, hour.hour)));
+            Ok(())
+        }
+        async fn withdraw(&self, _: &TableSpec, _: &[Hour]) -> Result<()> {
             Ok(())
         }
     }
@@ -138,12 +192,15 @@ mod tests {
         let spec = |table: table::Table| TableSpec::new(Arc::new(table), "file:///t");
         let mut registrar = Registrar::new(catalog.clone(), vec![spec(table::rejected())]);
         let raw = table::raw("a");
-        registrar.register(&[file(&raw.name), file(&table::rejected().name)]).await.unwrap();
+        registrar
+            .register(&[file(&raw.name), file(&table::rejected().name)], &Generations::default())
+            .await
+            .unwrap();
         assert_eq!(catalog.0.lock().unwrap().1.len(), 1);
         assert_eq!(registrar.owed().iter().map(|owed| &*owed.table).collect::<Vec<_>>(), [&*raw.name]);
         assert_eq!(registrar.waiting(), 1, "a record must carry them to a host that knows the table");
         registrar.know(vec![spec(raw)]);
-        registrar.register(&[]).await.unwrap();
+        registrar.register(&[], &Generations::default()).await.unwrap();
         assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 2));
     }
 
@@ -155,9 +212,12 @@ mod tests {
             async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
                 Ok(())
             }
-            async fn register(&self, table: &TableSpec, _: &[Hour]) -> Result<()> {
+            async fn register(&self, table: &TableSpec, _: &[Place]) -> Result<()> {
                 self.0.lock().unwrap().push(table.table.name.clone());
                 if table.table.name == "a_raw" { Err(Error::stop("denied")) } else { Ok(()) }
+            }
+            async fn withdraw(&self, _: &TableSpec, _: &[Hour]) -> Result<()> {
+                Ok(())
             }
         }
         let catalog = Arc::new(Denied(Mutex::default()));
@@ -165,7 +225,7 @@ mod tests {
         let files: Vec<DataFile> = tables.iter().map(|t| file(&t.name)).collect();
         let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
         let mut registrar = Registrar::new(catalog.clone(), specs.into());
-        let error = registrar.register(&files).await.expect_err("one is denied");
+        let error = registrar.register(&files, &Generations::default()).await.expect_err("one is denied");
         assert_eq!((error.kind(), registrar.waiting()), (Kind::Stop, 1));
         assert_eq!(catalog.0.lock().unwrap().len(), 3);
     }
@@ -178,10 +238,10 @@ mod tests {
         let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
         let mut registrar = Registrar::new(catalog.clone(), specs.into());
         let files: Vec<DataFile> = names.iter().map(|name| file(name)).collect();
-        assert!(registrar.register(&files).await.is_err());
+        assert!(registrar.register(&files, &Generations::default()).await.is_err());
         assert_eq!(registrar.waiting(), 3);
         assert_eq!(registrar.owed().len(), 3, "a record carries them to whoever comes next");
-        registrar.register(&[]).await.unwrap();
+        registrar.register(&[], &Generations::default()).await.unwrap();
         assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 3));
     }
 }

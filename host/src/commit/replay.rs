@@ -72,6 +72,9 @@ impl Draft for ReplayDraft {
         {
             return Ok(None);
         }
+        if log.view.check_places(log.rules, &record.files).is_err() {
+            return Ok(None);
+        }
         // Another set was named while this one was at work: the rows are for that one.
         let set = log.view.transforms().map(|(seq, _)| seq);
         if record.replayed.as_ref().is_some_and(|replayed| replayed.set != set) {
@@ -96,4 +99,4 @@ impl Draft for ReplayDraft {
 
 #[cfg(test)]
 #[path = "replay_tests.rs"]
-mod tests;
+pub(super) mod tests;

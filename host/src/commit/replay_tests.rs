@@ -5,12 +5,13 @@ use super::*;
 use crate::commit::record::{Advance, Remains};
 use crate::commit::{CannotRemake, EVERY, LanePart, Policy, Published, Store, Topic};
 use crate::env::machine;
+use crate::generations::Place;
 use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::{Hour, REJECTED, Zone};
 
 /// Objects, and files that are staged or visible, by key.
 #[derive(Default)]
-struct Memory {
+pub(in crate::commit) struct Memory {
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
     staged: Mutex<BTreeSet<String>>,
     visible: Mutex<BTreeSet<String>>,
@@ -46,13 +47,18 @@ impl Store for Memory {
 }
 
 impl Memory {
-    fn stage(&self, n: u32) -> DataFile {
+    pub(in crate::commit) fn stage(&self, n: u32) -> DataFile {
+        self.stage_at(n, 1)
+    }
+
+    pub(in crate::commit) fn stage_at(&self, n: u32, generation: u32) -> DataFile {
+        let place = Place { hour: Hour(0), generation };
         let (epoch, keys) = (machine().fresh_id(), Keys::new("t").unwrap());
         let file = StagedFile {
             zone: Zone::Processed,
             table: REJECTED.into(),
             hour: Hour(0),
-            key: Keys::data(REJECTED, Hour(0), &keys.file_name(&epoch, 0, n)),
+            key: Keys::data(REJECTED, place, &keys.file_name(&epoch, 0, n)),
             rows: 1,
             bytes: 1,
             first: 0,
@@ -60,14 +66,14 @@ impl Memory {
             how: Publish::Upload { id: "u".into(), parts: vec![] },
         };
         self.staged.lock().unwrap().insert(file.key.clone());
-        DataFile { epoch, generation: 1, file }
+        DataFile::new(&epoch, file)
     }
 
-    fn visible(&self) -> Vec<String> {
+    pub(in crate::commit) fn visible(&self) -> Vec<String> {
         self.visible.lock().unwrap().iter().cloned().collect()
     }
 
-    async fn log(self: &Arc<Self>) -> Log {
+    pub(in crate::commit) async fn log(self: &Arc<Self>) -> Log {
         let keys = Keys::new("t").unwrap();
         let mut log = Log::new(self.clone(), machine(), &keys, "h", Arc::new(CannotRemake));
         log.open().await.unwrap();
@@ -75,12 +81,12 @@ impl Memory {
     }
 }
 
-fn topic() -> Topic {
+pub(in crate::commit) fn topic() -> Topic {
     Topic { name: "t".into(), id: String::new() }
 }
 
 /// One more record of a partition.
-async fn commit(log: &mut Log, partition: i32, files: Vec<DataFile>) -> Arc<Record> {
+pub(in crate::commit) async fn commit(log: &mut Log, partition: i32, files: Vec<DataFile>) -> Arc<Record> {
     let epoch = files.first().map_or_else(|| machine().fresh_id(), |file| file.epoch.clone());
     let at = log.view().position(&topic(), partition).unwrap();
     let prev = log.view().last(&topic(), partition);
@@ -98,7 +104,7 @@ async fn commit(log: &mut Log, partition: i32, files: Vec<DataFile>) -> Arc<Reco
 }
 
 /// A log in which the last record of partition 0 has this file, published.
-async fn begun(store: &Arc<Memory>) -> (Log, DataFile) {
+pub(in crate::commit) async fn begun(store: &Arc<Memory>) -> (Log, DataFile) {
     let mut log = store.log().await;
     log.take(&topic(), &[0, 1], &[(0, (0, 0)), (1, (0, 0))].into(), Policy::default()).await.unwrap();
     let file = store.stage(0);

@@ -48,6 +48,14 @@ pub(super) enum Rule {
     SupersedeLive,
     /// M3: what a replay has taken away of a last record is known after a summary, too.
     RememberTaken,
+    /// M4: files are added to the current generation of their hour.
+    Generation,
+    /// M4: a flip is of an hour that is still what it was when it was read.
+    HourUnchanged,
+    /// M6: a catalog goes ahead to a later generation, never back by itself, and is looked at again.
+    Reconcile,
+    /// M6: old generations stay until the catalog shows their hours elsewhere.
+    KeepOld,
     /// M5: removing is aborting, then deleting.
     AbortThenDelete,
     /// A lane that lost its race takes its files with it.

@@ -31,8 +31,7 @@ pub(super) async fn stage(log: &Log, stores: &Stores, part: Part) -> Result<Stag
     let works = partitions.iter().flat_map(worked).collect();
     let (files, advances) = join(stored(stores, files), advances(log, &epoch, partitions)).await;
     // If it is the files that fail, the states are left to clean-up, as those of a host that dies here.
-    let files: Vec<DataFile> =
-        files?.into_iter().map(|file| DataFile { epoch: epoch.clone(), generation: 1, file }).collect();
+    let files: Vec<DataFile> = files?.into_iter().map(|file| DataFile::new(&epoch, file)).collect();
     let advances = match advances {
         Ok(advances) => advances,
         Err(e) => {

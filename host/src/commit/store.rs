@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use crate::generations::Generations;
 use crate::sink::{StagedFile, Stores};
 use crate::{Error, Kind, Result};
 
@@ -32,6 +33,8 @@ pub trait Store: Send + Sync {
     async fn remove(&self, file: &StagedFile) -> Result<()>;
     /// Removes what an epoch left, likewise.
     async fn clear(&self, remains: &Remains) -> Result<()>;
+    /// Hears of the generations before record `next`: new files go there.
+    fn follow(&self, _next: u64, _generations: &Generations) {}
 }
 
 #[async_trait]
@@ -58,6 +61,10 @@ impl Store for Stores {
 
     async fn remove(&self, file: &StagedFile) -> Result<()> {
         Stores::remove(self, file).await
+    }
+
+    fn follow(&self, next: u64, generations: &Generations) {
+        Stores::follow(self, next, generations);
     }
 
     async fn clear(&self, remains: &Remains) -> Result<()> {

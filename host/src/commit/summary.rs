@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -24,6 +24,7 @@ use super::position::{View, recent_files};
 use super::record::{DataFile, Record, Topic, check_format};
 use super::store::again;
 use crate::failpoint::failpoint;
+use crate::generations::Generations;
 use crate::{Error, Result};
 
 /// Records between two summaries. Few in tests, so that the simulation comes by many summaries.
@@ -81,6 +82,10 @@ struct Summary {
     fenced: Vec<String>,
     superseded: BTreeMap<String, u64>,
     repairs: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Generations::is_empty")]
+    generations: Generations,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    retired: BTreeSet<u64>,
     inventories: Inventories,
 }
 
@@ -117,6 +122,7 @@ impl View {
                 .iter()
                 .chain(&self.maintenance)
                 .map(|record| record.format)
+                .chain((!self.generations.is_empty() || !self.retired.is_empty()).then_some(3))
                 .max()
                 .unwrap_or(1),
             seq: self.next.saturating_sub(1),
@@ -129,6 +135,8 @@ impl View {
             fenced: self.fenced.iter().cloned().collect(),
             superseded: self.superseded.clone(),
             repairs: self.repairs.keys().copied().collect(),
+            generations: self.generations.clone(),
+            retired: self.retired.clone(),
             inventories: self.inventories.clone(),
         }
     }
@@ -146,6 +154,8 @@ impl View {
             transforms: summary.transforms.map(Arc::new),
             fenced: summary.fenced.into_iter().collect(),
             superseded: summary.superseded,
+            generations: summary.generations,
+            retired: summary.retired,
             inventories: summary.inventories,
             ..View::default()
         };
@@ -231,8 +241,8 @@ impl Log {
     ) -> Result<Vec<String>> {
         if keys.len() >= self.sizes.pieces {
             let mut files = self.read_inventories(&keys).await?;
-            files.retain(|key, _| !piece.removed.contains(key));
-            piece.removed.clear();
+            let removed: HashSet<String> = piece.removed.drain(..).collect();
+            files.retain(|key, _| !removed.contains(key));
             piece.files = files.into_values().chain(piece.files).collect();
             keys.clear();
         }
@@ -254,7 +264,8 @@ impl Log {
             check_format(key, &bytes)?;
             let piece: Inventory = serde_json::from_slice(&bytes)
                 .map_err(|e| Error::stop(format!("{key} is no inventory that this version can read: {e}")))?;
-            files.retain(|key, _| !piece.removed.contains(key));
+            let removed: HashSet<String> = piece.removed.into_iter().collect();
+            files.retain(|key, _| !removed.contains(key));
             files.extend(piece.files.into_iter().map(|file| (file.file.key.clone(), file)));
         }
         Ok(files)

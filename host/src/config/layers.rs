@@ -287,7 +287,7 @@ fn read(path: &str) -> Result<String> {
 
 fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
     let table = table.as_table().ok_or("expected a table")?;
-    let mut config = TableConfig { provenance: true, projection: None };
+    let mut config = TableConfig { provenance: true, projection: None, retention_days: None };
     let (mut projection, mut days) = (None, None);
     for (key, value) in table {
         match key.as_str() {
@@ -303,8 +303,17 @@ fn table_config(table: &toml::Value) -> Result<TableConfig, String> {
                 let expected = format!("projection-days: expected a number of days from 1 to {MOST_DAYS}");
                 days = Some(number.ok_or(expected)?);
             }
+            "retention-days" => {
+                let forever = value.as_str() == Some("forever");
+                let number = value.as_integer().and_then(|days| u32::try_from(days).ok());
+                let number = number.filter(|days| (1..=MOST_DAYS).contains(days)).or(forever.then_some(0));
+                let expected = format!(
+                    "retention-days: expected a number of days from 1 to {MOST_DAYS}, or \"forever\""
+                );
+                config.retention_days = Some(number.ok_or(expected)?);
+            }
             other => {
-                let keys = ["provenance", "projection-days", "projection"];
+                let keys = ["provenance", "projection-days", "projection", "retention-days"];
                 let near = keys.iter().max_by_key(|key| alike(key, other)).copied().unwrap_or_default();
                 return Err(format!("unknown key `{other}`; the nearest valid key is `{near}`"));
             }

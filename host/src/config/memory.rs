@@ -6,6 +6,7 @@
 //! | an eighth | batches that fill, and their columns on the way through the stages | `source/collect.rs` |
 //! | three eighths | rows and encoders, by all lanes together | `sink/encode.rs` |
 //! | a quarter | files on their way, half of it for each zone | `sink/zone.rs` |
+//! | an eighth more | rows of an hour whose files are merged beside the stream, if `compact` is set | `history/merge.rs` |
 
 /// The fewest bytes that are fetched ahead of a partition: one answer of a broker.
 const PREFETCH: (usize, usize) = (1 << 20, 8 << 20);
@@ -30,6 +31,11 @@ impl Memory {
     /// What the rows and encoders of one of so many lanes may hold.
     pub fn encoders(self, lanes: usize) -> usize {
         self.0 / 8 * 3 / lanes.max(1)
+    }
+
+    /// What rows of an hour that is merged may hold: beside the shares above, and only while it is.
+    pub fn merging(self) -> usize {
+        self.0 / 8
     }
 
     /// What may be on its way to one zone.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::Projection;
+use crate::history::Pace;
 use crate::shard::MOST;
 use crate::sink::{self, CODECS, Codec, Location};
 use crate::source::{self, Auth, Start};
@@ -86,6 +87,10 @@ pub struct Config {
     pub http_token: Option<Secret>,
     /// How often the log is told how this host is; none: never.
     pub pulse: Option<Duration>,
+    /// How files are merged beside the stream; none: not here.
+    pub compact: Option<Pace>,
+    /// Days that tables are kept, but for those that say otherwise.
+    pub retention_days: u32,
     /// Where traces of commits are sent.
     pub otlp: Option<String>,
     /// Passed through to librdkafka.
@@ -122,6 +127,8 @@ pub struct TableConfig {
     pub provenance: bool,
     /// Whether Athena works its partitions out by itself; none: as it is in Glue.
     pub projection: Option<Projection>,
+    /// Days that it is kept; none: as all tables. 0: for ever.
+    pub retention_days: Option<u32>,
 }
 
 /// Properties that Tidemill sets itself, and what to use instead.
@@ -228,6 +235,15 @@ impl Config {
                 "off" => None,
                 _ => Some(layers.duration("pulse", "1s", "1h")?),
             },
+            compact: match layers.required("compact")?.as_str() {
+                "off" => None,
+                _ => Some(Pace {
+                    every: layers.duration("compact", "1s", "24h")?,
+                    rate: layers.size("compact-rate", "64KiB", "64GiB")? as u64,
+                }),
+            },
+            retention_days: u32::try_from(layers.whole("retention-days", 1, 36_500)?.unwrap_or(90))
+                .unwrap_or(90),
             otlp: text("otlp"),
             librdkafka: layers.librdkafka().clone(),
             tables: layers.tables().clone(),
@@ -254,6 +270,12 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// The days that a table is kept; none: for ever.
+    pub fn days_kept(&self, table: &str) -> Option<u32> {
+        let own = self.tables.get(table).and_then(|table| table.retention_days);
+        Some(own.unwrap_or(self.retention_days)).filter(|days| *days > 0)
     }
 
     /// The directory of transforms, if they do not lie in a bucket.

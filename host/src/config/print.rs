@@ -46,6 +46,13 @@ impl Config {
                 Some(Projection::Off) => out.push_str("projection = false\n"),
                 None => {}
             }
+            match table.retention_days {
+                Some(0) => out.push_str("retention-days = \"forever\"\n"),
+                Some(days) => {
+                    let _ = writeln!(out, "retention-days = {days}");
+                }
+                None => {}
+            }
         }
         out
     }

@@ -26,7 +26,7 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 30] = [
+pub const SETTINGS: [Setting; 33] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting(
         "auth",
@@ -125,6 +125,19 @@ pub const SETTINGS: [Setting; 30] = [
         Some("off"),
         "DURATION",
         "How often to log lag, freshness and counts, for alarms that are made of logs; off: never",
+    ),
+    setting(
+        "compact",
+        Some("off"),
+        "DURATION",
+        "How often a host looks for closed hours whose small files it merges, as 10m; off: tidemill compact does it",
+    ),
+    setting("compact-rate", Some("16MiB"), "SIZE", "… and reads so much a second at most"),
+    setting(
+        "retention-days",
+        Some("90"),
+        "N",
+        "Days that tidemill retain keeps; of one table: [tables.NAME]",
     ),
     setting("otlp", None, "URL", "OpenTelemetry collector for traces of commits, as http://127.0.0.1:4318"),
 ];

@@ -44,6 +44,7 @@ use crate::catalog::{Catalog, Glue, Local, NoCatalog};
 use crate::commit::{Lanes, Log, Order, Request, Together, Until};
 use crate::config::{CatalogKind, Config};
 use crate::env::Env;
+use crate::history::Background;
 use crate::observe::{Requests, Stats, Traces};
 use crate::shard::Shard;
 use crate::sink::{Aws, Keys, Location, Stores, ZoneStore};
@@ -168,6 +169,7 @@ pub async fn run(
         keeper.remember();
         kept.spawn(keeper.run(changed.clone(), told, broken));
     }
+    let history = Background::begin(config, &env);
     let leave = Arc::new(AtomicBool::new(false));
     let (bases, door) = (BTreeMap::new(), leave.clone());
     let owner = Dispatch { doors: doors.clone(), stats, leave: door, bases };
@@ -186,7 +188,7 @@ pub async fn run(
     committers.abort_all();
     leave.store(true, Ordering::SeqCst);
     kept.abort_all();
-    drop(reports);
+    drop((reports, history));
     for door in doors {
         for lane in 0..door.lanes.count() {
             door.lanes.order(lane, Order::Stop);

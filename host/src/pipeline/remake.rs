@@ -77,7 +77,7 @@ impl Again {
                 this.replay(&fresh, &work)
             });
             for file in pending.await?? {
-                let file = DataFile { epoch: id.clone(), generation: 1, file: file.staged().await? };
+                let file = DataFile::new(&id, file.staged().await?);
                 let of_old = (epoch.to_owned(), file.file.table.clone(), file.file.hour);
                 if wanted.contains(&of_old) {
                     files.push(file);

@@ -1,13 +1,10 @@
 //! Rows of a file of rejected events, a batch at a time.
 
-use std::sync::Arc;
-
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    Array, AsArray, BinaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow::compute::cast;
-use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 
@@ -93,7 +90,7 @@ impl Shaped {
 /// Gives the columns of a batch their types. An error says what is wrong.
 pub(crate) fn shaped(batch: &RecordBatch) -> Result<Shaped, String> {
     let table = table::rejected();
-    let whole = batch.column_by_name("headers").map(|_| conform(batch, &table.schema)).transpose()?;
+    let whole = batch.column_by_name("headers").map(|_| table::conform(batch, &table.schema)).transpose()?;
     let batch = whole.as_ref().unwrap_or(batch);
     let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("it has no column {name}"));
     let text = |name: &str| {
@@ -121,20 +118,4 @@ pub(crate) fn shaped(batch: &RecordBatch) -> Result<Shaped, String> {
         headers: batch.column_by_name("headers").and_then(|c| c.as_list_opt::<i32>()).cloned(),
         whole,
     })
-}
-
-/// The columns of a table from those of a file: the names inside of lists are others in Parquet, and an older file
-/// lacks columns that came later.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
-    let column = |field: &Arc<arrow::datatypes::Field>| -> Result<ArrayRef, String> {
-        match batch.column_by_name(field.name()) {
-            Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-            Some(column) => {
-                cast(column, field.data_type()).map_err(|e| format!("column {}: {e}", field.name()))
-            }
-            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-        }
-    };
-    let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(schema.clone(), columns).map_err(|e| e.to_string())
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::trace::{Step, Trace};
+use crate::env::Micros;
 use crate::error::{Error, Result};
 
 /// A folder.
@@ -98,6 +99,41 @@ impl Disk {
         }
         self.sync_up(folder)?;
         Ok(true)
+    }
+
+    /// Writes a file whole and durably, whether there was one or not.
+    pub(super) fn replace(&self, key: &str, draft: &str, bytes: &[u8]) -> Result<()> {
+        let (path, draft) = (self.root.join(key), self.root.join(draft));
+        let folder = path.parent().unwrap_or(&self.root);
+        let written = || -> std::io::Result<()> {
+            fs::create_dir_all(folder)?;
+            let mut file = File::create(&draft)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)
+        };
+        written().map_err(|error| {
+            let _ = fs::remove_file(&draft);
+            Error::retry(format!("cannot write {} (setting `{}`): {error}", path.display(), self.setting))
+        })?;
+        self.sync_up(folder)
+    }
+
+    /// When a file was written; none: there is none.
+    pub(super) fn written(&self, key: &str) -> Result<Option<Micros>> {
+        let path = self.root.join(key);
+        match fs::metadata(&path).and_then(|meta| meta.modified()) {
+            Ok(time) => {
+                let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                Ok(Some(Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::retry(format!(
+                "cannot look at {} (setting `{}`): {error}",
+                path.display(),
+                self.setting
+            ))),
+        }
     }
 
     /// The bytes of a file, once its name is durable; none: there is none.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! <table>/date=YYYY-MM-DD/hour=HH/<pipeline>-<epoch>-<lane>-<n>.parquet   data, seen by readers
+//! <table>/_gen/<generation>/date=…/hour=…/<file>                   … of a later generation of its hour (rule M7)
 //! _tidemill/<pipeline>/staging/<pipeline>-<epoch>-<lane>-<n>.parquet      local disk: not yet published
 //! _tidemill/<pipeline>/catalog/<table>/table.json                  local catalog
 //! _tidemill/<pipeline>/catalog/<table>/partitions/date=…,hour=….json
@@ -12,6 +13,8 @@
 //! _tidemill/<pipeline>/inventory/<table>/<date>/<seq>.json         live files of a table and date
 //! _tidemill/<pipeline>/components/<sha256>.wasm                    transforms that records name
 //! _tidemill/<pipeline>/state/<epoch>/<partition>-<transform>.bin   what transforms remember
+//! _tidemill/<pipeline>/views/<table>.sql                           what DuckDB reads instead of a catalog
+//! _tidemill/<pipeline>/clock/<id>                                  asks the store for the time, and is removed
 //! _tidemill/<pipeline>/doctor/<id>/…                               what `tidemill doctor` tries, and removes
 //! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
 //! ```
@@ -24,11 +27,14 @@
 
 use crate::env::Micros;
 use crate::error::{Error, Result};
+use crate::generations::{FIRST, Place};
 use crate::shard::{MARK, Shard};
 use crate::table::Hour;
 
 /// The folder of a zone that readers do not look into.
 const HOUSE: &str = "_tidemill";
+/// The folder of a table in which the generations after the first lie.
+const GENERATIONS: &str = "_gen";
 /// The longest name of a pipeline, in bytes before escaping.
 const LONGEST_NAME: usize = 128;
 
@@ -144,6 +150,16 @@ impl Keys {
         format!("{}/{epoch}/{partition}-{transform}.bin", self.states())
     }
 
+    /// The view of a table for DuckDB.
+    pub fn view(&self, table: &str) -> String {
+        format!("{HOUSE}/{}/views/{table}.sql", self.segment)
+    }
+
+    /// An object that is written to ask the store for the time.
+    pub fn clock(&self, id: &str) -> String {
+        format!("{HOUSE}/{}/clock/{id}", self.segment)
+    }
+
     /// The folder of what `tidemill doctor` writes while it tries a zone.
     pub fn doctor(&self, id: &str) -> String {
         format!("{HOUSE}/{}/doctor/{id}", self.segment)
@@ -166,15 +182,44 @@ impl Keys {
     }
 
     /// Where readers find a data file.
-    pub fn data(table: &str, hour: Hour, file_name: &str) -> String {
-        format!("{table}/{hour}/{file_name}")
+    pub fn data(table: &str, place: impl Into<Place>, file_name: &str) -> String {
+        format!("{table}/{}/{file_name}", Keys::folder(place.into()))
+    }
+
+    /// The folder of an hour's generation in its table's: later ones lie outside of `date=*/hour=*`.
+    pub fn folder(Place { hour, generation }: Place) -> String {
+        match generation {
+            FIRST => hour.to_string(),
+            later => format!("{GENERATIONS}/{later}/{hour}"),
+        }
+    }
+
+    /// The table, the generation and the date of a data file's key; none: it is no such key.
+    pub fn place_of(key: &str) -> Option<(&str, u32, &str)> {
+        let (table, rest) = key.split_once('/')?;
+        let (generation, rest) = match rest.strip_prefix(GENERATIONS).and_then(|rest| rest.strip_prefix('/'))
+        {
+            None => (FIRST, rest),
+            Some(later) => {
+                let (number, rest) = later.split_once('/')?;
+                (number.parse().ok().filter(|number| *number > FIRST)?, rest)
+            }
+        };
+        Some((table, generation, rest.split('/').next()?.strip_prefix("date=")?))
+    }
+
+    /// The generation of a partition at an address, of a table at its own; none: it lies elsewhere.
+    pub fn generation_at(table: &str, partition: &str) -> Option<u32> {
+        let folder = partition.strip_prefix(table)?.trim_matches('/');
+        Keys::place_of(&format!("t/{folder}")).map(|(_, generation, _)| generation)
     }
 
     /// A key before those of this pipeline's files in an hour whose epochs began at that time or later.
-    pub fn data_since(&self, table: &str, hour: Hour, time: Micros) -> String {
+    pub fn data_since(&self, table: &str, place: impl Into<Place>, time: Micros) -> String {
         let millis = u64::try_from(time / 1000).unwrap_or_default();
         // Epochs are UUIDv7s: their first 48 bits are milliseconds.
-        format!("{table}/{hour}/{}-{:012x}", self.segment, millis.min((1 << 48) - 1))
+        let folder = Keys::folder(place.into());
+        format!("{table}/{folder}/{}-{:012x}", self.segment, millis.min((1 << 48) - 1))
     }
 
     /// Where a data file waits on a local disk until it is published.
@@ -248,6 +293,24 @@ mod tests {
         for key in ["t/my-line-x.parquet", "t/part-0.parquet", "", "t/my-line-0198-2-7.parquet"] {
             assert_eq!(keys.epoch_of(key), None, "{key}");
         }
+    }
+
+    #[test]
+    fn a_later_generation_lies_outside_of_the_glob_and_is_known_by_its_key() {
+        let place = Place { hour: Hour(0), generation: 12 };
+        let key = Keys::data("t", place, "f.parquet");
+        assert_eq!(key, "t/_gen/12/date=1970-01-01/hour=00/f.parquet");
+        assert_eq!(Keys::place_of(&key), Some(("t", 12, "1970-01-01")));
+        assert_eq!(Keys::place_of(&Keys::data("t", Hour(0), "f")), Some(("t", 1, "1970-01-01")));
+        for key in
+            ["t/_gen/1/date=1970-01-01/f", "t/_gen/x/date=1970-01-01/f", "t/f", "_tidemill/p/log/1.json"]
+        {
+            assert_eq!(Keys::place_of(key), None, "{key}");
+        }
+        let at = |partition: &str| Keys::generation_at("s3://b/t", partition);
+        assert_eq!(at("s3://b/t/date=1970-01-01/hour=00/"), Some(1));
+        assert_eq!(at(&format!("s3://b/t/{}", Keys::folder(place))), Some(12));
+        assert_eq!((at("s3://b/other/date=1970-01-01/hour=00"), at("s3://b/t")), (None, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::s3::{Answer, CALL, Failure, S3, TRANSFER, explain, within};
+use crate::env::Micros;
 use crate::error::{Error, Result};
 
 impl S3 {
@@ -20,6 +21,22 @@ impl S3 {
             Ok(Err(object_store::Error::AlreadyExists { .. })) => Ok(false),
             Ok(Err(error)) => Err(self.trouble("write", key, explain(&error))),
             Err(_) => Err(self.trouble("write", key, (Answer::Silent, "no answer".into()))),
+        }
+    }
+
+    /// Writes an object, whether there was one or not.
+    pub(super) async fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
+        let put = within(TRANSFER, self.store.put_opts(&path, payload, PutOptions::default())).await;
+        put.map(drop).map_err(|failure| self.trouble("write", key, failure))
+    }
+
+    /// When an object was written, by the store's clock; none: there is none.
+    pub(super) async fn written(&self, key: &str) -> Result<Option<Micros>> {
+        match within(CALL, self.store.head(&self.path(key)?)).await {
+            Ok(meta) => Ok(Some(meta.last_modified.timestamp_micros())),
+            Err((Answer::Missing, _)) => Ok(None),
+            Err(failure) => Err(self.trouble("look at", key, failure)),
         }
     }
 

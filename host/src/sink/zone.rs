@@ -14,8 +14,9 @@ use super::location::Location;
 use super::s3::{PART, S3};
 use super::stage::{Budget, StageWriter};
 use super::staged::{Publish, StagedFile};
-use crate::env::Env;
+use crate::env::{Env, Micros};
 use crate::error::{Error, Result};
+use crate::generations::{self, Current, Generations};
 use crate::table::{Hour, Table, Zone};
 use crate::wait;
 
@@ -30,6 +31,8 @@ pub struct ZoneStore {
     place: Place,
     budget: Budget,
     env: Env,
+    /// Where new files of an hour go.
+    generations: Current,
     /// A name for the file that [`check`](ZoneStore::check) writes, unlike that of any other host.
     probe: String,
 }
@@ -85,7 +88,8 @@ impl ZoneStore {
             Handle::try_current().map_err(|_| Error::stop("a zone can only be opened within a runtime"))?;
         let budget = Budget { runtime, share: Arc::new(Semaphore::new(UNDER_WAY >> 10)) };
         let probe = format!("{}/check-{}", keys.staging_folder(), env.fresh_id());
-        Ok(ZoneStore { zone, location, keys: keys.clone(), place, budget, env: Arc::clone(env), probe })
+        let (keys, env, generations) = (keys.clone(), Arc::clone(env), Current::default());
+        Ok(ZoneStore { zone, location, keys, place, budget, env, generations, probe })
     }
 
     /// The same with so many bytes on their way at the same time; one part at least.
@@ -121,14 +125,30 @@ impl ZoneStore {
         }
     }
 
-    /// A new file that no reader can see. Its name must be new, too: see [`Keys::file_name`].
+    /// A new file that no reader can see, in its hour's current generation as far as this process knows (rule M4).
+    /// Its name must be new, too: see [`Keys::file_name`].
     pub fn stage(self: &Arc<Self>, table: &str, hour: Hour, file_name: &str) -> Result<StageWriter> {
+        self.stage_at(table, self.current(table, hour), file_name)
+    }
+
+    /// An hour of a table in the generation that is read and written, as far as this process knows.
+    pub(crate) fn current(&self, table: &str, hour: Hour) -> generations::Place {
+        self.generations.place(table, hour)
+    }
+
+    /// A new file in some generation.
+    pub fn stage_at(
+        self: &Arc<Self>,
+        table: &str,
+        place: generations::Place,
+        file_name: &str,
+    ) -> Result<StageWriter> {
         let staging = self.keys.staging(file_name);
         let draft = StagedFile {
             zone: self.zone,
             table: table.into(),
-            hour,
-            key: Keys::data(table, hour, file_name),
+            hour: place.hour,
+            key: Keys::data(table, place, file_name),
             rows: 0,
             bytes: 0,
             first: 0,
@@ -221,6 +241,30 @@ impl ZoneStore {
             Place::Disk(disk) => {
                 let (disk, key) = (disk.clone(), key.to_owned());
                 blocking(move || disk.size(&key)).await
+            }
+        }
+    }
+
+    /// When an object was written, by the store's clock; none: there is no such object.
+    pub async fn written(&self, key: &str) -> Result<Option<Micros>> {
+        match &self.place {
+            Place::S3(s3) => s3.written(key).await,
+            Place::Disk(disk) => {
+                let (disk, key) = (disk.clone(), key.to_owned());
+                blocking(move || disk.written(&key)).await
+            }
+        }
+    }
+
+    /// Writes an object, whether there was one or not. Readers see the old one or the new one, whole.
+    pub async fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        match &self.place {
+            Place::S3(s3) => s3.replace(key, bytes).await,
+            Place::Disk(disk) => {
+                let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let draft = format!("{folder}/.{}.tmp", self.env.fresh_id());
+                let (disk, key, bytes) = (disk.clone(), key.to_owned(), bytes.to_vec());
+                blocking(move || disk.replace(&key, &draft, &bytes)).await
             }
         }
     }
@@ -347,6 +391,12 @@ impl Stores {
     pub async fn check(&self) -> Result<()> {
         let (raw, processed) = tokio::join!(self.raw.check(), self.processed.check());
         raw.and(processed)
+    }
+
+    /// From now on files of each hour go to its generation here, unless it is known better.
+    pub(crate) fn follow(&self, next: u64, generations: &Generations) {
+        self.raw.generations.follow(next, generations);
+        self.processed.generations.follow(next, generations);
     }
 
     /// See [`ZoneStore::publish`].

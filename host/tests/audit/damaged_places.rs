@@ -59,7 +59,7 @@ async fn a_catalog_that_shows_something_else() {
     finds(&house, &[("catalog", "table user_events: the catalog has date=2025-12-02/hour=09 at file://")]);
     fs::write(&nine, description).unwrap();
     let events = house.specs().pop().unwrap();
-    house.catalog().register(&events, &[Hour(0)]).await.unwrap();
+    house.catalog().register(&events, &[Hour(0).into()]).await.unwrap();
     finds(&house, &[("catalog", "the catalog shows date=1970-01-01/hour=00, which has no files")]);
     fs::remove_dir_all(&catalog).unwrap();
     finds(&house, &[("catalog", "table `user_events` is not in the catalog")]);

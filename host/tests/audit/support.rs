@@ -191,7 +191,7 @@ impl House {
         let on_disk = self.zones[0].starts_with("file:");
         for file in record.files.iter().filter(|_| on_disk) {
             let spec = self.specs().into_iter().find(|spec| spec.table.name == file.file.table).unwrap();
-            self.catalog().register(&spec, &[file.file.hour]).await.unwrap();
+            self.catalog().register(&spec, &[file.file.hour.into()]).await.unwrap();
         }
         record
     }

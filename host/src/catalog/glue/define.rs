@@ -12,7 +12,7 @@ use aws_sdk_glue::types as aws;
 use crate::catalog::schema::{Column, PARTITION_COLUMNS};
 use crate::catalog::{Projection, TableSpec};
 use crate::error::{Error, Result};
-use crate::table::Hour;
+use crate::generations::Place;
 
 const SERDE: &str = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe";
 const INPUT: &str = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat";
@@ -106,12 +106,12 @@ fn storage(columns: &[Column], location: &str) -> Result<aws::StorageDescriptor>
         .build())
 }
 
-pub(super) fn partition(spec: &TableSpec, columns: &[Column], hour: Hour) -> Result<aws::PartitionInput> {
-    let (date, of_day) = hour.values();
+pub(super) fn partition(spec: &TableSpec, columns: &[Column], place: Place) -> Result<aws::PartitionInput> {
+    let (date, of_day) = place.hour.values();
     Ok(aws::PartitionInput::builder()
         .values(date)
         .values(of_day)
         .parameters("classification", "parquet")
-        .storage_descriptor(storage(columns, &spec.partition(hour))?)
+        .storage_descriptor(storage(columns, &spec.partition(place))?)
         .build())
 }

@@ -64,7 +64,7 @@ async fn a_missing_permission_is_named_with_its_action_and_resource() {
         let (glue, table) = (host(&fake), spec("t", &[], "s3://lake/t"));
         let all = async {
             glue.ensure(std::slice::from_ref(&table)).await?;
-            glue.register(&table, &[Hour(1)]).await?;
+            glue.register(&table, &[Hour(1).into()]).await?;
             glue.partitions("t").await.map(drop)
         };
         let error = all.await.expect_err(denied);
@@ -121,7 +121,7 @@ async fn one_partition_that_is_refused_holds_up_no_other_and_is_asked_for_alone(
     })
     .await;
     let (glue, table) = (host(&fake), spec("t", &[], "s3://lake/t"));
-    let hours: Vec<Hour> = (1..=4).map(Hour).collect();
+    let hours: Vec<Place> = (1..=4).map(|hour| Hour(hour).into()).collect();
     let error = glue.register(&table, &hours).await.expect_err("two are refused");
     let text = error.to_string();
     assert!(
@@ -152,7 +152,7 @@ async fn partitions_that_glue_had_no_time_to_show_are_no_success() {
     .await;
     let (glue, table) = (host(&fake), spec("t", &[], "s3://lake/t"));
     for _ in 0..2 {
-        let error = glue.register(&table, &[Hour(1)]).await.expect_err("nobody saw where it lies");
+        let error = glue.register(&table, &[Hour(1).into()]).await.expect_err("nobody saw where it lies");
         assert!(error.kind() == Kind::Retry && error.to_string().contains("1970-01-01/01"), "{error}");
     }
 }
@@ -178,14 +178,14 @@ async fn a_table_that_is_dropped_under_way_is_made_again_with_its_database() {
     .await;
     let (glue, table) = (host(&fake), spec("t", &[], "s3://lake/t"));
     glue.ensure(std::slice::from_ref(&table)).await.expect("the table is there");
-    glue.register(&table, &[Hour(1)]).await.expect("the table is there");
-    glue.register(&table, &[Hour(2)]).await.expect("it is made again");
+    glue.register(&table, &[Hour(1).into()]).await.expect("the table is there");
+    glue.register(&table, &[Hour(2).into()]).await.expect("it is made again");
     // The database went once more between the look for it and the making of the table.
     assert_eq!(fake.asked("CreateDatabase").len(), 2);
     assert_eq!(fake.asked("CreateTable").len(), 2);
     assert_eq!(fake.asked("BatchCreatePartition").len(), 3);
     // What was registered in the old table is not in the new one.
-    glue.register(&table, &[Hour(1), Hour(2)]).await.expect("again");
+    glue.register(&table, &[Hour(1).into(), Hour(2).into()]).await.expect("again");
     let last = fake.asked("BatchCreatePartition").pop().expect("asked");
     assert_eq!(last["PartitionInputList"].as_array().map(Vec::len), Some(1));
 }

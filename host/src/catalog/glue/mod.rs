@@ -27,6 +27,7 @@ use super::counted::Counting;
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
 use super::{Catalog, Partition, Registered, TableSpec};
 use crate::error::{Error, Kind, Result};
+use crate::generations::Place;
 use crate::observe::Requests;
 use crate::sink::{Aws, Chain};
 use crate::table::Hour;
@@ -263,7 +264,7 @@ impl Catalog for Glue {
         Ok(())
     }
 
-    async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+    async fn register(&self, table: &TableSpec, hours: &[Place]) -> Result<()> {
         let mut failure = Ok(());
         for some in self.registered.unknown(table, hours).chunks(BATCH) {
             let refused = match self.create_partitions(table, some).await? {
@@ -277,12 +278,24 @@ impl Catalog for Glue {
                 let name = &table.table.name;
                 return Err(Error::retry(format!("others drop table `{}.{name}`", self.database)));
             };
-            let taken: Vec<Hour> = some.iter().copied().filter(|hour| refused.took(*hour)).collect();
+            let taken: Vec<Place> = some.iter().copied().filter(|place| refused.took(place.hour)).collect();
             self.registered.add(table, &taken);
             // The others go on: one that is refused for good must not hold them up.
             failure = failure.and(refused.result());
         }
         failure
+    }
+
+    async fn withdraw(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+        self.registered.forget_hours(&table.table.name, hours);
+        for some in hours.chunks(partitions::DELETED) {
+            self.delete_partitions(&table.table.name, some).await?;
+        }
+        Ok(())
+    }
+
+    fn forget(&self, table: &str) {
+        self.registered.forget(table);
     }
 
     async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {

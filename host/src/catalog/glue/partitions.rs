@@ -10,10 +10,13 @@ use super::failure::{Asked, MISSING, PRESENT, code};
 use crate::catalog::schema::Column;
 use crate::catalog::{TableSpec, columns};
 use crate::error::{Error, Kind, Result};
+use crate::generations::Place;
 use crate::table::Hour;
 
 /// The partitions that Glue takes in one call.
 pub(super) const BATCH: usize = 100;
+/// … that it takes away in one call.
+pub(super) const DELETED: usize = 25;
 
 /// The values of a partition.
 type Values = Vec<String>;
@@ -50,7 +53,7 @@ impl Glue {
     pub(super) async fn create_partitions(
         &self,
         spec: &TableSpec,
-        hours: &[Hour],
+        hours: &[Place],
     ) -> Result<Option<Refused>> {
         let name = &spec.table.name;
         let doing = format!("register partitions of table `{name}`");
@@ -91,7 +94,7 @@ impl Glue {
         &self,
         spec: &TableSpec,
         columns: &[Column],
-        hours: &[Hour],
+        hours: &[Place],
         present: Vec<Values>,
         refused: &mut Refused,
     ) -> Result<()> {
@@ -122,12 +125,46 @@ impl Glue {
                 refused.add(values, Error::retry(why));
                 continue;
             };
-            let matches = |hour: &&Hour| values == <[String; 2]>::from(hour.values());
-            let Some(hour) = hours.iter().find(matches) else { continue };
+            let matches = |place: &&Place| values == <[String; 2]>::from(place.hour.values());
+            let Some(place) = hours.iter().find(matches) else { continue };
             let location = there.storage_descriptor().and_then(aws::StorageDescriptor::location);
-            if location.map(|location| location.trim_end_matches('/')) != Some(&spec.partition(*hour)) {
-                self.move_partition(spec, columns, *hour, there).await?;
+            let location = location.map(|location| location.trim_end_matches('/'));
+            let later = location.is_some_and(|location| spec.is_later(location, *place));
+            if !later && location != Some(&spec.partition(*place)) {
+                self.move_partition(spec, columns, *place, there).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes partitions away. One that is not there is success.
+    pub(super) async fn delete_partitions(&self, name: &str, hours: &[Hour]) -> Result<()> {
+        let value = |hour: &Hour| {
+            let (date, of_day) = hour.values();
+            let list = aws::PartitionValueList::builder().values(date).values(of_day).build();
+            list.map_err(|error| malformed(&error))
+        };
+        let wanted = hours.iter().map(value).collect::<Result<Vec<_>>>()?;
+        let doing = format!("take partitions of table `{name}` away");
+        let asked = Asked { action: "BatchDeletePartition", doing: &doing, table: Some(name) };
+        let delete = self.client.batch_delete_partition().database_name(&self.database).table_name(name);
+        let answer = match delete.set_partitions_to_delete(Some(wanted)).send().await {
+            Err(error) if code(&error) == MISSING => return Ok(()),
+            answer => answer.map_err(|error| self.failed(asked, &error))?,
+        };
+        for error in answer.errors() {
+            let detail = error.error_detail();
+            let code = detail.and_then(aws::ErrorDetail::error_code).unwrap_or("an unknown error");
+            if code == MISSING {
+                continue;
+            }
+            let message = detail.and_then(aws::ErrorDetail::error_message).unwrap_or_default();
+            let (kind, _) = self.meaning(asked, code, message);
+            let values = error.partition_values().join("/");
+            let table = format!("{}.{name}", self.database);
+            let why =
+                format!("cannot take partition {values} of table `{table}` from AWS Glue: {code}: {message}");
+            return Err(Error::new(kind, why));
         }
         Ok(())
     }
@@ -136,17 +173,20 @@ impl Glue {
         &self,
         spec: &TableSpec,
         columns: &[Column],
-        hour: Hour,
+        place: Place,
         there: &aws::Partition,
     ) -> Result<()> {
         let name = &spec.table.name;
         let location = there.storage_descriptor().and_then(aws::StorageDescriptor::location);
         tracing::warn!(
-            "partition {hour} of table `{}.{name}` lay at {} in AWS Glue and is put right",
+            "partition {} of table `{}.{name}` lay at {} in AWS Glue and is put right: {}",
+            place.hour,
             self.database,
-            location.unwrap_or("no place")
+            location.unwrap_or("no place"),
+            spec.partition(place)
         );
-        let mut input = partition(spec, columns, hour)?;
+        let hour = place.hour;
+        let mut input = partition(spec, columns, place)?;
         // What others set in it stays.
         let mut all = there.parameters().cloned().unwrap_or_default();
         all.extend(input.parameters.take().unwrap_or_default());

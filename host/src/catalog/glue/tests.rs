@@ -76,9 +76,9 @@ async fn a_partition_that_lies_elsewhere_is_put_right_and_what_others_set_stays(
     let table = spec("t", &[], "s3://lake/t");
     glue.ensure(std::slice::from_ref(&table)).await.expect("a new table");
     let wrong = TableSpec { location: "s3://lake/_gen/1/t".into(), ..table.clone() };
-    glue.register(&wrong, &[Hour(1), Hour(2)]).await.expect("new hours");
+    glue.register(&wrong, &[Hour(1).into(), Hour(2).into()]).await.expect("new hours");
     let other = Glue::with(&sdk, None, &glue.database, None);
-    other.register(&table, &[Hour(1), Hour(3)]).await.expect("put right");
+    other.register(&table, &[Hour(1).into(), Hour(3).into()]).await.expect("put right");
     let mut found = glue.locations("t").await;
     found.sort();
     assert_eq!(found, [wrong.partition(Hour(2)), table.partition(Hour(1)), table.partition(Hour(3))]);
@@ -110,7 +110,7 @@ fn definitions_are_what_crawlers_write() {
     let table = spec("t", &[("key", arrow::datatypes::DataType::Binary)], "s3://lake/t");
     let columns = columns(&table.table).expect("columns");
     let input = define::table(&table, &columns).expect("a table");
-    let partition = define::partition(&table, &columns, Hour(490_000)).expect("a partition");
+    let partition = define::partition(&table, &columns, Hour(490_000).into()).expect("a partition");
     assert_eq!((input.table_type(), input.retention()), (Some("EXTERNAL_TABLE"), 0));
     let parameters = input.parameters().expect("parameters");
     for (key, value) in [("classification", "parquet"), ("EXTERNAL", "TRUE"), ("typeOfData", "file")] {

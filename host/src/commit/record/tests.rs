@@ -46,6 +46,10 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         owed: vec![],
         transforms: None,
         replayed: None,
+        flips: vec![],
+        compacted: None,
+        before: None,
+        sweeps: vec![],
     }
 }
 
@@ -189,7 +193,23 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             ..Work::default()
         }],
     });
-    vec![start, epoch, repair, cleanup, gap, transforms, under, replay]
+    let mut compact = empty(RecordKind::Compact, 8);
+    compact.previous = Some(7);
+    compact.supersedes = vec![file(FIRST, 2, upload("u-5")).taken_away()];
+    let rewritten = file(SECOND, 2, upload("u-6"));
+    let key = rewritten.file.key.replace("/date=", "/_gen/2/date=");
+    compact.files = vec![DataFile::new(SECOND, StagedFile { key, ..rewritten.file })];
+    compact.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 2 }];
+    compact.compacted = Some(Compacted { rows: 3, print: Some("0123456789abcdef".into()), merged: true });
+    let mut expire = empty(RecordKind::Expire, 9);
+    expire.previous = Some(8);
+    expire.supersedes = compact.files.iter().cloned().map(DataFile::taken_away).collect();
+    expire.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 3 }];
+    expire.before = Some(1_764_669_600_000_000);
+    let mut sweep = empty(RecordKind::Sweep, 10);
+    sweep.previous = Some(9);
+    sweep.sweeps = vec![8];
+    vec![start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep]
 }
 
 #[test]
@@ -225,7 +245,7 @@ fn a_newer_format_is_refused() {
     assert_eq!(error.kind(), Kind::Stop);
     assert_eq!(
         error.to_string(),
-        "_tidemill/line/log/000000000007.json has format 3, this version of tidemill reads up to 2: a newer version \
+        "_tidemill/line/log/000000000007.json has format 4, this version of tidemill reads up to 3: a newer version \
          wrote to this log; run that one or a newer one"
     );
 }
@@ -341,6 +361,9 @@ prop_compose! {
             Just(RecordKind::Cleanup),
             Just(RecordKind::Transforms),
             Just(RecordKind::Replay),
+            Just(RecordKind::Compact),
+            Just(RecordKind::Expire),
+            Just(RecordKind::Sweep),
         ],
         (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
         // The years 1 to 9999: others have no date of four digits.
@@ -353,6 +376,10 @@ prop_compose! {
         owed in vec((any::<String>(), vec(any::<i64>(), 0..4)), 0..3),
         transforms in proptest::option::of((any::<Option<u64>>(), vec(some_deployed(), 0..3))),
         replayed in proptest::option::of(some_replayed()),
+        flips in vec((any::<String>(), any::<i64>(), any::<u32>()), 0..3),
+        compacted in proptest::option::of((any::<u64>(), any::<Option<String>>(), any::<bool>())),
+        before in proptest::option::of(-62_135_596_800_000_000..253_402_300_800_000_000_i64),
+        sweeps in vec(any::<u64>(), 0..3),
     ) -> Record {
         Record {
             format: FORMAT,
@@ -372,6 +399,10 @@ prop_compose! {
             owed: owed.into_iter().map(|(table, hours)| Owed { table, hours }).collect(),
             transforms: transforms.map(|(previous, components)| TransformSet { previous, components }),
             replayed,
+            flips: flips.into_iter().map(|(table, hour, generation)| Flip { table, hour, generation }).collect(),
+            compacted: compacted.map(|(rows, print, merged)| Compacted { rows, print, merged }),
+            before,
+            sweeps,
         }
     }
 }

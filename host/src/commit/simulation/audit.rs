@@ -67,6 +67,9 @@ fn compare(opened: &View, folded: &View, found: &mut Vec<String>) {
     if opened.last != folded.last || opened.maintenance != folded.maintenance {
         found.push("last records differ".into());
     }
+    if opened.generations != folded.generations || opened.retired != folded.retired {
+        found.push("generations differ, or what was not swept".into());
+    }
     if opened.fenced != folded.fenced {
         found.push("fenced epochs differ".into());
     }
@@ -103,7 +106,9 @@ impl State {
                 .collect();
             let shown = |what: What, at: i64| {
                 let row = Row { pipeline: of, what, partition: p, at };
-                self.shown.get(&row).copied().unwrap_or_default()
+                let count = self.shown.get(&row).copied().unwrap_or_default();
+                // What has expired is not to be seen, and what is not is to be seen once.
+                if truth.expired.contains(&row) { 1 + count } else { count }
             };
             for offset in (start..high).filter(|offset| !gaps.contains(offset)) {
                 if shown(What::Event, offset) != 1 || (emitted(offset) && shown(What::Emitted, offset) != 1) {
@@ -123,12 +128,16 @@ impl State {
                 found.push((Category::Unseen, format!("{key} of record {seq} never became visible")));
             }
             let place = (file.file.table.clone(), file.file.hour.0);
-            if !pipeline.registered.contains(&place) {
-                found.push((Category::Catalog, format!("the catalog lacks {place:?}, where {key} is")));
+            if pipeline.registered.get(&place) != Some(&Some(file.generation)) {
+                let shown = pipeline.registered.get(&place);
+                found.push((
+                    Category::Catalog,
+                    format!("the catalog shows {shown:?} of {place:?}, where {key} is"),
+                ));
             }
         }
         for record in &truth.records {
-            found.extend(self.left(record).map(|text| (Category::Left, text)));
+            found.extend(self.left(of, record).map(|text| (Category::Left, text)));
         }
         for (category, text) in found {
             self.violate(category, text);

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::super::record::{Advance, Record, RecordKind};
+use super::super::record::{Advance, DataFile, Record, RecordKind};
 use super::world::{Row, State, What};
+use crate::sink::Publish;
 
 /// What kind of promise is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,8 +33,12 @@ pub(super) enum Category {
     Counts,
     /// A record names a file of an epoch that it does not hold.
     Stray,
-    /// The catalog lacks an hour.
+    /// The catalog lacks an hour, or shows another generation of it.
     Catalog,
+    /// A reader that goes by the catalog misses what it has seen.
+    Hidden,
+    /// A file is added to a generation of its hour that is not the current one.
+    Place,
     /// A pipeline has removed what is another's.
     Foreign,
     /// What clean-up named is still there.
@@ -77,6 +82,10 @@ pub(super) struct Truth {
     pub(super) superseded: BTreeMap<String, u64>,
     pub(super) fenced: BTreeSet<String>,
     pub(super) maintenance: Option<u64>,
+    /// Hours with another generation than the first, by table.
+    pub(super) generations: BTreeMap<(String, i64), u32>,
+    /// Rows that have expired.
+    pub(super) expired: BTreeSet<Row>,
 }
 
 /// Whether the transform's state takes an event in; otherwise it emits it or leaves it out.
@@ -110,6 +119,14 @@ impl Truth {
         })
     }
 
+    /// Whether an hour of these files has another generation by now.
+    pub(super) fn rewritten(&self, files: &[DataFile]) -> bool {
+        files.iter().any(|file| {
+            let hour = (file.file.table.clone(), file.file.hour.0);
+            self.generations.get(&hour).copied().unwrap_or(1) != file.generation
+        })
+    }
+
     /// States that last records name, and those before them: with these a last record's files are made again.
     fn needs_state(&self, key: &str) -> bool {
         let names = |partition: i32, seq: u64| {
@@ -121,7 +138,7 @@ impl Truth {
         self.last.iter().any(|(p, (seq, prev))| names(*p, *seq) || prev.is_some_and(|prev| names(*p, prev)))
     }
 
-    fn fold(&mut self, record: Record) {
+    fn fold(&mut self, record: Record, rows: &BTreeMap<String, Vec<Row>>) {
         for advance in &record.partitions {
             self.last.insert(advance.partition, (record.seq, advance.prev));
             self.started.entry(advance.partition).or_insert(advance.from);
@@ -134,6 +151,12 @@ impl Truth {
         }
         for file in &record.supersedes {
             self.superseded.insert(file.file.key.clone(), record.seq);
+        }
+        for flip in &record.flips {
+            self.generations.insert((flip.table.clone(), flip.hour), flip.generation);
+        }
+        if record.kind == RecordKind::Expire {
+            self.expired.extend(record.supersedes.iter().flat_map(|file| &rows[&file.file.key]));
         }
         if let Some(cleanup) = &record.cleanup {
             self.fenced.extend(cleanup.epochs.iter().cloned());
@@ -163,9 +186,11 @@ impl State {
         self.check_kept(at, &record, &mut found);
         self.check_chain(at, &record, &mut found);
         self.check_published(at, &record, &mut found);
+        self.check_places(at, &record, &mut found);
         self.check_counts(&record, &mut found);
         let seq = record.seq;
-        self.pipelines[at].truth.fold(record);
+        let State { pipelines, rows, .. } = self;
+        pipelines[at].truth.fold(record, rows);
         self.check_states(at, &mut found);
         for (category, text) in found {
             self.violate(category, format!("record {seq}: {text}"));
@@ -212,6 +237,36 @@ impl State {
         }
     }
 
+    /// Its files are of the current generation of their hour; a flip takes all that is true in it (rule M4).
+    fn check_places(&self, at: usize, record: &Record, found: &mut Vec<(Category, String)>) {
+        let truth = &self.pipelines[at].truth;
+        for flip in &record.flips {
+            let hour = (flip.table.clone(), flip.hour);
+            let next = truth.generations.get(&hour).copied().unwrap_or(1) + 1;
+            let files = truth.records.iter().flat_map(|record| &record.files);
+            let of_hour =
+                files.filter(|file| (&file.file.table, file.file.hour.0) == (&flip.table, flip.hour));
+            let live = of_hour.map(|file| file.file.key.as_str()).filter(|key| truth.live(key));
+            let live: BTreeSet<&str> = live.collect();
+            let taken = record.supersedes.iter().filter(|file| file.file.hour.0 == flip.hour);
+            let taken: BTreeSet<&str> = taken.map(|file| file.file.key.as_str()).collect();
+            if flip.generation != next || live != taken {
+                found.push((
+                    Category::Place,
+                    format!("{flip:?} follows {}, takes {taken:?} of {live:?}", next - 1),
+                ));
+            }
+        }
+        for file in &record.files {
+            let hour = (file.file.table.clone(), file.file.hour.0);
+            let flip = record.flips.iter().find(|flip| (&flip.table, flip.hour) == (&hour.0, hour.1));
+            let now = flip.map(|flip| flip.generation).or(truth.generations.get(&hour).copied()).unwrap_or(1);
+            if file.generation != now {
+                found.push((Category::Place, format!("{} is added, the generation is {now}", file.file.key)));
+            }
+        }
+    }
+
     /// What comes before it is published (rules F3, M2).
     fn check_published(&self, at: usize, record: &Record, found: &mut Vec<(Category, String)>) {
         let truth = &self.pipelines[at].truth;
@@ -241,11 +296,22 @@ impl State {
                 None => {}
             }
         }
-        self.left(record)
+        self.left(at, record)
     }
 
     /// What clean-up named and is still there.
-    pub(super) fn left(&self, record: &Record) -> Option<String> {
+    pub(super) fn left(&self, at: usize, record: &Record) -> Option<String> {
+        for seq in &record.sweeps {
+            let swept = &self.pipelines[at].truth.records[usize::try_from(*seq).expect("in memory")];
+            for DataFile { file, .. } in &swept.supersedes {
+                let Publish::Upload { id, .. } = &file.how else {
+                    unreachable!("everything is an upload here")
+                };
+                if self.uploads.contains_key(id) || self.visible.contains_key(&file.key) {
+                    return Some(format!("record {} sweeps {}, which is still there", record.seq, file.key));
+                }
+            }
+        }
         let remains = record.cleanup.iter().flat_map(|cleanup| &cleanup.remains);
         for remains in remains.filter(|remains| remains.upload.is_some()) {
             let staged = remains.upload.as_ref().is_some_and(|upload| self.uploads.contains_key(upload));

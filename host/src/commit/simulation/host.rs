@@ -15,6 +15,7 @@ use super::remake::Again;
 use super::world::{Request, Row, What};
 use crate::catalog::TableSpec;
 use crate::env::Env;
+use crate::generations::Place;
 use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::{self, Hour, Table, Zone};
 use crate::{Error, Kind, Result};
@@ -36,11 +37,13 @@ struct Position {
 
 /// A host at work.
 pub(super) struct Host {
-    process: Process,
-    env: Env,
-    keys: Keys,
-    log: Log,
-    registrar: Registrar,
+    pub(super) process: Process,
+    pub(super) env: Env,
+    pub(super) keys: Keys,
+    pub(super) log: Log,
+    pub(super) registrar: Registrar,
+    /// The maintenance record whose hours the catalog has.
+    pub(super) told: Option<u64>,
     topic: Topic,
     policy: Policy,
     /// States by partition: of the last record, and of the one before.
@@ -80,6 +83,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
         keys,
         log,
         registrar: Registrar::new(Arc::new(process.clone()), tables()),
+        told: None,
         topic: Topic { name: "sim".into(), id: "1".into() },
         policy: Policy { latest: variant.latest, skip_lost: variant.retention },
         states: BTreeMap::new(),
@@ -93,6 +97,9 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
         let what = host.process.world.state().random.below(100);
         let done = match what {
             what if what < variant.replays => host.replay().await,
+            what if what < variant.replays + variant.compacts => host.compact().await,
+            what if what < variant.replays + variant.compacts + variant.expires => host.expire().await,
+            what if what < variant.replays + 2 * variant.compacts + variant.expires => host.sweep().await,
             0..75 => host.stream(false).await,
             75..85 if variant.clean_up < u64::MAX => host.clean_up().await,
             85..90 => host.look_around().await,
@@ -205,7 +212,7 @@ impl Host {
                     self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
-                let _ = self.registrar.register(&record.files).await;
+                let _ = self.registrar.register(&record.files, self.log.view().generations()).await;
                 self.drop_states(&record).await;
             }
         }
@@ -246,7 +253,8 @@ impl Host {
             for rows in rows.chunks(pieces) {
                 let n = u32::try_from(files.len()).expect("few");
                 let name = self.keys.file_name(&epoch, u32::try_from(lane).expect("few"), n);
-                files.push(stage(&self.process, &epoch, table, hour, &name, rows).await?);
+                let now = self.generation(table, hour);
+                files.push(stage(&self.process, &epoch, (table, now), hour, &name, rows).await?);
             }
         }
         for (partition, memory) in changed {
@@ -331,7 +339,8 @@ impl Host {
     fn lost(&self, part: &LanePart, why: &str) {
         let mut state = self.process.world.state();
         state.fire("lane abandoned");
-        if !state.pipelines[self.process.pipeline].truth.moved_on(&part.partitions) {
+        let truth = &state.pipelines[self.process.pipeline].truth;
+        if !truth.moved_on(&part.partitions) && !truth.rewritten(&part.files) {
             state.violate(Category::Abandoned, format!("epoch {}: {why}", part.epoch));
         }
     }
@@ -384,7 +393,7 @@ impl Host {
         let (epoch, mut made) = (self.env.fresh_id(), Vec::new());
         for rows in rows.chunks(2) {
             let name = self.keys.file_name(&epoch, 9, u32::try_from(made.len()).expect("few"));
-            made.push(stage(&self.process, &epoch, 1, hour, &name, rows).await?);
+            made.push(stage(&self.process, &epoch, (1, self.generation(1, hour)), hour, &name, rows).await?);
         }
         let portion = Portion { supersedes: vec![old], files: made, replayed: Replayed::default() };
         match self.log.replay(portion, None).await? {
@@ -404,7 +413,7 @@ impl Host {
         if let Some(record) = self.log.view().maintenance() {
             self.registrar.inherit(record);
         }
-        let _ = self.registrar.register(&[]).await;
+        let _ = self.registrar.register(&[], self.log.view().generations()).await;
         Ok(())
     }
 
@@ -420,8 +429,11 @@ impl Host {
         }
         self.look_around().await?;
         while self.registrar.waiting() > 0 {
-            let _ = self.registrar.register(&[]).await;
+            let _ = self.registrar.register(&[], self.log.view().generations()).await;
         }
+        while self.process.world.state().rules.on(Rule::Reconcile)
+            && self.registrar.reconcile(self.log.view().generations()).await? > 0
+        {}
         Ok(())
     }
 }
@@ -434,12 +446,12 @@ fn states(advance: &Advance) -> Vec<StateRef> {
 pub(super) async fn stage(
     process: &Process,
     epoch: &str,
-    table: usize,
+    (table, generation): (usize, u32),
     hour: usize,
     name: &str,
     rows: &[Row],
 ) -> Result<DataFile> {
-    let key = Keys::data(TABLES[table], HOURS[hour], name);
+    let key = Keys::data(TABLES[table], Place { hour: HOURS[hour], generation }, name);
     let upload = {
         let mut state = process.world.state();
         state.rows.insert(key.clone(), rows.into());
@@ -459,5 +471,5 @@ pub(super) async fn stage(
         last: 0,
         how: Publish::Upload { id: upload, parts: vec![] },
     };
-    Ok(DataFile { epoch: epoch.into(), generation: 1, file })
+    Ok(DataFile { epoch: epoch.into(), generation, file })
 }

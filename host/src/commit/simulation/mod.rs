@@ -16,6 +16,7 @@
 //! | `world` | the store, Kafka, the group, the catalog, and what goes wrong |
 //! | `process` | what a host runs on: each operation waits for its turn |
 //! | `host` | what a host does with the log |
+//! | `history` | … and with hours that are rewritten, expire and are swept |
 //! | `executor` | who is next, who dies |
 //! | `checks`, `audit` | what must hold at every step, and in the end |
 //! | `variants` | kinds of worlds, and which rule is needed against what |
@@ -23,6 +24,7 @@
 mod audit;
 mod checks;
 mod executor;
+mod history;
 mod host;
 mod process;
 mod remake;
@@ -39,7 +41,7 @@ use variants::{NEEDED, VARIANTS};
 pub(super) use world::Random;
 
 /// What must have happened at least once in all seeds together.
-const FAULTS: [&str; 22] = [
+const FAULTS: [&str; 27] = [
     "request lost",
     "reply lost",
     "request late",
@@ -62,6 +64,11 @@ const FAULTS: [&str; 22] = [
     "cleanup",
     "replay",
     "replay lost its race",
+    "compact",
+    "expire",
+    "sweep",
+    "compaction lost its race",
+    "expiry lost its race",
 ];
 
 fn number(name: &str) -> Option<u64> {

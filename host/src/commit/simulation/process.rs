@@ -1,5 +1,6 @@
 //! What a simulated host runs on: every operation waits for its turn, and then happens at once.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +12,10 @@ use super::super::record::Remains;
 use super::super::rules::Rule;
 use super::super::store::{Published, Store};
 use super::world::{Request, Waiting, World};
-use crate::catalog::{Catalog, TableSpec};
+use crate::catalog::{Catalog, Partition, TableSpec};
 use crate::env::Micros;
-use crate::sink::{Publish, StagedFile};
+use crate::generations::Place;
+use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::Hour;
 use crate::{Error, Result, env};
 
@@ -141,6 +143,23 @@ impl Process {
     }
 }
 
+impl Process {
+    /// What the catalog shows, if it answers.
+    fn listed(&self) -> Result<BTreeMap<(String, i64), Option<u32>>> {
+        let mut state = self.world.state();
+        if state.faults && state.random.chance(300) {
+            state.fire("catalog away");
+            return Err(Error::retry("the catalog is away"));
+        }
+        Ok(state.pipelines[self.pipeline].registered.clone())
+    }
+
+    async fn put(&self, table: &TableSpec, hours: Vec<(i64, Option<u32>)>) -> Result<()> {
+        let request = Request::Register { pipeline: self.pipeline, table: table.table.name.clone(), hours };
+        self.send(request).await.map(drop)
+    }
+}
+
 impl env::World for Process {
     fn now(&self) -> Micros {
         Micros::try_from(self.world.state().step).unwrap_or_default()
@@ -161,15 +180,35 @@ impl Catalog for Process {
         Ok(())
     }
 
-    async fn register(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
-        self.turn().await;
-        let mut state = self.world.state();
-        if state.faults && state.random.chance(300) {
-            state.fire("catalog away");
-            return Err(Error::retry("the catalog is away"));
+    async fn register(&self, table: &TableSpec, places: &[Place]) -> Result<()> {
+        let there = self.listed()?;
+        let mut hours = Vec::new();
+        for place in places {
+            let there = there.get(&(table.table.name.clone(), place.hour.0)).copied().flatten();
+            if there.is_some_and(|there| there > place.generation)
+                && self.world.state().rules.on(Rule::Reconcile)
+            {
+                continue;
+            }
+            hours.push((place.hour.0, Some(place.generation)));
         }
-        let hours = hours.iter().map(|hour| hour.0).collect();
-        let request = Request::Register { pipeline: self.pipeline, table: table.table.name.clone(), hours };
-        state.send(request).map(drop)
+        self.put(table, hours).await
+    }
+
+    async fn withdraw(&self, table: &TableSpec, hours: &[Hour]) -> Result<()> {
+        self.put(table, hours.iter().map(|hour| (hour.0, None)).collect()).await
+    }
+
+    async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {
+        self.turn().await;
+        let mut listed = Vec::new();
+        for ((name, hour), generation) in self.listed()? {
+            let (date, of_day) = Hour(hour).values();
+            if let Some(generation) = generation.filter(|_| name == table) {
+                let folder = Keys::folder(Place { hour: Hour(hour), generation });
+                listed.push((date, of_day, format!("s3://sim/{folder}")));
+            }
+        }
+        Ok(Some(listed))
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Again(pub(super) Process);
 
 #[async_trait]
 impl Remake for Again {
-    async fn remake(&self, _: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
+    async fn remake(&self, log: &Log, record: &Record, missing: &[DataFile]) -> Result<Remade> {
         let place = |file: &DataFile| (file.epoch.clone(), file.file.table.clone(), file.file.hour);
         let (epoch, replaced) = {
             let mut state = self.0.world.state();
@@ -48,13 +48,15 @@ impl Remake for Again {
         let env: Env = Arc::new(self.0.clone());
         let mut files = Vec::new();
         for ((_, table, hour), rows) in places {
+            let now = log.view().generations().get(&table, hour).generation;
             let table = TABLES.iter().position(|name| *name == table).expect("one of them");
             let hour = HOURS.iter().position(|one| *one == hour).expect("one of them");
             let name = {
                 let keys = self.0.world.state().pipelines[self.0.pipeline].keys.clone();
                 keys.file_name(&epoch, 0, u32::try_from(files.len()).expect("few"))
             };
-            let made = again(&env, "stage", || stage(&self.0, &epoch, table, hour, &name, &rows)).await?;
+            let made =
+                again(&env, "stage", || stage(&self.0, &epoch, (table, now), hour, &name, &rows)).await?;
             files.push(made);
         }
         Ok(Remade { replaced, files })

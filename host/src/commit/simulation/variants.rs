@@ -33,6 +33,10 @@ pub(super) struct Variant {
     pub(super) retention: bool,
     /// How often a host takes a file away and brings its rows in others, in a hundred.
     pub(super) replays: usize,
+    /// … rewrites an hour, and sweeps, in a hundred.
+    pub(super) compacts: usize,
+    /// … expires an hour.
+    pub(super) expires: usize,
 }
 
 const PLAIN: Variant = Variant {
@@ -52,10 +56,12 @@ const PLAIN: Variant = Variant {
     shards: false,
     retention: false,
     replays: 0,
+    compacts: 0,
+    expires: 0,
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 13] = [
+pub(super) static VARIANTS: [Variant; 17] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -113,6 +119,21 @@ pub(super) static VARIANTS: [Variant; 13] = [
         flush: true,
         ..PLAIN
     },
+    Variant { name: "compactions", compacts: 15, greedy: 200, flush: true, grows: 4, ..PLAIN },
+    Variant { name: "expiries", compacts: 10, expires: 10, greedy: 200, clean_up: 8, flush: true, ..PLAIN },
+    Variant {
+        name: "history",
+        compacts: 10,
+        expires: 5,
+        replays: 10,
+        clean_up: 8,
+        early: true,
+        greedy: 200,
+        flush: true,
+        grows: 4,
+        ..PLAIN
+    },
+    Variant { name: "quiet-history", compacts: 20, hosts: 2, partitions: 2, events: 20, ..PLAIN },
     Variant { name: "retention", retention: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
 ];
 
@@ -127,6 +148,12 @@ static EARLY: Variant = Variant { name: "early-only", early: true, ..PLAIN };
 static CYCLE: Variant = Variant { name: "life-cycle-only", life_cycle: 20, greedy: 200, ..PLAIN };
 static CLEAN: Variant = Variant { name: "clean-up-only", clean_up: 8, greedy: 200, ..PLAIN };
 static REPLAY: Variant = Variant { name: "replays-only", replays: 25, greedy: 200, events: 12, ..PLAIN };
+static COMPACT: Variant = Variant { name: "compact-only", compacts: 15, greedy: 200, events: 16, ..PLAIN };
+/// So few events that most hours have none in the last records: nobody registers those once more.
+static FLIPS: Variant =
+    Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
+static EXPIRE: Variant =
+    Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
 /// A rule, the world in which it is missed, and what is seen then.
@@ -141,7 +168,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 24] = [
+pub(super) static NEEDED: [Needed; 30] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -165,6 +192,13 @@ pub(super) static NEEDED: [Needed; 24] = [
     needed(Rule::SupersedeLive, &CYCLE, &[Category::Twice]),
     needed(Rule::SupersedeLive, &REPLAY, &[Category::Twice]),
     needed(Rule::RememberTaken, &REPLAY, &[Category::Twice, Category::Needless]),
+    // Two compactions of the same files; a file of an hour that readers see elsewhere by now.
+    needed(Rule::Generation, &COMPACT, &[Category::Lost]),
+    needed(Rule::HourUnchanged, &COMPACT, &[Category::Lost]),
+    needed(Rule::HourUnchanged, &EXPIRE, &[Category::Lost]),
+    needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
+    needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
+    needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),
     needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
     needed(Rule::LaneFiles, &GREEDY, &[Category::Twice]),
 ];

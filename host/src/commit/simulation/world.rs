@@ -10,6 +10,7 @@ use std::task::Waker;
 use super::super::record::Remains;
 use super::super::rules::{Rule, Rules};
 use super::checks::{Category, Truth, Violation};
+use super::host::HOURS;
 use super::variants::Variant;
 use crate::shard::Shard;
 use crate::sink::Keys;
@@ -67,12 +68,33 @@ pub(super) enum What {
 /// A write on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    Stage { upload: String, key: String, epoch: String, rows: Vec<Row> },
-    Create { key: String, bytes: Vec<u8> },
-    Complete { upload: String },
-    Abort { pipeline: usize, upload: String },
-    Delete { pipeline: usize, key: String },
-    Register { pipeline: usize, table: String, hours: Vec<i64> },
+    Stage {
+        upload: String,
+        key: String,
+        epoch: String,
+        rows: Vec<Row>,
+    },
+    Create {
+        key: String,
+        bytes: Vec<u8>,
+    },
+    Complete {
+        upload: String,
+    },
+    Abort {
+        pipeline: usize,
+        upload: String,
+    },
+    Delete {
+        pipeline: usize,
+        key: String,
+    },
+    /// Partitions are put where these generations lie; none: taken away.
+    Register {
+        pipeline: usize,
+        table: String,
+        hours: Vec<(i64, Option<u32>)>,
+    },
 }
 
 /// A multipart upload that is not completed.
@@ -90,8 +112,11 @@ pub(super) struct Pipeline {
     pub(super) ends: Vec<(i64, i64)>,
     /// The host that has each partition.
     pub(super) owner: Vec<usize>,
-    /// Hours that the catalog has, by table.
-    pub(super) registered: BTreeSet<(String, i64)>,
+    /// The generations of hours that the catalog shows; none: it was told to show them no more. Of hours that it was
+    /// never told of readers see the first.
+    pub(super) registered: BTreeMap<(String, i64), Option<u32>>,
+    /// What the catalog has turned away from: a late request may bring it back for a while.
+    pub(super) left: BTreeSet<((String, i64), Option<u32>)>,
     pub(super) truth: Truth,
 }
 
@@ -149,7 +174,8 @@ impl World {
                     .shard(shard),
                 ends: vec![(0, 0); partitions],
                 owner: (0..partitions).map(|_| random.below(hosts)).collect(),
-                registered: BTreeSet::new(),
+                registered: BTreeMap::new(),
+                left: BTreeSet::new(),
                 truth: Truth::default(),
             });
         }
@@ -283,8 +309,15 @@ impl State {
                 true
             }
             Request::Delete { pipeline, key } => {
+                if self.is_seen(&key) && self.is_retired(&key) && !self.was_left(&key) {
+                    self.violate(
+                        Category::Hidden,
+                        format!("{key} is removed, and the catalog still shows its hour there"),
+                    );
+                }
+                let seen = self.is_seen(&key);
                 if let Some(rows) = self.visible.remove(&key) {
-                    for row in rows {
+                    for row in rows.into_iter().filter(|_| seen) {
                         *self.shown.entry(row).or_default() -= 1;
                     }
                     self.remove(pipeline, &key);
@@ -295,15 +328,88 @@ impl State {
                 true
             }
             Request::Register { pipeline, table, hours } => {
-                let hours = hours.into_iter().map(|hour| (table.clone(), hour));
-                self.pipelines[pipeline].registered.extend(hours);
+                for (hour, generation) in hours {
+                    self.turn_to(pipeline, (table.clone(), hour), generation);
+                }
                 true
             }
         }
     }
 
+    /// The hour that a file is of, by its pipeline, and the file's generation.
+    fn home(&self, key: &str) -> Option<(usize, (String, i64), u32)> {
+        let at = self.pipelines.iter().position(|p| p.keys.epoch_of(key).is_some())?;
+        let (table, generation, date) = Keys::place_of(key)?;
+        let hour = HOURS.iter().find(|hour| hour.values().0 == date)?;
+        Some((at, (table.to_owned(), hour.0), generation))
+    }
+
+    /// Whether readers would see a file: they go by the catalog.
+    pub(super) fn is_seen(&self, key: &str) -> bool {
+        self.home(key).is_some_and(|(at, hour, generation)| {
+            self.pipelines[at].registered.get(&hour).copied().unwrap_or(Some(1)) == Some(generation)
+        })
+    }
+
+    /// Whether a compaction or an expiry has taken a file away.
+    fn is_retired(&self, key: &str) -> bool {
+        self.home(key).is_some_and(|(at, _, _)| {
+            let truth = &self.pipelines[at].truth;
+            let by = truth.superseded.get(key).and_then(|seq| usize::try_from(*seq).ok());
+            by.is_some_and(|seq| truth.records[seq].kind.flips())
+        })
+    }
+
+    /// Whether the catalog has once shown another generation than a file's.
+    fn was_left(&self, key: &str) -> bool {
+        let home = self.home(key);
+        home.is_some_and(|(at, hour, generation)| self.pipelines[at].left.contains(&(hour, Some(generation))))
+    }
+
+    /// The catalog shows another generation of an hour.
+    fn turn_to(&mut self, at: usize, hour: (String, i64), generation: Option<u32>) {
+        let before = self.pipelines[at].registered.insert(hour.clone(), generation).unwrap_or(Some(1));
+        if before == generation {
+            return;
+        }
+        self.pipelines[at].left.insert((hour.clone(), before));
+        let of = |generation: Option<u32>| -> Vec<(String, Vec<Row>)> {
+            let there = |key: &&String| self.home(key) == generation.map(|g| (at, hour.clone(), g));
+            let files = self.visible.iter().filter(|(key, _)| generation.is_some() && there(key));
+            files.map(|(key, rows)| (key.clone(), rows.clone())).collect()
+        };
+        let (old, new) = (of(before), of(generation));
+        for row in old.iter().flat_map(|(_, rows)| rows) {
+            *self.shown.entry(*row).or_default() -= 1;
+        }
+        for (key, rows) in new {
+            self.reveal(&key, &rows);
+        }
+        // Forward, a reader loses nothing, but what has expired. Repairs and replays hide rows for a moment.
+        let calm = self.variant.replays == 0 && self.variant.life_cycle == 0;
+        if calm && generation > before {
+            let truth = &self.pipelines[at].truth;
+            let gone = old.iter().flat_map(|(_, rows)| rows).find(|row| {
+                self.shown.get(*row).copied().unwrap_or_default() == 0 && !truth.expired.contains(row)
+            });
+            if let Some(row) = gone.copied() {
+                self.violate(
+                    Category::Hidden,
+                    format!("{row:?} is not in generation {generation:?} of {hour:?}"),
+                );
+            }
+        }
+    }
+
     fn show(&mut self, key: String, rows: Vec<Row>) {
-        for row in &rows {
+        if self.is_seen(&key) {
+            self.reveal(&key, &rows);
+        }
+        self.visible.insert(key, rows);
+    }
+
+    fn reveal(&mut self, key: &str, rows: &[Row]) {
+        for row in rows {
             let count = self.shown.entry(*row).or_default();
             *count += 1;
             if *count > 1 {
@@ -311,7 +417,6 @@ impl State {
                 self.violate(Category::Twice, text);
             }
         }
-        self.visible.insert(key, rows);
     }
 
     /// What a pipeline's clean-up finds: uploads and states of some age.

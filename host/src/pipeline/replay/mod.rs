@@ -257,7 +257,7 @@ impl Run<'_> {
         let mut staged = Vec::new();
         for file in std::mem::take(&mut made.files) {
             let file = file.staged().await.map_err(|e| Error::stop(e.to_string()))?;
-            staged.push(DataFile { epoch: epoch.clone(), generation: 1, file });
+            staged.push(DataFile::new(&epoch, file));
         }
         if made.rows == 0 || self.order.dry {
             for file in &staged {
@@ -286,7 +286,7 @@ impl Run<'_> {
         registrar.inherit(record);
         let told = async {
             lake.catalog.ensure(&program.tables).await?;
-            registrar.register(&[]).await
+            registrar.register(&[], lake.log.view().generations()).await
         };
         match told.await {
             Ok(()) if registrar.waiting() > 0 => Ok(Some(

@@ -1,0 +1,99 @@
+//! Rewritten hours: their files have the rows that the compaction read, no more and no fewer.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use super::inspect::Inspection;
+use super::patiently;
+use crate::Result;
+use crate::commit::Record;
+use crate::sink::{Parts, Prints};
+use crate::wait::blocking;
+
+impl Inspection<'_> {
+    /// Its files are large: they are read one after the other and in parts, and of their rows only a sum is kept.
+    pub(super) async fn compacted(&mut self, record: &Record) -> Result<()> {
+        let seq = record.seq;
+        let Some(compacted) = &record.compacted else {
+            self.findings.add("record", format!("record {seq}: a compaction does not say what it read"));
+            return Ok(());
+        };
+        let taken: u64 = record.supersedes.iter().map(|file| file.file.rows).sum();
+        let brought: u64 = record.files.iter().map(|file| file.file.rows).sum();
+        let right = if compacted.merged { brought <= taken } else { brought == taken };
+        if taken != compacted.rows || !right {
+            let read = compacted.rows;
+            self.findings.add(
+                "counts",
+                format!(
+                    "record {seq}: it takes files with {taken} rows away, read {read} and brings {brought}"
+                ),
+            );
+        }
+        let (mut prints, mut whole) = (Prints::default(), true);
+        for file in &record.files {
+            // Another compaction, an expiry or a replay has read it since.
+            if self.books.superseded(&file.file.key).is_some() {
+                whole = false;
+                continue;
+            }
+            let (env, store) = (self.lake.env.clone(), self.lake.stores.of(file.file.zone).clone());
+            let key = &file.file.key;
+            let Some(bytes) = patiently(&env, || store.size(key)).await? else {
+                self.absent(record, file).await?;
+                whole = false;
+                continue;
+            };
+            if bytes != file.file.bytes {
+                let wanted = file.file.bytes;
+                self.findings
+                    .add("size", format!("record {seq}: {key} has {bytes} bytes instead of {wanted}"));
+            }
+            let parts = Parts::new(&store, &env, key, bytes)?;
+            match blocking("reading a file", move || read(parts)).await? {
+                Err(why) => {
+                    self.findings.add("unreadable", format!("record {seq}: {key} cannot be read: {why}"));
+                    whole = false;
+                }
+                Ok(found) if found.rows != file.file.rows => {
+                    let (rows, wanted) = (found.rows, file.file.rows);
+                    self.findings
+                        .add("rows", format!("record {seq}: {key} has {rows} rows instead of {wanted}"));
+                    whole = false;
+                }
+                Ok(found) => prints.join(found),
+            }
+        }
+        let print = prints.text();
+        if let Some(wanted) = compacted.print.as_ref().filter(|wanted| whole && **wanted != print) {
+            self.findings.add(
+                "offsets",
+                format!(
+                    "record {seq}: its files have other events than it read: {print} instead of {wanted}"
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn read(parts: Parts) -> Result<Prints, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(parts).map_err(|e| e.to_string())?;
+    let mut prints = Prints::default();
+    let schema: Arc<Schema> = builder.schema().clone();
+    let Some(columns) = Prints::columns(&schema) else {
+        prints.rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default();
+        return Ok(prints);
+    };
+    let names = columns.map(|column| schema.field(column).name().as_str());
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    for batch in builder.with_projection(mask).build().map_err(|e| e.to_string())? {
+        let batch = batch.map_err(|e| e.to_string())?;
+        let columns = Prints::columns(&batch.schema());
+        prints.add(&batch, columns);
+    }
+    Ok(prints)
+}

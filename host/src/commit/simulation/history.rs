@@ -1,0 +1,101 @@
+//! Hours that are rewritten, expire and are swept, in the simulation.
+
+use super::super::flips::Rewritten;
+use super::super::record::{Compacted, DataFile};
+use super::super::rules::Rule;
+use super::host::{HOURS, Host, TABLES, stage};
+use super::world::Row;
+use crate::Result;
+
+impl Host {
+    /// Where a file of an hour goes, as far as this host knows.
+    pub(super) fn generation(&self, table: usize, hour: usize) -> u32 {
+        self.log.view().generations().get(TABLES[table], HOURS[hour]).generation
+    }
+
+    /// Some hour that has files, with those that are true. None: it is not whole, or there is nothing in it.
+    async fn some_hour(&mut self) -> Result<Option<(usize, usize, Vec<DataFile>)>> {
+        self.log.refresh().await?;
+        self.log.roll_forward(None).await?;
+        let (table, hour) = {
+            let mut state = self.process.world.state();
+            (state.random.below(TABLES.len()), state.random.below(HOURS.len()))
+        };
+        let files: Vec<DataFile> =
+            self.log.live_in(TABLES[table], HOURS[hour]).await?.into_values().collect();
+        self.process.turn().await;
+        let state = self.process.world.state();
+        let whole = files.iter().all(|file| state.visible.contains_key(&file.file.key));
+        Ok((whole && !files.is_empty()).then_some((table, hour, files)))
+    }
+
+    /// Merges the files of an hour.
+    pub(super) async fn compact(&mut self) -> Result<()> {
+        let Some((table, hour, old)) = self.some_hour().await? else { return Ok(()) };
+        let rows: Vec<Row> = {
+            let state = self.process.world.state();
+            old.iter().flat_map(|file| state.rows[&file.file.key].clone()).collect()
+        };
+        let generation = old.iter().map(|file| file.generation).max().unwrap_or(1) + 1;
+        let (epoch, mut files) = (self.env.fresh_id(), Vec::new());
+        for rows in rows.chunks(4) {
+            let name = self.keys.file_name(&epoch, 8, u32::try_from(files.len()).expect("few"));
+            files.push(stage(&self.process, &epoch, (table, generation), hour, &name, rows).await?);
+        }
+        let compacted = Compacted { rows: rows.len() as u64, ..Compacted::default() };
+        let (table, hour) = (TABLES[table].to_owned(), HOURS[hour]);
+        let rewritten = Rewritten { table, hour, supersedes: old, files, compacted };
+        match self.log.compact(rewritten, self.told).await? {
+            Some(record) => self.tell(&record).await,
+            None => self.process.world.state().fire("compaction lost its race"),
+        }
+        Ok(())
+    }
+
+    /// Takes all files of an hour away.
+    pub(super) async fn expire(&mut self) -> Result<()> {
+        let Some((_, _, files)) = self.some_hour().await? else { return Ok(()) };
+        match self.log.expire(files, 0, self.told).await? {
+            Some(record) => self.tell(&record).await,
+            None => self.process.world.state().fire("expiry lost its race"),
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, record: &super::super::Record) {
+        self.registrar.inherit(record);
+        // What the catalog does not take is carried on.
+        let told = self.registrar.register(&[], self.log.view().generations()).await;
+        self.told = told.is_ok().then_some(record.seq);
+    }
+
+    /// Removes what others have taken away, if the catalog shows it no more.
+    pub(super) async fn sweep(&mut self) -> Result<()> {
+        self.log.refresh().await?;
+        self.log.roll_forward(None).await?;
+        let mut flips = self.log.view().retired().clone();
+        if self.process.world.state().rules.on(Rule::KeepOld) {
+            if self.process.world.state().rules.on(Rule::Reconcile) {
+                let reconciled = self.registrar.reconcile(self.log.view().generations()).await;
+                flips.retain(|_| reconciled.is_ok());
+            }
+            self.process.turn().await;
+            let state = self.process.world.state();
+            let pipeline = &state.pipelines[self.process.pipeline];
+            flips.retain(|seq| {
+                let record = &pipeline.truth.records[usize::try_from(*seq).expect("in memory")];
+                record.flips.iter().all(|flip| {
+                    let shown = pipeline.registered.get(&(flip.table.clone(), flip.hour));
+                    shown.is_some_and(|shown| shown.is_none_or(|shown| shown >= flip.generation))
+                })
+            });
+        }
+        if flips.is_empty() {
+            return Ok(());
+        }
+        if let Some(record) = self.log.sweep(&flips, self.told).await? {
+            self.tell(&record).await;
+        }
+        Ok(())
+    }
+}

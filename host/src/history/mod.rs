@@ -1,0 +1,64 @@
+//! The lake over time: hours that are closed are merged into large files, and old ones go.
+//!
+//! ```text
+//! live files of an hour ──plan──> read ──merge──> files in the next generation, invisible ──> one record (a flip)
+//!                                                                                              │
+//!          catalog, views for DuckDB  <── told of the new generation ──────────────────────────┤
+//!          the old generation's files <── removed, later, by a record of its own (a sweep) ────┘
+//! ```
+//!
+//! The contract, rule by rule of the commit protocol ([`commit`](crate::commit) keeps M2 to M6 in its `flips`):
+//!
+//! * **M3, M4** A rewritten hour becomes true only if its files are still those that were read; hosts that were about to
+//!   add to its former generation go back and add to the new one. So it may run beside hosts and beside itself.
+//! * **M6** What a flip takes away stays until it is older than readers need it, and the catalog shows the hour
+//!   elsewhere. The catalog is told what the log says, again and again.
+//! * **M8** The time is the store's, and it is not believed if it is far from this machine's or from the last commit's.
+//! * A crash leaves staged files for clean-up, or a record that any host finishes. Doing it again finds what is left to
+//!   do in the log.
+//! * Memory is bounded by [`Order::memory`], a row group that is being written, and one date's list of files.
+//! * What cannot be merged as it is (a column that its table has not any more) is left alone, and said.
+
+mod additive;
+mod background;
+mod clock;
+mod compact;
+mod merge;
+mod plan;
+mod read;
+mod retain;
+mod sweep;
+mod tell;
+mod views;
+
+pub use background::{Background, Pace};
+pub use clock::now;
+pub use compact::{Done, Report, compact};
+pub use plan::{Order, Task};
+pub use retain::{Expired, Report as Retained, Retention, retain};
+pub use sweep::{Swept, sweep};
+pub(crate) use views::named;
+pub use views::{Part, View, views, write_views};
+
+use crate::error::{Error, Kind, Result};
+use crate::pipeline::offline::Lake;
+
+/// The lake whose hours may be rewritten. Where there are several logs each would rewrite a part of an hour, and the
+/// catalog can show only one place of it.
+pub fn one(lakes: Vec<Lake>) -> Result<Lake> {
+    match <[Lake; 1]>::try_from(lakes) {
+        Ok([lake]) => Ok(lake),
+        Err(lakes) => Err(Error::stop(format!(
+            "this lake has {} commit logs (setting `logs`): hours can be rewritten, and expire, only where there is one",
+            lakes.len()
+        ))),
+    }
+}
+
+/// What a command cannot go on from is an end like any other: nobody goes back to the last commit here.
+fn ended(error: Error) -> Error {
+    match error.kind() {
+        Kind::Abandon => Error::stop(error.to_string()),
+        _ => error,
+    }
+}

@@ -1,0 +1,134 @@
+//! The rows of files, a batch at a time, with the columns of their table. Small files come whole and ahead of time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::ChunkReader;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::commit::record::DataFile;
+use crate::env::Env;
+use crate::sink::{Parts, Stores};
+use crate::table::{self, Table};
+use crate::wait::tries;
+use crate::{Error, Result};
+
+/// Rows of a batch.
+const ROWS: usize = 8192;
+/// A file of this size is read at once.
+const SMALL: u64 = 4 << 20;
+/// Files that are asked for ahead of time.
+const AHEAD: usize = 8;
+/// How often a file is asked for that the store does not answer for.
+const TRIES: u32 = 6;
+
+/// Where files are read from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) stores: Stores,
+    pub(super) env: Env,
+    pub(super) runtime: Handle,
+    /// Bytes a second, at most; none: as fast as can be.
+    pub(super) rate: Option<u64>,
+}
+
+/// What a file came to.
+enum Ahead {
+    Whole(JoinHandle<Result<Option<Vec<u8>>>>),
+    Parts,
+}
+
+impl Source {
+    /// Gives every batch of these files to `each`, in order. For a thread that may block.
+    pub(super) fn read(
+        &self,
+        table: &Table,
+        files: &[DataFile],
+        mut each: impl FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let (mut waiting, mut next) = (VecDeque::new(), 0);
+        let (begun, mut bytes) = (Instant::now(), 0_u64);
+        for file in files {
+            while next < files.len() && waiting.len() < AHEAD {
+                waiting.push_back(self.ask(&files[next]));
+                next += 1;
+            }
+            let key = &file.file.key;
+            let gone = || Error::retry(format!("{key} is gone"));
+            let unreadable = |why: String| Error::stop(format!("{key} cannot be read: {why}"));
+            match waiting.pop_front() {
+                Some(Ahead::Whole(task)) => {
+                    let found = self.runtime.block_on(task);
+                    let found =
+                        found.map_err(|e| Error::stop(format!("the task that reads {key} broke: {e}")))?;
+                    let rows = rows(Bytes::from(found?.ok_or_else(gone)?), table).map_err(unreadable)?;
+                    batches(rows, table, &mut each, key)?;
+                }
+                _ => {
+                    let _within = self.runtime.enter();
+                    let parts = Parts::new(self.stores.of(file.file.zone), &self.env, key, file.file.bytes)?;
+                    batches(rows(parts, table).map_err(unreadable)?, table, &mut each, key)?;
+                }
+            }
+            bytes += file.file.bytes;
+            if let Some(rate) = self.rate {
+                let due = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+                std::thread::sleep(due.saturating_sub(begun.elapsed()).min(Duration::from_secs(60)));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, file: &DataFile) -> Ahead {
+        if file.file.bytes > SMALL {
+            return Ahead::Parts;
+        }
+        let (store, env, key) =
+            (self.stores.of(file.file.zone).clone(), self.env.clone(), file.file.key.clone());
+        Ahead::Whole(self.runtime.spawn(async move { tries(&env, TRIES, || store.read(&key)).await }))
+    }
+}
+
+fn rows<R: ChunkReader + 'static>(file: R, table: &Table) -> Result<ParquetRecordBatchReader, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+    fits(builder.schema(), &table.schema)?;
+    builder.with_batch_size(ROWS).build().map_err(|e| e.to_string())
+}
+
+/// Whether all columns of a file are columns of its table: none may be lost on the way.
+fn fits(file: &Arc<Schema>, table: &Arc<Schema>) -> Result<(), String> {
+    for field in file.fields() {
+        let (name, kind) = (field.name(), field.data_type());
+        match table.field_with_name(name) {
+            Err(_) => return Err(format!("it has a column `{name}`, which its table has not any more")),
+            // The names inside of lists are others in Parquet.
+            Ok(wanted) if wanted.data_type() == kind || matches!(wanted.data_type(), DataType::List(_)) => {}
+            Ok(wanted) => {
+                return Err(format!(
+                    "its column `{name}` is {kind}, that of its table {}",
+                    wanted.data_type()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn batches(
+    rows: ParquetRecordBatchReader,
+    table: &Table,
+    each: &mut impl FnMut(RecordBatch) -> Result<()>,
+    key: &str,
+) -> Result<()> {
+    for batch in rows {
+        let batch = batch.map_err(|e| e.to_string()).and_then(|batch| table::conform(&batch, &table.schema));
+        each(batch.map_err(|why| Error::stop(format!("{key} cannot be read: {why}")))?)?;
+    }
+    Ok(())
+}

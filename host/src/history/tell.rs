@@ -1,0 +1,48 @@
+//! Telling those that readers ask where hours lie now: the catalog, and the views for DuckDB.
+
+use super::views;
+use crate::Result;
+use crate::catalog::TableSpec;
+use crate::commit::{Record, Registrar};
+use crate::pipeline::offline::Lake;
+
+/// Who tells, and what it has told.
+pub(super) struct Teller {
+    registrar: Registrar,
+    /// The last maintenance record whose hours the catalog has.
+    pub(super) told: Option<u64>,
+    /// What could not be told, for people. It stands in the log for hosts to go on with.
+    pub(super) untold: Option<String>,
+}
+
+impl Teller {
+    pub(super) fn new(lake: &Lake, specs: &[TableSpec]) -> Teller {
+        Teller { registrar: Registrar::new(lake.catalog.clone(), specs.to_vec()), told: None, untold: None }
+    }
+
+    /// Tells of a record.
+    pub(super) async fn tell(&mut self, lake: &Lake, record: &Record) {
+        self.registrar.inherit(record);
+        let told = self.registrar.register(&[], lake.log.view().generations()).await;
+        self.untold = match told {
+            Ok(()) if self.registrar.waiting() > 0 => {
+                Some("hours of tables that the transforms of now do not make are left to other hosts".into())
+            }
+            Ok(()) => None,
+            Err(e) => Some(e.to_string()),
+        };
+        self.told = self.untold.is_none().then_some(record.seq);
+    }
+
+    /// Makes the catalog show all hours where they lie, and the views likewise. False: it could not be done now.
+    pub(super) async fn reconcile(&mut self, lake: &mut Lake, specs: &[TableSpec]) -> Result<bool> {
+        match self.registrar.reconcile(lake.log.view().generations()).await {
+            Ok(_) => {}
+            Err(e) => {
+                self.untold = Some(e.to_string());
+                return Ok(false);
+            }
+        }
+        views::write_views(lake, specs).await.map(|()| true)
+    }
+}

@@ -1,0 +1,116 @@
+"""A pipeline whose past is rewritten: its lake is read through the views that `tidemill sql-view` keeps."""
+
+import json
+import random
+import re
+import time
+from datetime import datetime, timedelta, timezone
+
+import duckdb
+
+from host import failing
+from pipeline import Pipeline
+
+HOUR = 3_600_000
+
+
+def hours_ago(hours):
+    """Milliseconds since 1970 of the beginning of an hour before this one."""
+    return (int(time.time() * 1000) // HOUR - hours) * HOUR
+
+
+def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=None, ordered=False):
+    """Sends events whose Kafka timestamps lie in `first..last` (milliseconds), some of them bad; how many were sent.
+    They are as late as can be, or in about the order of their times."""
+    producer, dice, begun = kafka.producer(), random.Random(seed), time.monotonic()
+    for n in range(count):
+        if done():
+            count = n
+            break
+        at = dice.randrange(first, last)
+        if ordered:
+            at = min(max(first, first + (last - first) * n // count - dice.randrange(5_000)), last - 1)
+        stamp = datetime.fromtimestamp(at / 1000, timezone.utc) + timedelta(0)
+        event = {"user_id": f"user_{dice.randrange(500)}", "event_type": dice.choice(["click", "view", "buy"]),
+                 "timestamp": stamp.isoformat(timespec="milliseconds") if n % 97 else "yesterday",
+                 "page": f"/page/{dice.randrange(90)}", "session_id": f"s{dice.randrange(900)}",
+                 "device": dice.choice(["mobile", "desktop", "toaster"]), "location": "here"}
+        while True:
+            try:
+                producer.produce(topic, json.dumps(event), key=event["user_id"], timestamp=at)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        if n % 500 == 0:
+            producer.poll(0)
+            if rate:
+                time.sleep(max(0.0, begun + n / rate - time.monotonic()))
+    assert producer.flush(60) == 0
+    return count
+
+
+class History(Pipeline):
+    """Its tables are read as a user of DuckDB reads them: by the text of the views."""
+
+    tables = "user_events", "rejected_events", "user_activity_per_minute"
+
+    def views(self):
+        """{table: the text of its view}, as it lies beside the log."""
+        folder = self.lake.processed.path(f"_tidemill/{self.group}/views")
+        return {path.stem: path.read_text() for path in folder.glob("*.sql")}
+
+    def write_views(self):
+        written = self("sql-view", "--write")
+        assert written.code == 0, written.stderr[-2000:]
+
+    def read(self, texts):
+        """A DuckDB connection with these views. What lies on S3 is read from the gateway's folder."""
+        db = duckdb.connect()
+        db.execute("set TimeZone = 'UTC'; set threads = 2")
+        for text in texts.values():
+            for zone in self.lake.zones:
+                text = text.replace(f"'{zone.url}/", f"'{zone.path('')}/".replace("//", "/"))
+            db.execute(text)
+        return db
+
+    def content(self):
+        """What all tables say, in some order, whatever files and rows of additive tables there are."""
+        said = self("sql-view")
+        assert said.code == 0, said.stderr[-2000:]
+        db = self.read({"all": said.stdout})
+        rows = lambda query: db.sql(f"select columns(*)::varchar from ({query}) order by all").fetchall()
+        raw = f'select * exclude (date, hour, headers) from {self.raw}'
+        return {
+            self.raw: rows(raw),
+            "user_events": rows("select * exclude (date, hour) from user_events"),
+            "rejected_events": rows("select * exclude (date, hour, headers) from rejected_events"),
+            "user_sessions": rows("select * exclude (date, hour) from user_sessions"),
+            "minutes": rows("""select window_start, event_type, device, sum(events) from user_activity_per_minute
+                               group by all"""),
+        }
+
+    def json(self, command, *arguments, seconds=120):
+        process = self(command, *arguments, "--json", seconds=seconds)
+        assert process.code == 0, (process.code, process.stderr[-3000:])
+        return json.loads(process.stdout)
+
+    def compact(self, *arguments, **how):
+        return self.json("compact", "--closed-for", "0s", *arguments, **how)
+
+    def killed(self, point, command, *arguments):
+        """A command that dies there. It must come by."""
+        process = self.tidemill(command, *arguments, "--topic", self.topic, "--group", self.group,
+                                *self.lake.arguments(), *self.flags, binary=failing(), TIDEMILL_FAILPOINT=point)
+        assert process.wait(120) == -9, (point, process.code, process.stderr[-2000:])
+        assert re.search(f"^failpoint {point.split(':')[0]}$", process.stderr, re.M), process.stderr[-2000:]
+
+    def kinds(self):
+        return [record["kind"] for record in self.log()]
+
+    def files(self):
+        """{table: (files, bytes)} of all files of the tables that are there, of whatever generation."""
+        found = {}
+        for table, files in self.lake.files().items():
+            sizes = [path.stat().st_size for path in files.values() if path.exists()]
+            found[table] = len(sizes), sum(sizes)
+        return found
