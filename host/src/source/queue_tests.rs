@@ -19,14 +19,16 @@ use crate::batch::Delivered;
 const TOPIC: &str = "odd";
 /// More than are handed over at once, and more than a batch has room for.
 const EVENTS: usize = 9_000;
+const END: i64 = 9_000;
 
 /// What the event at an offset is made of: every combination comes.
 fn key(at: usize) -> Option<Vec<u8>> {
-    (at % 3 > 0).then(|| vec![b'k'; at % 3 - 1])
+    (!at.is_multiple_of(3)).then(|| vec![b'k'; at % 3 - 1])
 }
 
 fn value(at: usize) -> Option<Vec<u8>> {
-    (at % 5 > 0).then(|| (0..at % 5 - 1).map(|byte| u8::try_from(byte * 80 + at % 7).unwrap_or(0)).collect())
+    (!at.is_multiple_of(5))
+        .then(|| (0..at % 5 - 1).map(|byte| u8::try_from(byte * 80 + at % 7).unwrap_or(0)).collect())
 }
 
 fn headers(at: usize) -> Vec<(&'static str, Option<Vec<u8>>)> {
@@ -128,7 +130,7 @@ fn assert_are(batches: &[Delivered], from: usize, to: usize) {
 #[test]
 fn messages_arrive_as_they_are() {
     let topic = filled();
-    let batches = topic.read(&mut collector(0), EVENTS as i64);
+    let batches = topic.read(&mut collector(0), END);
     assert!(batches.len() > 1, "more than one batch");
     assert_are(&batches, 0, EVENTS);
 }
@@ -148,7 +150,7 @@ fn going_back_forgets_what_was_handed_over() {
     assert!(!reader.rest.is_empty(), "nothing was left over");
     reader.reset(17);
     topic.consumer.seek(TOPIC, 0, Offset::Offset(17), Duration::from_secs(5)).expect("a seek");
-    assert_are(&topic.read(&mut reader, EVENTS as i64), 17, EVENTS);
+    assert_are(&topic.read(&mut reader, END), 17, EVENTS);
 }
 
 #[test]
