@@ -261,7 +261,8 @@ impl Status {
     /// Takes in what the brokers say of the partitions' ends.
     pub fn ends(&mut self, ends: &BTreeMap<i32, i64>) {
         for (number, partition) in &mut self.partitions {
-            partition.end = ends.get(number).copied();
+            // Who was asked a moment ago may not have had what is committed by now.
+            partition.end = ends.get(number).map(|end| partition.committed.map_or(*end, |at| at.max(*end)));
             let lag = partition.end.zip(partition.committed).map(|(end, at)| end.saturating_sub(at));
             partition.lag = lag.map(|lag| u64::try_from(lag).unwrap_or_default());
         }
