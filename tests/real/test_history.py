@@ -291,5 +291,5 @@ def test_verify_sees_what_is_wrong_with_a_rewritten_hour(job, kafka):
     shown = json.loads(partition.read_text())
     partition.write_text(json.dumps({**shown, "folder": shown["folder"].split("/", 2)[2]}))
     assert job.verify().names("_gen/2")
-    assert job.verify("--repair").code == 0
+    assert job.verify("--repair", "--transforms", job.tidemill.transforms).code == 0
     job.proven()
