@@ -1,7 +1,7 @@
 //! Views for DuckDB: each table with the right generation of every hour, without a catalog.
 //!
 //! A view names no single file. It reads a glob for each generation that has hours, and of it the hours whose current
-//! generation that is. So new files, late ones too, are there without a new view; only after a flip a new one is to be
+//! generation that is. So new files in folders that were in use are there without a new view; only after a flip a new one is to be
 //! read, and an old one is right until what the flip took away is swept.
 
 use std::collections::BTreeMap;
