@@ -427,10 +427,7 @@ impl Committer {
         if self.looked.is_some_and(|looked| looked.elapsed() < IDLE) {
             return Ok(());
         }
-        // One of many logs is the business of those who have its partitions.
-        if self.mine.is_empty() && self.setup.shard.label().is_some() {
-            return Ok(());
-        }
+        // Also without partitions: the next one to come here must begin with the transforms that the log names.
         self.looked = Some(Instant::now());
         let Setup { log, topic, .. } = &mut self.setup;
         let mine: Vec<PartitionKey> = self.mine.iter().map(|p| (topic.clone(), *p)).collect();

@@ -155,7 +155,7 @@ impl Keeper {
     }
 
     /// Goes over to the set that the log names, which another host put there.
-    async fn follow(&mut self) {
+    pub(super) async fn follow(&mut self) {
         let followed = async {
             self.log.catch_up().await?;
             let Some((seq, _)) = self.log.view().transforms() else { return Ok(()) };
