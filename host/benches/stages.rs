@@ -12,23 +12,24 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
+mod generated;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use generated::{clock, delivered, thread_time};
 use serde_json::json;
 use tidemill::batch::{Batch, Delivered, Rows};
 use tidemill::decode::Decoder;
 use tidemill::env::machine;
+use tidemill::pipeline::raw_rows;
 use tidemill::sink::{Aws, Codec, EpochWriter, Keys, Location, Settings, Stores, ZoneStore};
 use tidemill::source::generate::Generator;
 use tidemill::source::{self, replay};
-use tidemill::table::{self, Table, Zone};
+use tidemill::table::{self, Zone};
 use tidemill::transform::event_time::Due;
 use tidemill::transform::graph::{Graph, Surroundings};
 use tidemill::transform::run::Runner;
@@ -38,7 +39,6 @@ const EVENTS: usize = 1_000_000;
 const BATCH: usize = 8192;
 const EPOCH: usize = 16;
 const ROUNDS: usize = 5;
-const BEGIN: i64 = 1_764_669_600_000_000;
 /// The transforms of the job.
 const JOB: [&str; 2] = ["clean", "activity_per_minute"];
 const CODECS: [Codec; 5] = [Codec::Zstd(1), Codec::Zstd(-3), Codec::Lz4, Codec::Snappy, Codec::None];
@@ -54,7 +54,8 @@ fn main() {
         (delivered.iter().map(|batch| decoder.decode(batch.clone())).collect::<Vec<_>>(), None)
     });
     let rows = measure("transforms, crossing included", bytes, || (transformed(&graph, &decoded), None));
-    let raw: Vec<Rows> = delivered.iter().map(|batch| raw(batch)).collect();
+    let table = Arc::new(table::raw("user-events"));
+    let raw: Vec<Rows> = delivered.iter().map(|batch| raw_rows(&table, batch).unwrap()).collect();
     let processed: BTreeMap<&str, Vec<&Rows>> = rows.iter().fold(BTreeMap::new(), |mut tables, rows| {
         tables.entry(rows.table.name.as_str()).or_insert_with(Vec::new).push(rows);
         tables
@@ -64,7 +65,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let (stores, place) = runtime.block_on(lake(folder.path()));
     for codec in CODECS {
-        let name = format!("files of {} on {place}, {codec}", table::raw("user-events").name);
+        let name = format!("files of {} on {place}, {codec}", table.name);
         let raw: Vec<&Rows> = raw.iter().collect();
         measure(&name, bytes, || ((), Some(write(&runtime, &stores, codec, &raw))));
     }
@@ -165,22 +166,6 @@ fn transformed(graph: &Arc<Graph>, batches: &[Batch]) -> Vec<Rows> {
     rows
 }
 
-fn raw(delivered: &Delivered) -> Rows {
-    let table: Arc<Table> = Arc::new(table::raw("user-events"));
-    let rows = delivered.len();
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![&*delivered.topic; rows])),
-        Arc::new(Int32Array::from(vec![delivered.partition; rows])),
-        Arc::new(delivered.offset.clone()),
-        Arc::new(delivered.timestamp.clone()),
-        Arc::new(delivered.key.clone()),
-        Arc::new(delivered.value.clone()),
-        Arc::new(delivered.headers.clone()),
-    ];
-    let batch = RecordBatch::try_new(table.schema.clone(), columns).unwrap();
-    Rows { table, batch }
-}
-
 async fn lake(folder: &Path) -> (Stores, &'static str) {
     let keys = Keys::new("bench").unwrap();
     let (aws, place) = match std::env::var("TIDEMILL_BENCH_S3") {
@@ -218,45 +203,15 @@ fn write(runtime: &tokio::runtime::Runtime, stores: &Stores, codec: Codec, rows:
     bytes
 }
 
-fn thread_time() -> Duration {
-    clock(rustix::time::ClockId::ThreadCPUTime)
-}
-
 fn process_time() -> Duration {
     clock(rustix::time::ClockId::ProcessCPUTime)
 }
 
-fn clock(id: rustix::time::ClockId) -> Duration {
-    let time = rustix::time::clock_gettime(id);
-    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
-}
-
-/// All events, 10,000 a second.
+/// All events.
 fn events() -> Vec<Arc<Delivered>> {
     let mut generator = Generator::new(7, 0.0);
-    let (mut key, mut value) = (String::new(), String::new());
-    let batch = |first: usize| {
-        let rows = BATCH.min(EVENTS - first);
-        let (mut keys, mut values, mut times) = (Vec::new(), Vec::new(), Vec::new());
-        for at in first..first + rows {
-            let time = BEGIN + i64::try_from(at).unwrap() * 100;
-            generator.next(time, &mut key, &mut value);
-            keys.push(key.clone());
-            values.push(value.clone());
-            times.push(time);
-        }
-        let from = i64::try_from(first).unwrap();
-        Arc::new(Delivered {
-            topic: "user-events".into(),
-            partition: 0,
-            from,
-            to: from + i64::try_from(rows).unwrap(),
-            offset: (from..).take(rows).collect::<Int64Array>(),
-            timestamp: TimestampMicrosecondArray::from(times).with_timezone("UTC"),
-            key: BinaryArray::from_iter_values(keys),
-            value: BinaryArray::from_iter_values(values),
-            headers: table::no_headers(rows),
-        })
-    };
-    (0..EVENTS).step_by(BATCH).map(batch).collect()
+    (0..EVENTS)
+        .step_by(BATCH)
+        .map(|first| delivered(&mut generator, first, BATCH.min(EVENTS - first)))
+        .collect()
 }

@@ -9,16 +9,16 @@
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
 
+mod generated;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{BinaryArray, Int64Array, TimestampMicrosecondArray};
-use tidemill::batch::Delivered;
+use generated::{delivered, thread_time};
 use tidemill::decode::Decoder;
 use tidemill::source::generate::Generator;
-use tidemill::table;
 use tidemill::transform::event_time::Due;
 use tidemill::transform::graph::{Graph, Surroundings};
 use tidemill::transform::run::Runner;
@@ -27,7 +27,6 @@ use tidemill::transform::{Compiling, Component, Engine, Package, registry};
 const EVENTS: usize = 1_000_000;
 const BATCH: usize = 8192;
 const COMMIT: usize = 100_000;
-const BEGIN: i64 = 1_764_669_600_000_000;
 
 /// What makes the shipped `clean` one without dictionaries.
 const PLAIN: [(&str, &str); 10] = [
@@ -118,7 +117,7 @@ fn run(graph: &Arc<Graph>) -> Figures {
     let mut figures = Figures::new();
     for first in (0..EVENTS).step_by(BATCH) {
         let batch = decoder.decode(delivered(&mut generator, first, BATCH.min(EVENTS - first)));
-        let began = busy();
+        let began = thread_time();
         runner.batch(&batch).unwrap();
         since += batch.rows.len();
         let commit = since >= COMMIT || first + BATCH >= EVENTS;
@@ -127,7 +126,7 @@ fn run(graph: &Arc<Graph>) -> Figures {
             runner.snapshot().unwrap();
         }
         let done = if commit { runner.take_work() } else { Vec::new() };
-        whole += busy() - began;
+        whole += thread_time() - began;
         if commit {
             since = 0;
             runner.committed();
@@ -155,34 +154,4 @@ fn medians(rounds: &[Figures]) -> Figures {
         figures[figures.len() / 2]
     };
     rounds[0].keys().map(|what| (what.clone(), median(what))).collect()
-}
-
-fn busy() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
-}
-
-/// Events of 10,000 a second.
-fn delivered(generator: &mut Generator, first: usize, rows: usize) -> Arc<Delivered> {
-    let (mut key, mut value) = (String::new(), String::new());
-    let (mut keys, mut values, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    for at in first..first + rows {
-        let time = BEGIN + i64::try_from(at).unwrap() * 100;
-        generator.next(time, &mut key, &mut value);
-        keys.push(key.clone());
-        values.push(value.clone());
-        times.push(time);
-    }
-    let from = i64::try_from(first).unwrap();
-    Arc::new(Delivered {
-        topic: "user-events".into(),
-        partition: 0,
-        from,
-        to: from + i64::try_from(rows).unwrap(),
-        offset: (from..).take(rows).collect::<Int64Array>(),
-        timestamp: TimestampMicrosecondArray::from(times).with_timezone("UTC"),
-        key: BinaryArray::from_iter_values(keys),
-        value: BinaryArray::from_iter_values(values),
-        headers: table::no_headers(rows),
-    })
 }

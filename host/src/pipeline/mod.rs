@@ -57,6 +57,7 @@ use crate::{Error, Result};
 use begin::Ready;
 use dispatch::{Dispatch, Door};
 use loader::Loader;
+pub use own::raw as raw_rows;
 use remake::Again;
 use shard::{Parts, Running};
 use share::Share;

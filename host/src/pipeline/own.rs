@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::{Error, Result};
 
 /// All events of a batch as rows of the raw table. Nothing is copied but the constants.
-pub(super) fn raw(table: &Arc<Table>, delivered: &Delivered) -> Result<Rows> {
+pub fn raw(table: &Arc<Table>, delivered: &Delivered) -> Result<Rows> {
     let rows = delivered.len();
     let columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from(vec![&*delivered.topic; rows])),
