@@ -5,6 +5,8 @@
 //! and with them what says whose the tables are (rule L7), and nothing else. The one shard of a pipeline with one log
 //! is the pipeline itself.
 
+use std::collections::BTreeMap;
+
 /// The most logs of a pipeline.
 pub const MOST: u32 = 256;
 
@@ -48,6 +50,14 @@ impl Shard {
     /// Whether a partition is of this one.
     pub fn has(self, partition: i32) -> bool {
         Shard::number_of(partition, self.of) == self.number
+    }
+
+    /// What is its own of what is said of all partitions.
+    pub fn ours<T: Clone>(self, of: &BTreeMap<i32, T>) -> BTreeMap<i32, T> {
+        of.iter()
+            .filter(|(partition, _)| self.has(**partition))
+            .map(|(at, value)| (*at, value.clone()))
+            .collect()
     }
 
     /// What it is called in its records: the pipeline's name, and its number where there are others.

@@ -8,10 +8,9 @@ use super::produce::duration;
 use super::progress::Bar;
 use super::{age, say, size, table};
 use crate::config::{Config, Flags};
-use crate::history::{Done, Order, Report, compact, named, one};
-use crate::pipeline::offline::Lake;
+use crate::history::{Done, Order, Report, Swept, compact, named, open};
 use crate::rejects::Filter;
-use crate::{Error, Result, env};
+use crate::{Result, env};
 
 /// Merges the small files of closed hours.
 #[derive(Args)]
@@ -63,15 +62,7 @@ impl Compact {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let report = runtime.block_on(async {
-            let mut lake = one(Lake::open(&config, &env::machine(), "compact").await?)?;
-            lake.log.open().await?;
-            if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!(
-                    "there is no record in {}: no host has begun",
-                    lake.place()
-                )));
-            }
-            let specs = lake.specs(&config).await?;
+            let (mut lake, specs) = open(&config, &env::machine(), "compact").await?;
             named(&specs, &self.table)?;
             let order = Order {
                 tables: self.table.clone(),
@@ -93,7 +84,7 @@ impl Compact {
     }
 
     fn text(&self, report: &Report) -> String {
-        let after = |value: Option<u64>, text: fn(u64) -> String| value.map_or("-".into(), text);
+        let made = |value: Option<u64>, text: fn(u64) -> String| value.map_or("-".into(), text);
         let head = ["table", "hour", "files", "", "bytes", "", "rows", "", "record", "took"]
             .map(str::to_owned)
             .to_vec();
@@ -102,11 +93,11 @@ impl Compact {
                 done.table.clone(),
                 done.hour.to_string(),
                 done.files.0.to_string(),
-                format!("-> {}", after(done.files.1, |n| n.to_string())),
+                format!("-> {}", made(done.files.1, |n| n.to_string())),
                 size(done.bytes.0),
-                format!("-> {}", after(done.bytes.1, size)),
+                format!("-> {}", made(done.bytes.1, size)),
                 done.rows.0.to_string(),
-                format!("-> {}", after(done.rows.1, |n| n.to_string())),
+                format!("-> {}", made(done.rows.1, |n| n.to_string())),
                 done.record.map_or("-".into(), |seq| seq.to_string()),
                 format!("{:.1}s", done.took.as_secs_f64()),
             ]
@@ -121,10 +112,7 @@ impl Compact {
         for why in &report.left {
             text.push_str(&format!("left alone: {why}\n"));
         }
-        text.push_str(&swept(&report.swept, self.keep));
-        if let Some(why) = &report.untold {
-            text.push_str(&format!("the catalog does not know all of it yet, hosts go on with it: {why}\n"));
-        }
+        text.push_str(&after(&report.swept, self.keep, report.untold.as_deref()));
         if self.dry_run && !report.hours.is_empty() {
             text.push_str("nothing was written; to merge them: tidemill compact\n");
         }
@@ -155,8 +143,8 @@ impl Compact {
     }
 }
 
-/// What was removed, for people.
-pub(super) fn swept(swept: &crate::history::Swept, keep: Duration) -> String {
+/// What came behind the hours, for people: what was removed, and what the catalog could not be told.
+pub(super) fn after(swept: &Swept, keep: Duration, untold: Option<&str>) -> String {
     let mut text = String::new();
     if !swept.records.is_empty() {
         let records: Vec<String> = swept.records.iter().map(u64::to_string).collect();
@@ -173,10 +161,13 @@ pub(super) fn swept(swept: &crate::history::Swept, keep: Duration) -> String {
     if let Some(why) = &swept.why {
         text.push_str(&format!("some stay longer: {why}\n"));
     }
+    if let Some(why) = untold {
+        text.push_str(&format!("the catalog does not know all of it yet, hosts go on with it: {why}\n"));
+    }
     text
 }
 
-pub(super) fn swept_json(swept: &crate::history::Swept) -> serde_json::Value {
+pub(super) fn swept_json(swept: &Swept) -> serde_json::Value {
     serde_json::json!({
         "records": swept.records, "files": swept.files, "bytes": swept.bytes, "left": swept.left, "why": swept.why,
     })

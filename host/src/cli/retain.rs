@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::compact::{swept, swept_json};
+use super::compact::{after, swept_json};
 use super::produce::duration;
 use super::progress::Bar;
 use super::{say, size, table};
 use crate::config::{Config, Flags};
-use crate::history::{Expired, Retained, Retention, named, one, retain};
-use crate::pipeline::offline::Lake;
-use crate::{Error, Result, env};
+use crate::history::{Expired, Retained, Retention, named, open, retain};
+use crate::{Result, env};
 
 /// Takes hours past their retention away.
 #[derive(Args)]
@@ -52,15 +51,7 @@ impl Retain {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let report = runtime.block_on(async {
-            let mut lake = one(Lake::open(&config, &env::machine(), "retain").await?)?;
-            lake.log.open().await?;
-            if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!(
-                    "there is no record in {}: no host has begun",
-                    lake.place()
-                )));
-            }
-            let specs = lake.specs(&config).await?;
+            let (mut lake, specs) = open(&config, &env::machine(), "retain").await?;
             named(&specs, &self.table)?;
             let days = |name: &String| (name.clone(), config.days_kept(name));
             let wanted = Retention {
@@ -95,10 +86,7 @@ impl Retain {
             let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.tables.iter().map(row)).collect();
             text.push_str(&table(&rows, &[0, 3, 4]));
         }
-        text.push_str(&swept(&report.swept, self.keep));
-        if let Some(why) = &report.untold {
-            text.push_str(&format!("the catalog does not know all of it yet, hosts go on with it: {why}\n"));
-        }
+        text.push_str(&after(&report.swept, self.keep, report.untold.as_deref()));
         if !self.apply && !report.tables.is_empty() {
             text.push_str("nothing was taken away; to do it: tidemill retain --apply\n");
         }

@@ -4,9 +4,8 @@ use clap::Args;
 
 use super::say;
 use crate::config::{Config, Flags};
-use crate::history::{Part, View, named, one, views, write_views};
-use crate::pipeline::offline::Lake;
-use crate::{Error, Result, env};
+use crate::history::{Part, View, named, open, views, write_views};
+use crate::{Result, env};
 
 /// Prints views for DuckDB.
 #[derive(Args)]
@@ -41,15 +40,7 @@ impl SqlView {
         let config = Config::load(&self.flags)?;
         let runtime = super::runtime()?;
         let text = runtime.block_on(async {
-            let mut lake = one(Lake::open(&config, &env::machine(), "sql-view").await?)?;
-            lake.log.open().await?;
-            if lake.log.view().next() == 0 {
-                return Err(Error::stop(format!(
-                    "there is no record in {}: no host has begun",
-                    lake.place()
-                )));
-            }
-            let specs = lake.specs(&config).await?;
+            let (mut lake, specs) = open(&config, &env::machine(), "sql-view").await?;
             let specs: Vec<_> = named(&specs, &self.tables)?.into_iter().cloned().collect();
             if self.write {
                 write_views(&mut lake, &specs).await?;

@@ -214,11 +214,11 @@ impl Committer {
         let keeper = self.setup.offsets.clone();
         // The log before the ends: others go on committing what arrives meanwhile.
         self.setup.log.refresh().await?;
-        let (mut ends, id) =
+        let (ends, id) =
             blocking("asking the brokers", move || Ok::<_, Error>((keeper.ends()?, keeper.topic_id()?)))
                 .await??;
         // Others begin in logs of their own.
-        ends.retain(|partition, _| shard.has(*partition));
+        let ends = shard.ours(&ends);
         let Setup { log, topic, policy, .. } = &mut self.setup;
         // It may have been created anew while we ran.
         let asked = Topic { name: topic.name.clone(), id };

@@ -121,6 +121,18 @@ impl Registrar {
         self.waiting.iter().map(owed).collect()
     }
 
+    /// Registers what a record left; what could not be told, for people. It stands in the log for hosts to go on with.
+    pub(crate) async fn tell(&mut self, record: &Record, now: &Generations) -> Option<String> {
+        self.inherit(record);
+        match self.register(&[], now).await {
+            Ok(()) if self.waiting() > 0 => {
+                Some("hours of tables that the transforms of now do not make are left to other hosts".into())
+            }
+            Ok(()) => None,
+            Err(e) => Some(e.to_string()),
+        }
+    }
+
     /// Takes over what a record left to be registered: its own files, and what waited when it was written.
     pub(crate) fn inherit(&mut self, record: &Record) {
         for owed in &record.owed {

@@ -313,7 +313,7 @@ impl Config {
             instance: self.instance.clone(),
             auth: self.auth,
             librdkafka: self.librdkafka.clone(),
-            prefetch: self.memory.prefetch(0),
+            prefetch: self.memory.prefetch(1),
         }
     }
 }

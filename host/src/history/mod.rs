@@ -40,12 +40,32 @@ pub use sweep::{Swept, sweep};
 pub(crate) use views::named;
 pub use views::{Part, View, views, write_views};
 
+use crate::catalog::TableSpec;
+use crate::config::Config;
+use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::offline::Lake;
 
+/// The lake of a configuration whose hours may be rewritten, with its log read, and what its catalog is told of its
+/// tables. `who` is the writer of what becomes a record.
+pub async fn open(config: &Config, env: &Env, who: &str) -> Result<(Lake, Vec<TableSpec>)> {
+    let mut lake = one(Lake::open(config, env, who).await?)?;
+    lake.log.open().await?;
+    if lake.log.view().next() == 0 {
+        return Err(Error::stop(format!("there is no record in {}: no host has begun", lake.place())));
+    }
+    let specs = lake.specs(config).await?;
+    Ok((lake, specs))
+}
+
+/// Whether a table is among those that are meant; where none is named, all are.
+fn means(tables: &[String], name: &str) -> bool {
+    tables.is_empty() || tables.iter().any(|table| table == name)
+}
+
 /// The lake whose hours may be rewritten. Where there are several logs each would rewrite a part of an hour, and the
 /// catalog can show only one place of it.
-pub fn one(lakes: Vec<Lake>) -> Result<Lake> {
+fn one(lakes: Vec<Lake>) -> Result<Lake> {
     match <[Lake; 1]>::try_from(lakes) {
         Ok([lake]) => Ok(lake),
         Err(lakes) => Err(Error::stop(format!(

@@ -99,7 +99,7 @@ pub(super) fn refused(spec: &TableSpec) -> Option<String> {
 impl Order {
     /// Whether a table is meant.
     pub(super) fn names(&self, table: &str) -> bool {
-        self.tables.is_empty() || self.tables.iter().any(|name| name == table)
+        super::means(&self.tables, table)
     }
 
     /// Whether an hour is over.

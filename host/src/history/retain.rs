@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sweep::{Swept, swept};
 use super::tell::Teller;
-use super::{clock, ended, views};
+use super::{clock, ended, means, views};
 use crate::audit::Progress;
 use crate::catalog::TableSpec;
 use crate::commit::record::DataFile;
@@ -100,7 +100,7 @@ pub async fn retain(
     }
     for spec in specs {
         let name = &spec.table.name;
-        let meant = wanted.tables.is_empty() || wanted.tables.contains(name);
+        let meant = means(&wanted.tables, name);
         let Some(days) = wanted.days.get(name).copied().flatten().filter(|_| meant) else { continue };
         progress(format!("looking for hours of {name}"));
         let before = now.saturating_sub(i64::from(days).saturating_mul(24 * HOUR));

@@ -22,15 +22,7 @@ impl Teller {
 
     /// Tells of a record.
     pub(super) async fn tell(&mut self, lake: &Lake, record: &Record) {
-        self.registrar.inherit(record);
-        let told = self.registrar.register(&[], lake.log.view().generations()).await;
-        self.untold = match told {
-            Ok(()) if self.registrar.waiting() > 0 => {
-                Some("hours of tables that the transforms of now do not make are left to other hosts".into())
-            }
-            Ok(()) => None,
-            Err(e) => Some(e.to_string()),
-        };
+        self.untold = self.registrar.tell(record, lake.log.view().generations()).await;
         self.told = self.untold.is_none().then_some(record.seq);
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ended;
+use super::{ended, means};
 use crate::catalog::TableSpec;
 use crate::generations::{FIRST, Generations};
 use crate::pipeline::offline::Lake;
@@ -171,8 +171,7 @@ pub(crate) fn named<'a>(specs: &'a [TableSpec], tables: &[String]) -> Result<Vec
         let all: Vec<&str> = specs.iter().map(|spec| spec.table.name.as_str()).collect();
         return Err(Error::usage(format!("there is no table {unknown}; there are: {}", all.join(", "))));
     }
-    let meant = |spec: &&TableSpec| tables.is_empty() || tables.contains(&spec.table.name);
-    Ok(specs.iter().filter(meant).collect())
+    Ok(specs.iter().filter(|spec| means(tables, &spec.table.name)).collect())
 }
 
 #[cfg(test)]

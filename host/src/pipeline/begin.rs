@@ -153,9 +153,7 @@ impl Known<'_> {
             }
         };
         if shard.label().is_some() {
-            let mut ends = (*ends).clone();
-            ends.retain(|partition, _| shard.has(*partition));
-            log.commence(&topic, &ends, policy(config)).await?;
+            log.commence(&topic, &shard.ours(ends), policy(config)).await?;
         }
         Ok(Begun { shard, topic, log, program })
     }

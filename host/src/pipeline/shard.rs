@@ -89,8 +89,6 @@ impl Parts<'_> {
             program: program.clone(),
             state: keeper::State::new(program.set),
         };
-        let mut ends = self.ends.clone();
-        ends.retain(|partition, _| shard.has(*partition));
         let setup = Setup {
             stores: self.stores.clone(),
             log,
@@ -103,7 +101,7 @@ impl Parts<'_> {
             stats,
             env: self.env.clone(),
             interval: config.commit_interval,
-            until: until(config, &ends),
+            until: until(config, &shard.ours(self.ends)),
             together: self.together.clone(),
             shard,
             transforms: tell,

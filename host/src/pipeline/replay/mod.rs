@@ -151,7 +151,7 @@ pub async fn replay(
                 if let Some(record) = record {
                     run.seen.extend(record.files.iter().map(|file| file.file.key.clone()));
                     report.records.push(record.seq);
-                    report.untold = run.register(lake, &now, &record).await?;
+                    report.untold = run.register(lake, &now, &record).await;
                 }
                 tries = 0;
             }
@@ -281,22 +281,15 @@ impl Run<'_> {
     }
 
     /// Tells the catalog. What it does not take is said, and stands in the log for hosts to go on with.
-    async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Result<Option<String>> {
+    async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Option<String> {
         let mut registrar = Registrar::new(lake.catalog.clone(), program.tables.clone());
-        registrar.inherit(record);
-        let told = async {
-            lake.catalog.ensure(&program.tables).await?;
-            registrar.register(&[], lake.log.view().generations()).await
+        let untold = match lake.catalog.ensure(&program.tables).await {
+            Ok(()) => registrar.tell(record, lake.log.view().generations()).await,
+            Err(e) => Some(e.to_string()),
         };
-        match told.await {
-            Ok(()) if registrar.waiting() > 0 => Ok(Some(
-                "hours of tables that the transforms of now do not make are left to other hosts".into(),
-            )),
-            Ok(()) => {
-                self.told = Some(record.seq);
-                Ok(None)
-            }
-            Err(e) => Ok(Some(e.to_string())),
+        if untold.is_none() {
+            self.told = Some(record.seq);
         }
+        untold
     }
 }
