@@ -220,11 +220,7 @@ impl Draft for FlipDraft {
             return Ok(None);
         }
         self.seen = Some(log.view.next);
-        let record = &mut self.body.record;
-        record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
-        record.owed = if record.previous == self.told { vec![] } else { log.view.owed() };
-        // It names another record before it than at the last slot: other bytes, so another id.
-        Ok(Some(Body { id: log.env.fresh_id(), ..self.body.clone() }))
+        Ok(Some(self.body.linked(log, self.told)))
     }
 }
 
@@ -246,9 +242,7 @@ impl Draft for SweepDraft {
         if record.sweeps.is_empty() {
             return Ok(None);
         }
-        record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
-        record.owed = if record.previous == self.told { vec![] } else { log.view.owed() };
-        Ok(Some(Body { id: log.env.fresh_id(), ..self.body.clone() }))
+        Ok(Some(self.body.linked(log, self.told)))
     }
 }
 

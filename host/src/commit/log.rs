@@ -61,6 +61,15 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// It as the next link in the chain of maintenance (rule M2). `told` is the last one whose hours the catalog has.
+    pub(super) fn linked(&mut self, log: &Log, told: Option<u64>) -> Body {
+        let record = &mut self.record;
+        record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
+        record.owed = if record.previous == told { vec![] } else { log.view.owed() };
+        // It names another record before it than at the last slot: other bytes, so another id.
+        Body { id: log.env.fresh_id(), ..self.clone() }
+    }
+
     /// A record of a kind, with nothing in it yet.
     pub(super) fn new(env: &Env, kind: RecordKind) -> Body {
         let record = Record {

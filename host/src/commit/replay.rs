@@ -90,10 +90,7 @@ impl Draft for ReplayDraft {
                 return Ok(None);
             }
         }
-        record.previous = log.view.maintenance.as_ref().map(|record| record.seq);
-        record.owed = if record.previous == self.told { vec![] } else { log.view.owed() };
-        // It names another record before it than at the last slot: other bytes, so another id.
-        Ok(Some(Body { id: log.env.fresh_id(), ..self.body.clone() }))
+        Ok(Some(self.body.linked(log, self.told)))
     }
 }
 
