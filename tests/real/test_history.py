@@ -11,7 +11,7 @@ from history import History, hours_ago, produce
 from process import until
 
 HOURS = 3
-POINTS = ["compact-merged", "compact-staged", "compact-record", "published-one", "compact-published", "compact-told"]
+POINTS = ["compact-merged", "flip-staged", "flip-record", "published-one", "flip-published", "compact-told"]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_compaction_that_is_killed_is_whole_or_nothing(job, kafka, place, poin
     kinds = job.kinds()
     job.killed(point, "compact", "--closed-for", "0s")
     told = job.kinds()[len(kinds):]
-    assert set(told) == (set() if point in ("compact-merged", "compact-staged") else {"compact"}), told
+    assert set(told) == (set() if point in ("compact-merged", "flip-staged") else {"compact"}), told
     assert len(told) <= 1 or "published-one" in point
     if not told:
         job.proven()

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::{say, size, table};
 use crate::commit::Record;
-use crate::commit::record::{Advance, Compacted, DataFile, Flip, Replayed, Work};
+use crate::commit::record::{Advance, Compacted, DataFile, Flip, Replayed, Reprocessed, Restored, Work};
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
 use crate::sink::Publish;
@@ -227,6 +227,18 @@ fn whole(record: &Record) -> String {
         let merged = if *merged { ", put together by key" } else { "" };
         let print = print.as_ref().map(|print| format!(", events {print}")).unwrap_or_default();
         let _ = writeln!(text, "  made of {rows} rows{merged}{print}");
+    }
+    if let Some(Reprocessed { set, events, undecoded, carried, transforms }) = &record.reprocessed {
+        let set = set.map_or(String::new(), |set| format!(" of record {set}"));
+        let _ = writeln!(text, "\n{events} events of the raw zone went through the transforms{set} again");
+        let _ = writeln!(
+            text,
+            "  {undecoded} could not be decoded, {carried} rows that came meanwhile were kept"
+        );
+        transforms.iter().for_each(|work| worked(&mut text, work));
+    }
+    if let Some(Restored { record, carried }) = &record.restored {
+        let _ = writeln!(text, "\nas before record {record}, with {carried} rows that came since");
     }
     if let Some(before) = record.before {
         let _ = writeln!(text, "  with events from before {}", crate::commit::record::when(before));

@@ -13,10 +13,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Compacted, DataFile, Flip, Record, RecordKind};
+use super::record::{Compacted, DataFile, Flip, Record, RecordKind, Reprocessed, Restored};
 use super::rules::Rule;
 use super::store::again;
-use crate::env::Micros;
+use crate::env::{Env, Micros};
 use crate::failpoint::failpoint;
 use crate::table::Hour;
 use crate::{Error, Result};
@@ -24,19 +24,62 @@ use crate::{Error, Result};
 /// Files that are removed side by side.
 const ABREAST: usize = 16;
 
-/// An hour of a table, rewritten: its files are staged in its next generation.
+/// Hours of tables, rewritten: their files are staged in their next generations.
 #[derive(Clone, Debug)]
 pub struct Rewritten {
-    /// The table.
-    pub table: String,
-    /// The hour.
-    pub hour: Hour,
-    /// The files that were read: all that were true in the hour.
+    /// The hours, with their new generations.
+    pub flips: Vec<Flip>,
+    /// The files that were read: all that were true in these hours.
     pub supersedes: Vec<DataFile>,
-    /// The files that have their rows.
+    /// The files that are true instead.
     pub files: Vec<DataFile>,
-    /// What was read.
-    pub compacted: Compacted,
+    /// What was done.
+    pub deed: Deed,
+}
+
+/// Why hours were rewritten, as the record says it.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// Files were merged.
+    Compacted(Compacted),
+    /// Hours were made anew from the raw zone.
+    Reprocessed(Reprocessed),
+    /// Hours were put back.
+    Restored(Restored),
+}
+
+impl Deed {
+    fn of(self, env: &Env) -> Body {
+        let new = |kind| Body::new(env, kind);
+        match self {
+            Deed::Compacted(compacted) => {
+                let mut body = new(RecordKind::Compact);
+                body.record.compacted = Some(compacted);
+                body
+            }
+            Deed::Reprocessed(reprocessed) => {
+                let mut body = new(RecordKind::Reprocess);
+                body.record.reprocessed = Some(reprocessed);
+                body
+            }
+            Deed::Restored(restored) => {
+                let mut body = new(RecordKind::Restore);
+                body.record.restored = Some(restored);
+                body
+            }
+        }
+    }
+}
+
+/// What became of rewritten hours.
+#[derive(Clone, Debug)]
+pub enum Flipped {
+    /// They are true and visible.
+    True(Arc<Record>),
+    /// One of them is not any more as it was read. What is staged stays: the caller mends it, or throws it away.
+    Changed,
+    /// Clean-up took what is staged for left-overs: it can never become true.
+    Fenced,
 }
 
 /// A table's hour.
@@ -50,27 +93,48 @@ impl Log {
         Ok(files)
     }
 
-    /// Makes a rewritten hour true and visible. None: the hour is another by now, or clean-up took the files for
-    /// left-overs; what was staged is removed. `told` is the maintenance record whose hours the catalog has.
-    pub async fn compact(&mut self, hour: Rewritten, told: Option<u64>) -> Result<Option<Arc<Record>>> {
-        let Rewritten { table, hour, supersedes, files, compacted } = hour;
-        let staged = files.clone();
-        let mut body = Body::new(&self.env, RecordKind::Compact);
-        let generation = supersedes.iter().map(|file| file.generation).max().unwrap_or(1).saturating_add(1);
-        body.record.flips = vec![Flip { table, hour: hour.0, generation }];
+    /// Makes rewritten hours true and visible. `told` is the maintenance record whose hours the catalog has.
+    pub async fn rewrite(&mut self, rewritten: &Rewritten, told: Option<u64>) -> Result<Flipped> {
+        let Rewritten { flips, supersedes, files, deed } = rewritten.clone();
+        let mut body = deed.of(&self.env);
+        body.record.flips = flips;
         body.record.supersedes = supersedes.into_iter().map(DataFile::taken_away).collect();
         body.record.files = files;
-        body.record.compacted = Some(compacted);
-        failpoint!("compact-staged");
+        failpoint!("flip-staged");
         let record = self.append(&mut FlipDraft { body, told, seen: None }).await?;
-        failpoint!("compact-record");
-        match &record {
-            Some(record) => self.publish(record).await?,
-            // No slot can hold ours any more.
-            None => self.remove_all(&staged).await?,
+        failpoint!("flip-record");
+        let flipped = match record {
+            Some(record) => {
+                self.publish(&record).await?;
+                Flipped::True(record)
+            }
+            None if rewritten.files.iter().any(|file| self.view.fenced.contains(&file.epoch)) => {
+                Flipped::Fenced
+            }
+            None => Flipped::Changed,
+        };
+        failpoint!("flip-published");
+        Ok(flipped)
+    }
+
+    /// The same for whom there is nothing to mend. None: it came to nothing, and what was staged is removed.
+    pub async fn rewrite_once(
+        &mut self,
+        rewritten: &Rewritten,
+        told: Option<u64>,
+    ) -> Result<Option<Arc<Record>>> {
+        match self.rewrite(rewritten, told).await? {
+            Flipped::True(record) => Ok(Some(record)),
+            Flipped::Changed | Flipped::Fenced => {
+                self.throw_away(&rewritten.files).await?;
+                Ok(None)
+            }
         }
-        failpoint!("compact-published");
-        Ok(record)
+    }
+
+    /// Removes files that no slot can hold any more.
+    pub async fn throw_away(&self, staged: &[DataFile]) -> Result<()> {
+        self.remove_all(staged).await
     }
 
     /// Takes all files of some hours away: their events are from before `before`. None: one of the hours is another
@@ -180,7 +244,7 @@ impl FlipDraft {
                 (false, true) => live.is_superset(&wanted),
                 (false, false) => true,
             };
-            if !same || wanted.is_empty() {
+            if !same {
                 return Ok(false);
             }
         }

@@ -7,8 +7,10 @@ use crate::table::REJECTED;
 
 fn rewritten(old: &[DataFile], new: &DataFile) -> Rewritten {
     let compacted = Compacted { rows: old.len() as u64, ..Compacted::default() };
+    let generation = old.iter().map(|file| file.generation).max().unwrap_or(1) + 1;
+    let flips = vec![Flip { table: REJECTED.into(), hour: 0, generation }];
     let (supersedes, files) = (old.to_vec(), vec![new.clone()]);
-    Rewritten { table: REJECTED.into(), hour: Hour(0), supersedes, files, compacted }
+    Rewritten { flips, supersedes, files, deed: Deed::Compacted(compacted) }
 }
 
 #[tokio::test]
@@ -17,9 +19,10 @@ async fn of_two_compactions_of_an_hour_one_comes_to_nothing() {
     let (mut first, old) = begun(&store).await;
     let mut second = store.log().await;
     let (one, two) = (store.stage_at(1, 2), store.stage_at(2, 2));
-    let record = first.compact(rewritten(std::slice::from_ref(&old), &one), None).await.unwrap().unwrap();
+    let record =
+        first.rewrite_once(&rewritten(std::slice::from_ref(&old), &one), None).await.unwrap().unwrap();
     assert_eq!((record.flips[0].generation, record.format), (2, 3));
-    assert!(second.compact(rewritten(std::slice::from_ref(&old), &two), None).await.unwrap().is_none());
+    assert!(second.rewrite_once(&rewritten(std::slice::from_ref(&old), &two), None).await.unwrap().is_none());
     // What was there stays for readers that have not heard of it.
     assert_eq!(store.visible(), [one.file.key.as_str(), old.file.key.as_str()]);
     assert_eq!(
@@ -28,7 +31,8 @@ async fn of_two_compactions_of_an_hour_one_comes_to_nothing() {
     );
     // The next one rewrites what the first has made, and is told what the catalog is owed.
     let three = store.stage_at(3, 3);
-    let next = second.compact(rewritten(std::slice::from_ref(&one), &three), None).await.unwrap().unwrap();
+    let next =
+        second.rewrite_once(&rewritten(std::slice::from_ref(&one), &three), None).await.unwrap().unwrap();
     assert_eq!((next.previous, next.owed.len()), (Some(record.seq), 1));
     assert_eq!(second.view().retired().len(), 2);
     second.sweep(&[record.seq].into(), None).await.unwrap().unwrap();
@@ -45,12 +49,14 @@ async fn a_flip_over_an_hour_that_has_changed_comes_to_nothing() {
     let record = commit(&mut host, 1, vec![late.clone()]).await;
     host.publish(&record).await.unwrap();
     let new = store.stage_at(1, 2);
-    assert!(compactor.compact(rewritten(std::slice::from_ref(&old), &new), None).await.unwrap().is_none());
+    assert!(
+        compactor.rewrite_once(&rewritten(std::slice::from_ref(&old), &new), None).await.unwrap().is_none()
+    );
     assert!(!store.visible().contains(&new.file.key));
     assert!(compactor.expire(vec![old.clone()], 1, None).await.unwrap().is_none(), "it knows one of two");
     let both = [old, late];
     let new = store.stage_at(2, 2);
-    assert!(compactor.compact(rewritten(&both, &new), None).await.unwrap().is_some());
+    assert!(compactor.rewrite_once(&rewritten(&both, &new), None).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -59,7 +65,7 @@ async fn a_late_file_of_a_rewritten_hour_goes_to_its_new_generation_only() {
     let (mut compactor, old) = begun(&store).await;
     let mut host = store.log().await;
     let new = store.stage_at(1, 2);
-    compactor.compact(rewritten(&[old], &new), None).await.unwrap().unwrap();
+    compactor.rewrite_once(&rewritten(&[old], &new), None).await.unwrap().unwrap();
     // It was staged before the host heard of it.
     let late = store.stage(2);
     let part = |file: DataFile, log: &Log| {
@@ -92,7 +98,8 @@ async fn a_summary_knows_generations_and_what_was_not_swept() {
     let store = Arc::new(Memory::default());
     let (mut log, old) = begun(&store).await;
     let new = store.stage_at(1, 2);
-    let compact = log.compact(rewritten(std::slice::from_ref(&old), &new), None).await.unwrap().unwrap();
+    let compact =
+        log.rewrite_once(&rewritten(std::slice::from_ref(&old), &new), None).await.unwrap().unwrap();
     let expire = log.expire(vec![new.clone()], 5, None).await.unwrap().unwrap();
     assert_eq!((expire.flips[0].generation, expire.before), (3, Some(5)));
     assert_eq!(log.view().generations().get(REJECTED, Hour(0)), Standing { generation: 3, empty: true });

@@ -92,6 +92,8 @@ impl Body {
             replayed: None,
             flips: vec![],
             compacted: None,
+            reprocessed: None,
+            restored: None,
             before: None,
             sweeps: vec![],
         };

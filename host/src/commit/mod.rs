@@ -72,7 +72,7 @@ use crate::sink::PendingFile;
 
 pub use committer::{Committer, Request, Setup, Taken};
 pub use epoch::{LanePart, Outcome};
-pub use flips::Rewritten;
+pub use flips::{Deed, Flipped, Rewritten};
 pub use log::Log;
 pub use position::{PartitionKey, View};
 pub use publish::{CannotRemake, Remade, Remake};

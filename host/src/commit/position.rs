@@ -117,7 +117,9 @@ impl View {
             self.fenced.extend(cleanup.epochs.iter().cloned());
         }
         for Flip { table, hour, generation } in &record.flips {
-            let standing = Standing { generation: *generation, empty: record.kind == RecordKind::Expire };
+            let brought =
+                record.files.iter().any(|file| (&file.file.table, file.file.hour.0) == (table, *hour));
+            let standing = Standing { generation: *generation, empty: !brought };
             self.generations.set(table, Hour(*hour), standing);
         }
         if !self.generations.is_empty() {

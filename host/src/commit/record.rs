@@ -4,6 +4,8 @@
 //! `host/tests/golden/log`), a newer one is refused. Within a version, members may be added that an older reader may
 //! ignore; anything that it may not ignore is a new version.
 
+mod history;
+mod kind;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -16,79 +18,8 @@ use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::Zone;
 use crate::{Error, Result};
 
-/// The newest version that this build reads and writes. A record has the oldest version whose readers understand it
-/// ([`RecordKind::format`]).
-///
-/// | version | since then there are |
-/// | --- | --- |
-/// | 1 | start, epoch, gap, repair, cleanup |
-/// | 2 | transforms, replay |
-/// | 3 | compact, expire, sweep: generations |
-pub const FORMAT: u32 = 3;
-
-/// What a record is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RecordKind {
-    /// Where partitions begin (rule L6): `from == to`, no files.
-    Start,
-    /// Events that became true.
-    Epoch,
-    /// Offsets that were gone from the topic and were skipped on a person's word.
-    Gap,
-    /// Files that vanished before they were visible, made again under other keys (rule F6).
-    Repair,
-    /// Staged files of epochs that will never become true, and are removed (rule M1).
-    Cleanup,
-    /// The transforms that all hosts are to run from now on.
-    Transforms,
-    /// Rejected rows that went through the transforms once more.
-    Replay,
-    /// The files of hours merged into others, which are their next generation.
-    Compact,
-    /// Hours whose files nobody needs any more.
-    Expire,
-    /// What compactions and expiries took away is removed from now on.
-    Sweep,
-}
-
-impl RecordKind {
-    /// Its name in a record.
-    pub fn name(self) -> &'static str {
-        match self {
-            RecordKind::Start => "start",
-            RecordKind::Epoch => "epoch",
-            RecordKind::Gap => "gap",
-            RecordKind::Repair => "repair",
-            RecordKind::Cleanup => "cleanup",
-            RecordKind::Transforms => "transforms",
-            RecordKind::Replay => "replay",
-            RecordKind::Compact => "compact",
-            RecordKind::Expire => "expire",
-            RecordKind::Sweep => "sweep",
-        }
-    }
-
-    /// The version of the format that a reader must know.
-    pub(super) fn format(self) -> u32 {
-        match self {
-            RecordKind::Transforms | RecordKind::Replay => 2,
-            RecordKind::Compact | RecordKind::Expire | RecordKind::Sweep => 3,
-            _ => 1,
-        }
-    }
-
-    /// Whether it belongs to the chain of maintenance records (rule M2).
-    pub fn is_maintenance(self) -> bool {
-        matches!(self, RecordKind::Cleanup | RecordKind::Replay | RecordKind::Sweep) || self.flips()
-    }
-
-    /// Whether it makes other generations the current ones. What it takes away is no more true, but stays for readers
-    /// that have not heard of it, until a sweep (rule M6).
-    pub fn flips(self) -> bool {
-        matches!(self, RecordKind::Compact | RecordKind::Expire)
-    }
-}
+pub use history::{Compacted, Flip, Replayed, Reprocessed, Restored};
+pub use kind::{FORMAT, RecordKind};
 
 /// One commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,7 +69,7 @@ pub struct Record {
     /// What became of rejected rows; only in replays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed: Option<Replayed>,
-    /// Hours that have another generation from now on (rule M4); only in compactions and expiries.
+    /// Hours that have another generation from now on (rule M4); only in flips.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flips: Vec<Flip>,
     /// What went into the merge; only in compactions.
@@ -147,56 +78,15 @@ pub struct Record {
     /// Events from before that are not kept any longer; only in expiries.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "maybe_time")]
     pub before: Option<Micros>,
-    /// Compactions and expiries whose superseded files are removed; only in sweeps.
+    /// What hours were made anew from; only in reprocessings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reprocessed: Option<Reprocessed>,
+    /// What hours were put back to; only in restores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+    /// Flips whose superseded files are removed; only in sweeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<u64>,
-}
-
-/// An hour of a table gets another generation: its live files are exactly those that this record takes away (rule M4).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flip {
-    /// The table.
-    pub table: String,
-    /// Hours since 1970.
-    pub hour: i64,
-    /// The new generation.
-    pub generation: u32,
-}
-
-/// What a compaction read: what it wrote must be the same rows, or, in a table that merges by key, the same sums.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Compacted {
-    /// Rows of the files that it takes away.
-    pub rows: u64,
-    /// Which events they stem from, in a number that does not depend on their order; none: rows of this table stem
-    /// from no single events.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub print: Option<String>,
-    /// Rows of equal keys were put together.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub merged: bool,
-}
-
-/// What became of the rows of files of rejected events that a replay takes away: `rows` went through the transforms,
-/// `kept` stand in the new files as they were.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replayed {
-    /// The reason of the rows that went.
-    pub reason: String,
-    /// The record with the set of transforms that were at work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub set: Option<u64>,
-    /// Rows that went.
-    pub rows: u64,
-    /// Rows that stayed.
-    pub kept: u64,
-    /// Rows of those that went that could not be decoded, again.
-    pub undecoded: u64,
-    /// Rows in the new files that were rejected again.
-    pub again: u64,
-    /// What became of the rows, by transform.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub transforms: Vec<Work>,
 }
 
 /// The transforms that hosts are to run, in the order of their names.

@@ -12,8 +12,8 @@ use super::tell::Teller;
 use super::{clock, ended, views};
 use crate::audit::Progress;
 use crate::catalog::TableSpec;
-use crate::commit::Rewritten;
-use crate::commit::record::{Compacted, DataFile};
+use crate::commit::record::{Compacted, DataFile, Flip};
+use crate::commit::{Deed, Rewritten};
 use crate::failpoint::failpoint;
 use crate::generations::Place;
 use crate::pipeline::offline::Lake;
@@ -150,8 +150,9 @@ async fn hour(
     let (rows, bytes) = files.iter().fold((0, 0), |(r, b), file| (r + file.file.rows, b + file.file.bytes));
     let count = files.len() as u64;
     let supersedes = task.files.clone();
-    let rewritten = Rewritten { table: name, hour: task.hour, supersedes, files, compacted };
-    let Some(record) = lake.log.compact(rewritten, teller.told).await.map_err(ended)? else {
+    let flip = Flip { table: name, hour: task.hour.0, generation: task.generation() };
+    let rewritten = Rewritten { flips: vec![flip], supersedes, files, deed: Deed::Compacted(compacted) };
+    let Some(record) = lake.log.rewrite_once(&rewritten, teller.told).await.map_err(ended)? else {
         return Ok(Err("it has changed while it was merged; the next run does it".into()));
     };
     teller.tell(lake, &record).await;
@@ -169,8 +170,7 @@ type Made = (Vec<PendingFile>, Compacted);
 /// Reads and writes, on a thread of its own: it blocks, and others go before it. The inner error is the work's.
 async fn merged(lake: &Lake, task: &Task, order: &Order, epoch: &str) -> Result<Result<Made>> {
     let merge = Merge { spec: task.spec.clone(), files: task.files.clone(), memory: order.memory };
-    let generation = task.files.iter().map(|file| file.generation).max().unwrap_or(1) + 1;
-    let place = Place { hour: task.hour, generation };
+    let place = Place { hour: task.hour, generation: task.generation() };
     let (store, keys) = (lake.stores.of(task.spec.table.zone).clone(), lake.keys.clone());
     let (largest, epoch) = (task.largest(), epoch.to_owned());
     let (stores, env) = (lake.stores.clone(), lake.env.clone());

@@ -8,6 +8,7 @@ use crate::catalog::{Projection, TableSpec};
 use crate::commit::Log;
 use crate::commit::record::DataFile;
 use crate::env::{HOUR, Micros};
+use crate::generations::FIRST;
 use crate::table::Hour;
 
 /// A file of this size is small.
@@ -76,6 +77,11 @@ impl Task {
     /// Rows of its files.
     pub fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.file.rows).sum()
+    }
+
+    /// The generation that its rows are written to.
+    pub(super) fn generation(&self) -> u32 {
+        self.files.iter().map(|file| file.generation).max().unwrap_or(FIRST).saturating_add(1)
     }
 
     /// The size at which a file ends, so that the hour's files are about equal.

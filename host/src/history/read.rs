@@ -30,12 +30,12 @@ const TRIES: u32 = 6;
 
 /// Where files are read from.
 #[derive(Clone)]
-pub(super) struct Source {
-    pub(super) stores: Stores,
-    pub(super) env: Env,
-    pub(super) runtime: Handle,
+pub(crate) struct Source {
+    pub(crate) stores: Stores,
+    pub(crate) env: Env,
+    pub(crate) runtime: Handle,
     /// Bytes a second, at most; none: as fast as can be.
-    pub(super) rate: Option<u64>,
+    pub(crate) rate: Option<u64>,
 }
 
 /// What a file came to.
@@ -46,7 +46,7 @@ enum Ahead {
 
 impl Source {
     /// Gives every batch of these files to `each`, in order. For a thread that may block.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         table: &Table,
         files: &[DataFile],

@@ -21,19 +21,10 @@ use super::flush::nothing;
 use super::given::{Edge, Given};
 use super::graph::{Feed, Graph};
 use super::pass::Work;
+use super::roles::{Role, for_refused};
 use super::run::{Done, Runner};
 use crate::batch::{Batch, Outcome};
 use crate::{Error, Result};
-
-/// A transform's part in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// It has had the event.
-    Off,
-    /// It makes the input of another.
-    Silent,
-    On,
-}
 
 /// The graph at work for rejected events of one partition.
 pub struct Again {
@@ -74,12 +65,7 @@ impl Again {
         let mut runner = Runner::open(graph, partition, &[])?;
         runner.careful(true);
         runner.patient = true;
-        Ok(Again {
-            runner,
-            roles: roles(&graph.nodes.iter().map(|node| node.feed).collect::<Vec<_>>(), by),
-            by,
-            made: vec![0; graph.nodes.len()],
-        })
+        Ok(Again { runner, roles: for_refused(&graph.feeds(), by), by, made: vec![0; graph.nodes.len()] })
     }
 
     /// Runs events through their transforms.
@@ -150,25 +136,6 @@ impl Again {
     }
 }
 
-/// Each transform's part, from what feeds them; each comes after what it reads.
-fn roles(feeds: &[Feed], by: Option<usize>) -> Vec<Role> {
-    let Some(by) = by else { return vec![Role::On; feeds.len()] };
-    let mut roles = vec![Role::Off; feeds.len()];
-    roles[by] = Role::On;
-    let mut feed = feeds[by];
-    while let Feed::Output { node, .. } = feed {
-        (roles[node], feed) = (Role::Silent, feeds[node]);
-    }
-    for at in by + 1..feeds.len() {
-        if let Feed::Output { node, .. } = feeds[at]
-            && roles[node] == Role::On
-        {
-            roles[at] = Role::On;
-        }
-    }
-    roles
-}
-
 /// The rows of events that have exactly one, and the events that have not.
 fn single(events: &[u32], edges: &[Rc<Edge>]) -> Result<(Vec<Edge>, Vec<u32>)> {
     let mut rows: HashMap<u32, u32> = HashMap::new();
@@ -199,20 +166,6 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
-
-    #[test]
-    fn only_those_that_lack_an_event_get_it() {
-        use Role::{Off, On, Silent};
-        let output = |node| Feed::Output { node, output: 0 };
-        // 0 ─┬─> 1 ─┬─> 3     4 ──> 5
-        //    └─> 2  └─> 6
-        let feeds = [Feed::Topic, output(0), output(0), output(1), Feed::Topic, output(4), output(1)];
-        assert_eq!(roles(&feeds, None), [On; 7]);
-        assert_eq!(roles(&feeds, Some(0)), [On, On, On, On, Off, Off, On]);
-        assert_eq!(roles(&feeds, Some(1)), [Silent, On, Off, On, Off, Off, On]);
-        assert_eq!(roles(&feeds, Some(6)), [Silent, Silent, Off, Off, Off, Off, On]);
-        assert_eq!(roles(&feeds, Some(4)), [Off, Off, Off, Off, On, On, Off]);
-    }
 
     #[test]
     fn only_events_with_one_row_go_on() {

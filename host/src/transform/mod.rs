@@ -6,6 +6,7 @@
 //! `columns`), and what it may take is bounded for every call (`limits`).
 
 pub mod again;
+pub mod anew;
 mod bindings;
 pub(crate) mod cache;
 mod careful;
@@ -27,6 +28,7 @@ mod outcome;
 pub(crate) mod package;
 mod pass;
 pub mod registry;
+mod roles;
 pub mod run;
 pub mod sidecar;
 pub mod spec;

@@ -48,6 +48,8 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         replayed: None,
         flips: vec![],
         compacted: None,
+        reprocessed: None,
+        restored: None,
         before: None,
         sweeps: vec![],
     }
@@ -209,7 +211,28 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     let mut sweep = empty(RecordKind::Sweep, 10);
     sweep.previous = Some(9);
     sweep.sweeps = vec![8];
-    vec![start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep]
+    let mut reprocess = empty(RecordKind::Reprocess, 11);
+    reprocess.previous = Some(10);
+    reprocess.supersedes = compact.files.iter().cloned().map(DataFile::taken_away).collect();
+    reprocess.files = vec![file(FIRST, 4, upload("u-7"))];
+    reprocess.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 4 }];
+    reprocess.reprocessed = Some(Reprocessed {
+        set: Some(5),
+        events: 12,
+        undecoded: 1,
+        carried: 2,
+        transforms: replay.replayed.iter().flat_map(|replayed| replayed.transforms.clone()).collect(),
+    });
+    let mut restore = empty(RecordKind::Restore, 12);
+    restore.previous = Some(11);
+    restore.supersedes = reprocess.files.iter().cloned().map(DataFile::taken_away).collect();
+    restore.files = vec![file(SECOND, 5, upload("u-8"))];
+    restore.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 5 }];
+    restore.restored = Some(Restored { record: 11, carried: 2 });
+    vec![
+        start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
+        restore,
+    ]
 }
 
 #[test]

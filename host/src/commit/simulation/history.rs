@@ -1,6 +1,6 @@
 //! Hours that are rewritten, expire and are swept, in the simulation.
 
-use super::super::flips::Rewritten;
+use super::super::flips::{Deed, Rewritten};
 use super::super::record::{Compacted, DataFile};
 use super::super::rules::Rule;
 use super::host::{HOURS, Host, TABLES, stage};
@@ -43,9 +43,9 @@ impl Host {
             files.push(stage(&self.process, &epoch, (table, generation), hour, &name, rows).await?);
         }
         let compacted = Compacted { rows: rows.len() as u64, ..Compacted::default() };
-        let (table, hour) = (TABLES[table].to_owned(), HOURS[hour]);
-        let rewritten = Rewritten { table, hour, supersedes: old, files, compacted };
-        match self.log.compact(rewritten, self.told).await? {
+        let flips = vec![Flip { table: TABLES[table].to_owned(), hour: HOURS[hour].0, generation }];
+        let rewritten = Rewritten { flips, supersedes: old, files, deed: Deed::Compacted(compacted) };
+        match self.log.rewrite_once(&rewritten, self.told).await? {
             Some(record) => self.tell(&record).await,
             None => self.process.world.state().fire("compaction lost its race"),
         }
