@@ -1,9 +1,12 @@
 //! Hours merged over a lake on a disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::runtime::Handle;
 
@@ -12,7 +15,7 @@ use crate::batch::Rows;
 use crate::env::{HOUR, machine};
 use crate::generations::Place;
 use crate::sink::{EpochWriter, Keys, Location, Settings, Stores, ZoneStore};
-use crate::table::{self, Zone, timestamp_type};
+use crate::table::{self, Table, Zone, timestamp_type};
 
 const AT: table::Hour = table::Hour(490_185);
 

@@ -1,7 +1,7 @@
 //! Hours that are rewritten, expire and are swept, in the simulation.
 
 use super::super::flips::{Deed, Rewritten};
-use super::super::record::{Compacted, DataFile};
+use super::super::record::{Compacted, DataFile, Flip};
 use super::super::rules::Rule;
 use super::host::{HOURS, Host, TABLES, stage};
 use super::world::Row;
