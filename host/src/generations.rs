@@ -152,20 +152,31 @@ impl<'de> Deserialize<'de> for Generations {
 
 /// The generations as the newest view of this process has them: who begins a file asks here.
 #[derive(Clone, Debug, Default)]
-pub struct Current(Arc<RwLock<(u64, Generations)>>);
+pub struct Current {
+    now: Arc<RwLock<(u64, Generations)>>,
+    /// How many generations later new files go.
+    ahead: u32,
+}
 
 impl Current {
     /// What the log says before record `next`. An older view changes nothing.
     pub fn follow(&self, next: u64, generations: &Generations) {
-        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         if next > now.0 {
             *now = (next, generations.clone());
         }
     }
 
-    /// An hour in the generation that is read and written.
+    /// For files of the generations that come next.
+    pub fn next(generations: &Generations) -> Current {
+        Current { now: Arc::new(RwLock::new((u64::MAX, generations.clone()))), ahead: 1 }
+    }
+
+    /// An hour in the generation that new files of it go to.
     pub fn place(&self, table: &str, hour: Hour) -> Place {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).1.place(table, hour)
+        let Place { hour, generation } =
+            self.now.read().unwrap_or_else(PoisonError::into_inner).1.place(table, hour);
+        Place { hour, generation: generation.saturating_add(self.ahead) }
     }
 }
 
@@ -223,5 +234,7 @@ mod tests {
         current.follow(9, &now);
         current.follow(8, &Generations::default());
         assert_eq!(current.place("t", Hour(1)).generation, 2);
+        let next = Current::next(&now);
+        assert_eq!((next.place("t", Hour(1)).generation, next.place("t", Hour(2)).generation), (3, 2));
     }
 }

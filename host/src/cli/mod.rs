@@ -11,10 +11,12 @@ mod graph;
 mod health;
 mod log;
 mod logs;
+mod moment;
 mod monitor;
 mod produce;
 mod progress;
 mod rejects;
+mod reprocess;
 mod retain;
 mod run;
 mod sign;
@@ -84,6 +86,8 @@ enum Command {
     Verify(verify::Verify),
     /// Count rejected events by reason, and send them back through the transforms
     Rejects(rejects::Rejects),
+    /// Make tables of past hours anew from the raw zone, by the transforms that run now
+    Reprocess(reprocess::Reprocess),
     /// Merge the small files of closed hours into large ones, beside hosts and readers
     Compact(compact::Compact),
     /// Take hours past their retention out of the lake and the catalog
@@ -126,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Log(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Rejects(command) => command.run(),
+        Command::Reprocess(command) => command.run(),
         Command::Compact(command) => command.run(),
         Command::Retain(command) => command.run(),
         Command::SqlView(command) => command.run(),

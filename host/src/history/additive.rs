@@ -14,7 +14,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use crate::{Error, Result};
 
 /// Rows by key.
-pub(super) struct Additive {
+pub(crate) struct Additive {
     schema: SchemaRef,
     /// The places of keys, and how they are told apart.
     keys: Vec<usize>,
@@ -41,7 +41,7 @@ fn failed(error: ArrowError) -> Error {
 
 impl Additive {
     /// For rows with these columns, which merge like this: see [`TableSpec::merge`](crate::catalog::TableSpec::merge).
-    pub(super) fn new(schema: &SchemaRef, merge: &BTreeMap<String, String>) -> Result<Additive> {
+    pub(crate) fn new(schema: &SchemaRef, merge: &BTreeMap<String, String>) -> Result<Additive> {
         let (mut keys, mut sums) = (Vec::new(), Vec::new());
         for (at, field) in schema.fields().iter().enumerate() {
             let name = field.name();
@@ -78,7 +78,7 @@ impl Additive {
     }
 
     /// Adds rows.
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns: Vec<ArrayRef> = self.keys.iter().map(|at| batch.column(*at).clone()).collect();
         let keys = self.converter.convert_columns(&columns).map_err(failed)?;
         for (row, key) in keys.iter().enumerate() {
@@ -105,7 +105,7 @@ impl Additive {
     }
 
     /// The rows that came of it, and begins anew.
-    pub(super) fn take(&mut self) -> Result<RecordBatch> {
+    pub(crate) fn take(&mut self) -> Result<RecordBatch> {
         self.groups.clear();
         self.held = 0;
         let rows = std::mem::take(&mut self.rows);

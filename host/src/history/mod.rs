@@ -32,6 +32,7 @@ mod sweep;
 mod tell;
 mod views;
 
+pub(crate) use additive::Additive;
 pub use background::{Background, Pace};
 pub use clock::now;
 pub use compact::{Done, Report, compact};
@@ -40,6 +41,7 @@ pub(crate) use read::Source;
 pub use retain::{Expired, Report as Retained, Retention, retain};
 pub(crate) use sorted::Sorted;
 pub use sweep::{Swept, sweep};
+pub(crate) use tell::Teller;
 pub(crate) use views::named;
 pub use views::{Part, View, views, write_views};
 

@@ -7,7 +7,7 @@ use crate::commit::{Record, Registrar};
 use crate::pipeline::offline::Lake;
 
 /// Who tells, and what it has told.
-pub(super) struct Teller {
+pub(crate) struct Teller {
     registrar: Registrar,
     /// The last maintenance record whose hours the catalog has.
     pub(super) told: Option<u64>,
@@ -16,14 +16,24 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(lake: &Lake, specs: &[TableSpec]) -> Teller {
+    pub(crate) fn new(lake: &Lake, specs: &[TableSpec]) -> Teller {
         Teller { registrar: Registrar::new(lake.catalog.clone(), specs.to_vec()), told: None, untold: None }
     }
 
     /// Tells of a record.
-    pub(super) async fn tell(&mut self, lake: &Lake, record: &Record) {
+    pub(crate) async fn tell(&mut self, lake: &Lake, record: &Record) {
         self.untold = self.registrar.tell(record, lake.log.view().generations()).await;
         self.told = self.untold.is_none().then_some(record.seq);
+    }
+
+    /// The last maintenance record whose hours the catalog has.
+    pub(crate) fn told(&self) -> Option<u64> {
+        self.told
+    }
+
+    /// What could not be told, for people.
+    pub(crate) fn untold(&self) -> Option<String> {
+        self.untold.clone()
     }
 
     /// Makes the catalog show all hours where they lie, and the views likewise. False: it could not be done now.

@@ -25,6 +25,7 @@ mod own;
 mod program;
 mod remake;
 pub mod replay;
+pub mod reprocess;
 mod shard;
 mod share;
 mod shelf;

@@ -24,6 +24,7 @@ use crate::wait;
 const UNDER_WAY: usize = 32 << 20;
 
 /// One zone of the lake.
+#[derive(Clone)]
 pub struct ZoneStore {
     zone: Zone,
     location: Location,
@@ -56,7 +57,7 @@ impl std::fmt::Debug for ZoneStore {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     S3(Arc<S3>),
     Disk(Disk),
@@ -397,6 +398,14 @@ impl Stores {
     pub(crate) fn follow(&self, next: u64, generations: &Generations) {
         self.raw.generations.follow(next, generations);
         self.processed.generations.follow(next, generations);
+    }
+
+    /// The same zones for files of the generations that come next.
+    pub(crate) fn ahead(&self, generations: &Generations) -> Stores {
+        let of = |store: &Arc<ZoneStore>| {
+            Arc::new(ZoneStore { generations: Current::next(generations), ..ZoneStore::clone(store) })
+        };
+        Stores { raw: of(&self.raw), processed: of(&self.processed) }
     }
 
     /// See [`ZoneStore::publish`].

@@ -268,7 +268,7 @@ fn a_newer_format_is_refused() {
     assert_eq!(error.kind(), Kind::Stop);
     assert_eq!(
         error.to_string(),
-        "_tidemill/line/log/000000000007.json has format 4, this version of tidemill reads up to 3: a newer version \
+        "_tidemill/line/log/000000000007.json has format 5, this version of tidemill reads up to 4: a newer version \
          wrote to this log; run that one or a newer one"
     );
 }

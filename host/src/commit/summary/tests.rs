@@ -53,7 +53,7 @@ fn a_golden_inventory_is_read_and_written_as_ever() {
 fn a_newer_summary_is_refused_by_name() {
     let error = check_format("summaries/7.json", br#"{"format":9}"#).unwrap_err().to_string();
     assert!(
-        error.starts_with("summaries/7.json has format 9, this version of tidemill reads up to 3"),
+        error.starts_with("summaries/7.json has format 9, this version of tidemill reads up to 4"),
         "{error}"
     );
 }

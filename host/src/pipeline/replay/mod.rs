@@ -33,6 +33,7 @@ use crate::rejects::{Filter, Reason};
 use crate::wait::blocking;
 use crate::{Error, Kind, Result};
 use pick::Picked;
+pub(super) use portion::add;
 use portion::{Made, Task};
 
 /// How often a portion is made anew because the log has moved on.

@@ -221,7 +221,7 @@ fn broken(error: arrow::error::ArrowError) -> Error {
 }
 
 /// Adds what a transform did to what it did before.
-pub(super) fn add(works: &mut Vec<Work>, work: &Work) {
+pub(in crate::pipeline) fn add(works: &mut Vec<Work>, work: &Work) {
     let same = works.iter_mut().find(|w| (&w.name, &w.digest) == (&work.name, &work.digest));
     let Some(sum) = same else { return works.push(work.clone()) };
     sum.input += work.input;
