@@ -19,9 +19,10 @@ def hours_ago(hours):
     return (int(time.time() * 1000) // HOUR - hours) * HOUR
 
 
-def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=None, ordered=False):
+def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=None, ordered=False,
+            long=0):
     """Sends events whose Kafka timestamps lie in `first..last` (milliseconds), some of them bad; how many were sent.
-    They are as late as can be, or in about the order of their times."""
+    They are as late as can be, or in about the order of their times. One in `long` has a page of 5,000 characters."""
     producer, dice, begun = kafka.producer(), random.Random(seed), time.monotonic()
     for n in range(count):
         if done():
@@ -33,7 +34,7 @@ def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=N
         stamp = datetime.fromtimestamp(at / 1000, timezone.utc) + timedelta(0)
         event = {"user_id": f"user_{dice.randrange(500)}", "event_type": dice.choice(["click", "view", "buy"]),
                  "timestamp": stamp.isoformat(timespec="milliseconds") if n % 97 else "yesterday",
-                 "page": f"/page/{dice.randrange(90)}", "session_id": f"s{dice.randrange(900)}",
+                 "page": "x" * 5_000 if long and n % long == 1 else f"/page/{dice.randrange(90)}", "session_id": f"s{dice.randrange(900)}",
                  "device": dice.choice(["mobile", "desktop", "toaster"]), "location": "here"}
         while True:
             try:
@@ -47,6 +48,11 @@ def produce(kafka, topic, count, first, last, seed=7, done=lambda: False, rate=N
                 time.sleep(max(0.0, begun + n / rate - time.monotonic()))
     assert producer.flush(60) == 0
     return count
+
+
+def view_numbers(text):
+    """The record that a view was made after."""
+    return int(re.search(r"after record (\d+)", text)[1])
 
 
 class History(Pipeline):
@@ -88,6 +94,42 @@ class History(Pipeline):
             "minutes": rows("""select window_start, event_type, device, sum(events) from user_activity_per_minute
                                group by all"""),
         }
+
+    def numbers(self, columns):
+        """One row about the raw table."""
+        return self.read({"all": self("sql-view").stdout}).sql(f"select {columns} from {self.raw}").fetchall()[0]
+
+    def least(self, known):
+        """{partition: offset} up to where all is visible after that record: what a record before was published when the
+        next one of its partition was written."""
+        least = {}
+        for seq, path in self.slots().items():
+            if seq <= known:
+                for advance in json.loads(path.read_text()).get("partitions", []):
+                    least[advance["partition"]] = max(advance["from"], least.get(advance["partition"], 0))
+        return least
+
+    def minutes_off(self):
+        """Minutes whose counts are not those of the events, by plain SQL over them."""
+        return self.read({"all": self("sql-view").stdout}).sql("""
+            select count(*) from (
+                select window_start, event_type, device, sum(events)::bigint as n from user_activity_per_minute group by all
+            ) made full join (
+                select time_bucket(interval '1 minute', timestamp) as window_start, event_type, device, count(*) as n
+                from user_events group by all
+            ) counted using (window_start, event_type, device) where made.n is distinct from counted.n""").fetchall()[0][0]
+
+    def exact_by_views(self, ends):
+        """Fails unless all that is in the topic is in the tables exactly once, as the views show them."""
+        db = self.read({"all": self("sql-view").stdout})
+        one = lambda query: db.sql(query).fetchall()[0]
+        raw = one(f'select count(*), count(distinct (partition, "offset")) from {self.raw}')
+        assert raw == (sum(ends.values()),) * 2, (raw, ends)
+        good = one("select count(*), count(distinct (kafka_partition, kafka_offset)) from user_events")
+        bad = one("""select count(*) from rejected_events where coalesce(transform, 'clean') = 'clean'""")
+        assert good[0] == good[1] and good[0] + bad[0] == raw[0], (good, bad, raw)
+        late = one("select count(*) from rejected_events where transform = 'activity_per_minute'")[0]
+        assert one("select sum(events) from user_activity_per_minute")[0] + late == good[0]
 
     def json(self, command, *arguments, seconds=120):
         process = self(command, *arguments, "--json", seconds=seconds)

@@ -1,4 +1,4 @@
-//! Rewritten hours: their files have the rows that the compaction read, no more and no fewer.
+//! Rewritten hours: their files are there as they were written, and have the rows that they were to have.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::inspect::Inspection;
 use super::patiently;
 use crate::Result;
 use crate::commit::Record;
+use crate::commit::record::DataFile;
 use crate::sink::{Parts, Prints};
 use crate::wait::blocking;
 
@@ -33,6 +34,48 @@ impl Inspection<'_> {
                 ),
             );
         }
+        let (prints, whole) = self.rewritten(record).await?;
+        let print = prints.text();
+        if let Some(wanted) = compacted.print.as_ref().filter(|wanted| whole && **wanted != print) {
+            self.findings.add(
+                "offsets",
+                format!(
+                    "record {seq}: its files have other events than it read: {print} instead of {wanted}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Hours that were put back have the rows from before, and those that came since.
+    pub(super) async fn restored(&mut self, record: &Record) -> Result<()> {
+        self.rewritten(record).await?;
+        let Some(restored) = &record.restored else {
+            self.findings
+                .add("record", format!("record {}: a restore does not say what it puts back", record.seq));
+            return Ok(());
+        };
+        let rows = |files: &[DataFile]| files.iter().map(|file| file.file.rows).sum::<u64>();
+        let Some(of) = self.record(restored.record).await? else { return Ok(()) };
+        // What came between the two records is not in the count of those that were carried while it was done.
+        let brought = rows(&record.files);
+        if brought < rows(&of.supersedes) + restored.carried {
+            self.findings.add(
+                "counts",
+                format!(
+                    "record {}: it brings {brought} rows, record {} had taken {} away",
+                    record.seq,
+                    of.seq,
+                    rows(&of.supersedes)
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads the files of rewritten hours: what events they have, and whether all of them were there to be read.
+    pub(super) async fn rewritten(&mut self, record: &Record) -> Result<(Prints, bool)> {
+        let seq = record.seq;
         let (mut prints, mut whole) = (Prints::default(), true);
         for file in &record.files {
             // Another compaction, an expiry or a replay has read it since.
@@ -67,16 +110,7 @@ impl Inspection<'_> {
                 Ok(found) => prints.join(found),
             }
         }
-        let print = prints.text();
-        if let Some(wanted) = compacted.print.as_ref().filter(|wanted| whole && **wanted != print) {
-            self.findings.add(
-                "offsets",
-                format!(
-                    "record {seq}: its files have other events than it read: {print} instead of {wanted}"
-                ),
-            );
-        }
-        Ok(())
+        Ok((prints, whole))
     }
 }
 

@@ -151,7 +151,7 @@ impl<'a> Inspection<'a> {
         Ok(record.filter(|record| record.files.iter().any(|file| file.file.key == key)).map(|_| seq))
     }
 
-    async fn record(&mut self, seq: u64) -> Result<Option<Arc<Record>>> {
+    pub(super) async fn record(&mut self, seq: u64) -> Result<Option<Arc<Record>>> {
         if let Some(record) = self.cache.get(&seq) {
             return Ok(record.clone());
         }
@@ -183,8 +183,11 @@ impl<'a> Inspection<'a> {
     }
 
     async fn content(&mut self, record: &Record) -> Result<()> {
-        if record.kind == RecordKind::Compact {
-            return self.compacted(record).await;
+        match record.kind {
+            RecordKind::Compact => return self.compacted(record).await,
+            RecordKind::Restore => return self.restored(record).await,
+            kind if kind.flips() => return self.rewritten(record).await.map(drop),
+            _ => {}
         }
         let raw = record.topic.as_ref().map(|topic| table::raw(&topic.name).name);
         let (files, gone) = self.true_files(record, raw.as_deref()).await?;
@@ -295,7 +298,7 @@ impl<'a> Inspection<'a> {
                     "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; {}",
                     match record.kind {
                         RecordKind::Replay => "their events are in the raw table",
-                        RecordKind::Compact =>
+                        kind if kind.flips() =>
                             "its rows are in the files that the record takes away, which stay",
                         _ => "a running host makes it again from kafka (tidemill run)",
                     }

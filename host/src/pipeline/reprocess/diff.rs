@@ -9,8 +9,9 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tokio::runtime::Handle;
@@ -27,6 +28,8 @@ use crate::{Error, Result};
 
 /// What rows take in memory for each byte of a file, as a guess.
 const UNPACKED: u64 = 12;
+/// Characters of a value that are shown.
+const LONGEST: usize = 60;
 
 /// What would change in a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -290,16 +293,20 @@ impl Compared<'_> {
         }
         let (keys, mut columns) = (self.keys(), Vec::new());
         for (at, field) in self.spec.table.schema.fields().iter().enumerate() {
-            let shown = |side: &Side, row: Option<u32>| {
-                row.map(|row| text(side.rows.column(at), row as usize)).transpose()
+            let one = |side: &Side, row: u32| side.rows.column(at).slice(row as usize, 1);
+            let other = match (old, new) {
+                (Some(old), Some(new)) => one(before, old).as_ref() != one(after, new).as_ref(),
+                _ => false,
             };
-            let (was, is) = (shown(before, old)?, shown(after, new)?);
-            if both && was != is {
+            if other {
                 *changes.columns.entry(field.name().clone()).or_default() += 1;
             }
             let told = keys.len() < self.spec.table.schema.fields().len() && keys.contains(&at);
-            if sampled && (!both || was != is || told) {
-                columns.push((field.name().clone(), was, is));
+            if sampled && (!both || other || told) {
+                let shown = |side: &Side, row: Option<u32>| {
+                    row.map(|row| text(side.rows.column(at), row as usize)).transpose()
+                };
+                columns.push((field.name().clone(), shown(before, old)?, shown(after, new)?));
             }
         }
         if sampled {
@@ -320,11 +327,24 @@ fn rows(converter: &RowConverter, batch: &RecordBatch, columns: &[usize]) -> Res
     Ok(rows.iter().map(|row| row.as_ref().into()).collect())
 }
 
-/// A value as people read it.
+/// A value as people read it, not longer than they can.
 fn text(column: &ArrayRef, row: usize) -> Result<String> {
-    let options = FormatOptions::default().with_null("null");
-    let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(failed)?;
-    Ok(formatter.value(row).to_string())
+    if column.is_null(row) {
+        return Ok("null".into());
+    }
+    // Times are in UTC, which is the only zone here: its name would be looked up in a list of zones.
+    let text = if let Some(times) = column.as_primitive_opt::<TimestampMicrosecondType>() {
+        crate::commit::record::when(times.value(row))
+    } else if let Some(bytes) = column.as_binary_opt::<i32>() {
+        String::from_utf8_lossy(bytes.value(row)).into_owned()
+    } else {
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default());
+        formatter.map_err(failed)?.value(row).to_string()
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => Ok(format!("{}…", &text[..at])),
+        None => Ok(text),
+    }
 }
 
 fn failed(error: arrow::error::ArrowError) -> Error {

@@ -170,7 +170,7 @@ async fn one(
     let plan = Arc::new(Plan::of(lake, program, &order).await?);
     if order.doing == Doing::Plan {
         report.events += plan.events();
-        add(report, &plan, &[]);
+        add(report, &plan, &[], &BTreeSet::new());
         return Ok(());
     }
     let scratch = match order.doing {
@@ -186,7 +186,7 @@ async fn one(
     report.events += made.events;
     report.undecoded += made.undecoded;
     made.works.iter().for_each(|work| super::replay::add(&mut report.transforms, work));
-    add(report, &plan, &files);
+    add(report, &plan, &files, &made.rejected);
     if let (Some(scratch), Doing::Compare(samples)) = (scratch, order.doing) {
         scratch.show(&files).await?;
         progress("comparing".into());
@@ -292,10 +292,11 @@ fn flips(plan: &Plan, files: &[DataFile], rejected: &BTreeSet<Hour>) -> Vec<Flip
     all.into_iter().map(flip).collect()
 }
 
-/// Counts files and rows before and after.
-fn add(report: &mut Report, plan: &Plan, files: &[DataFile]) {
+/// Counts files and rows before and after; of rejected events only in hours that change.
+fn add(report: &mut Report, plan: &Plan, files: &[DataFile], rejected: &BTreeSet<Hour>) {
     let mut tables: BTreeMap<&str, (BTreeSet<i64>, [u64; 4])> = BTreeMap::new();
-    let old = plan.old.iter().filter(|((_, hour), _)| plan.within(Hour(*hour)));
+    let changes = |table: &str, hour: i64| table != crate::table::REJECTED || rejected.contains(&Hour(hour));
+    let old = plan.old.iter().filter(|((table, hour), _)| changes(table, *hour));
     let before = old.flat_map(|(_, files)| files).map(|file| (file, 0));
     for (DataFile { file, .. }, at) in before.chain(files.iter().map(|file| (file, 1))) {
         let (hours, counts) = tables.entry(&file.table).or_default();
