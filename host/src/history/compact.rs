@@ -85,6 +85,10 @@ pub async fn compact(
                 break;
             }
             progress(format!("looking at {name}, {date}"));
+            if !order.dry {
+                // The log was read on since: what came is to be visible, too.
+                lake.log.roll_forward(None).await.map_err(ended)?;
+            }
             for task in order.tasks(&lake.log, spec, &date, now).await? {
                 if enough(&report) {
                     break;

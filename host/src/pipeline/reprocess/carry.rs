@@ -52,6 +52,8 @@ pub(super) async fn flip(
             }
             Flipped::Changed => match late(lake, &rewritten, next, set).await? {
                 Ok(late) => {
+                    // Before they can be read.
+                    while !lake.log.roll_forward(None).await.map_err(stored)?.is_empty() {}
                     let copies = copies(lake, &rewritten, &late).await?;
                     failpoint!("carried");
                     carried += late.iter().map(|file| file.file.rows).sum::<u64>();

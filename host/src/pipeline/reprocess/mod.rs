@@ -123,10 +123,6 @@ pub async fn reprocess(
     progress: Progress<'_>,
 ) -> Result<Report> {
     lake.log.refresh().await?;
-    if order.doing != Doing::Plan {
-        // What is true must be visible before it can be read.
-        lake.log.roll_forward(None).await.map_err(stored)?;
-    }
     let program = program(config, lake).await?;
     let mut report = Report::default();
     let portions = plan::portions(lake, &program, order).await?;
@@ -167,6 +163,10 @@ async fn one(
     let order = Order { since, until, ..order.clone() };
     // Of what a portion before has flipped.
     lake.log.refresh().await?;
+    if order.doing != Doing::Plan {
+        // What is true must be visible before it can be read.
+        while !lake.log.roll_forward(None).await.map_err(stored)?.is_empty() {}
+    }
     let plan = Arc::new(Plan::of(lake, program, &order).await?);
     if order.doing == Doing::Plan {
         report.events += plan.events();
