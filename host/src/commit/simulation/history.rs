@@ -1,6 +1,6 @@
 //! Hours that are rewritten, expire and are swept, in the simulation.
 
-use super::super::flips::{Deed, Rewritten};
+use super::super::flips::{Deed, Flipped, Rewritten};
 use super::super::record::{Compacted, DataFile, Flip};
 use super::super::rules::Rule;
 use super::host::{HOURS, Host, TABLES, stage};
@@ -44,12 +44,43 @@ impl Host {
         }
         let compacted = Compacted { rows: rows.len() as u64, ..Compacted::default() };
         let flips = vec![Flip { table: TABLES[table].to_owned(), hour: HOURS[hour].0, generation }];
-        let rewritten = Rewritten { flips, supersedes: old, files, deed: Deed::Compacted(compacted) };
-        match self.log.rewrite_once(&rewritten, self.told).await? {
-            Some(record) => self.tell(&record).await,
-            None => self.process.world.state().fire("compaction lost its race"),
+        let mut rewritten = Rewritten { flips, supersedes: old, files, deed: Deed::Compacted(compacted) };
+        loop {
+            match self.log.rewrite(&rewritten, self.told).await? {
+                Flipped::True(record) => {
+                    self.tell(&record).await;
+                    return Ok(());
+                }
+                Flipped::Changed if self.carry((table, generation), hour, &mut rewritten).await? => {
+                    self.process.world.state().fire("what came meanwhile went along");
+                }
+                Flipped::Changed | Flipped::Fenced => break,
+            }
         }
-        Ok(())
+        self.process.world.state().fire("compaction lost its race");
+        self.log.throw_away(&rewritten.files).await
+    }
+
+    /// Takes the files along that came into an hour while it was rewritten. False: others have rewritten it, or it is
+    /// given up.
+    async fn carry(&mut self, to: (usize, u32), hour: usize, rewritten: &mut Rewritten) -> Result<bool> {
+        let mut live = self.log.live_in(TABLES[to.0], HOURS[hour]).await?;
+        let same = rewritten.supersedes.iter().all(|file| live.remove(&file.file.key).is_some());
+        let again = self.process.world.state().random.below(4) > 0;
+        if !same || live.is_empty() || self.generation(to.0, hour) + 1 != to.1 || !again {
+            return Ok(false);
+        }
+        self.log.roll_forward(None).await?;
+        let epoch = self.env.fresh_id();
+        for (n, file) in (0..).zip(live.into_values()) {
+            let rows = self.process.world.state().rows[&file.file.key].clone();
+            let name = self.keys.file_name(&epoch, 8, n);
+            rewritten.files.push(stage(&self.process, &epoch, to, hour, &name, &rows).await?);
+            rewritten.supersedes.push(file);
+        }
+        let Deed::Compacted(compacted) = &mut rewritten.deed else { return Ok(false) };
+        compacted.rows = rewritten.supersedes.iter().map(|file| file.file.rows).sum();
+        Ok(true)
     }
 
     /// Takes all files of an hour away.
