@@ -109,6 +109,11 @@ class History(Pipeline):
                     least[advance["partition"]] = max(advance["from"], least.get(advance["partition"], 0))
         return least
 
+    def content_of(self, table, columns="* exclude (date, hour)"):
+        """What one table says, in some order."""
+        db = self.read({"all": self("sql-view").stdout})
+        return db.sql(f"select columns(*)::varchar from (select {columns} from {table}) order by all").fetchall()
+
     def minutes_off(self):
         """Minutes whose counts are not those of the events, by plain SQL over them."""
         return self.read({"all": self("sql-view").stdout}).sql("""

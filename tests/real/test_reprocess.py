@@ -188,6 +188,23 @@ def test_a_reprocessing_that_is_killed_is_whole_or_nothing(job, kafka, place, po
     assert [zone.unfinished() for zone in job.lake.zones] == [[], []]
 
 
+def test_a_new_transform_gets_its_past(job, kafka):
+    job = job("disk")
+    rest = {path: path.read_bytes() for path in job.tidemill.transforms.glob("*.wasm") if path.stem != "clean"}
+    [path.unlink() for path in rest]
+    produce(kafka, job.topic, 3_000, hours_ago(HOURS), hours_ago(0), seed=1, ordered=True)
+    job.until_end()
+    events = job.content_of("user_events")
+    [path.write_bytes(wasm) for path, wasm in rest.items()]
+    job.until_end()
+    # Nothing came since: the stream of the new ones has nothing, and hands nothing out.
+    done = job.json("reprocess", *range_of(), "--transform", "activity_per_minute", "--transform", "sessions")
+    assert {table["table"] for table in done["tables"]} == {"user_activity_per_minute", "user_sessions"}, done
+    assert job.minutes_off() == 0 and job.content_of("user_events") == events
+    assert sum(float(row[0]) for row in job.content_of("user_sessions", "events")) == len(events)
+    job.proven()
+
+
 def test_hours_whose_events_have_gone_are_not_made_anew(job, kafka):
     job = job("disk", "--retention-days", "1")
     produce(kafka, job.topic, 300, hours_ago(30), hours_ago(28), seed=1)

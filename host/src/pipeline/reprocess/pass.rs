@@ -143,8 +143,7 @@ impl Pass {
             }
         }
         for (partition, (mut runner, _)) in std::mem::take(&mut self.runners) {
-            let none = BTreeMap::new();
-            let flushed = runner.end(self.plan.told.get(&partition).unwrap_or(&none))?;
+            let flushed = runner.end(&self.plan.complete(partition))?;
             self.outcome(&flushed, None)?;
             for Done { identity, reads, tables, counts, .. } in runner.work() {
                 let work = Work::new(&identity, reads, tables, counts, None);

@@ -25,7 +25,9 @@ pub(super) struct Plan {
     pub(super) until: Hour,
     /// The transforms that work, by name.
     pub(super) names: Vec<String>,
-    /// Whether these are all that there are.
+    /// All that there are.
+    graph: Vec<String>,
+    /// Whether all of them work.
     pub(super) whole: bool,
     /// Their tables.
     pub(super) tables: Vec<TableSpec>,
@@ -114,9 +116,10 @@ impl Plan {
             }
         }
         let raw = live(log, &raw, first, last).await?.into_iter().collect();
-        let whole = names.len() == graph.components().count();
+        let graph: Vec<String> = graph.components().map(|component| component.spec.name.clone()).collect();
+        let whole = names.len() == graph.len();
         let (told, next) = (told(lake).await?, view.next());
-        Ok(Plan { since, until, names, whole, tables, old, raw, generations, next, told })
+        Ok(Plan { since, until, names, graph, whole, tables, old, raw, generations, next, told })
     }
 
     /// Whether an hour is one of those that are made anew.
@@ -127,6 +130,14 @@ impl Plan {
     /// Events that are read.
     pub(super) fn events(&self) -> u64 {
         self.raw.iter().flat_map(|(_, files)| files).map(|file| file.file.rows).sum()
+    }
+
+    /// Up to where event time is complete in a partition, by transform, as the stream was told. What the stream was
+    /// never told it has none of: nobody else hands it out.
+    pub(super) fn complete(&self, partition: i32) -> BTreeMap<String, Micros> {
+        let told = self.told.get(&partition);
+        let mark = |name: &String| told.and_then(|told| told.get(name)).copied().unwrap_or(Micros::MAX);
+        self.graph.iter().map(|name| (name.clone(), mark(name))).collect()
     }
 
     /// The files of rejected events of an hour.
