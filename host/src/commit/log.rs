@@ -128,6 +128,13 @@ impl Log {
         }
     }
 
+    /// Whether the last maintenance record was seen published: before that its hours are not to be shown where it puts
+    /// them (rule M6).
+    pub(super) fn settled(&self) -> bool {
+        let seen = |record: &Arc<Record>| self.published.contains(&record.seq);
+        self.view.maintenance.as_ref().is_none_or(seen) || !self.rules.on(Rule::MaintenanceChain)
+    }
+
     /// What the log says, as far as it was read.
     pub fn view(&self) -> &View {
         &self.view

@@ -212,7 +212,10 @@ impl Host {
                     self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
-                let _ = self.registrar.register(&record.files, self.log.view().generations()).await;
+                match self.log.settled() {
+                    true => drop(self.registrar.register(&record.files, self.log.view().generations()).await),
+                    false => self.registrar.remember(&record.files),
+                }
                 self.drop_states(&record).await;
             }
         }
