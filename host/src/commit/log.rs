@@ -94,6 +94,8 @@ impl Body {
             compacted: None,
             reprocessed: None,
             restored: None,
+            claim: None,
+            backfilled: None,
             before: None,
             sweeps: vec![],
         };
