@@ -127,12 +127,12 @@ fn fetch() {
         let (thread, process, mut bytes) = (thread_time(), process_time(), 0);
         let events = replay(&settings, &machine(), (0, 0, 500_000), |delivered| {
             bytes += delivered.value.value_data().len();
-            Ok(())
+            Ok(true)
         });
         let (thread, process) = (thread_time() - thread, process_time() - process);
         own.push(thread);
         others.push(process - thread);
-        seen = (usize::try_from(events.unwrap()).unwrap(), bytes);
+        seen = (usize::try_from(events.unwrap().events).unwrap(), bytes);
     }
     say("fetch, the client's start included", median(own), median(others), seen, None);
 }

@@ -46,6 +46,13 @@ pub fn busy() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
+/// How long all threads of this process have been at work, on all processors.
+pub fn busy_all() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
 /// The machine's own clock and randomness, ready to share.
 pub fn machine() -> Env {
     Arc::new(Machine)

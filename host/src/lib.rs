@@ -27,6 +27,7 @@ mod failpoint;
 pub mod generations;
 pub mod history;
 pub mod observe;
+pub mod past;
 pub mod pipeline;
 pub mod rejects;
 pub mod shard;

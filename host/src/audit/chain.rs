@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
-use crate::commit::record::{Advance, DataFile, RecordKind, Replayed, Work};
-use crate::commit::{PartitionKey, Record, Topic};
+use crate::commit::record::{Advance, Backfilled, DataFile, RecordKind, Replayed, Source, Work};
+use crate::commit::{Covered, PartitionKey, Record, Topic};
 use crate::shard::Shard;
 use crate::table::REJECTED;
 
@@ -20,6 +20,10 @@ pub(super) struct Chain {
     pub(super) events: u64,
     pub(super) notes: Vec<String>,
     maintenance: Option<u64>,
+    /// What of history is true.
+    pub(super) covered: Covered,
+    /// Where the stream begins in each partition.
+    starts: BTreeMap<PartitionKey, i64>,
     /// Epochs that may never become true, and the record that says so.
     fenced: BTreeMap<String, u64>,
 }
@@ -38,6 +42,8 @@ impl Chain {
             events: 0,
             notes: vec![],
             maintenance: None,
+            covered: Covered::default(),
+            starts: BTreeMap::new(),
             fenced: BTreeMap::new(),
         }
     }
@@ -49,7 +55,9 @@ impl Chain {
         for advance in &record.partitions {
             self.advance(record, advance, findings);
             if let Some(topic) = &record.topic {
-                self.last.insert((topic.clone(), advance.partition), (seq, advance.to));
+                let key = (topic.clone(), advance.partition);
+                self.starts.entry(key.clone()).or_insert(advance.from);
+                self.last.insert(key, (seq, advance.to));
             }
             self.events += advance.events;
         }
@@ -76,8 +84,59 @@ impl Chain {
         if let Some(replayed) = &record.replayed {
             self::replayed(record, replayed, findings);
         }
+        if let Some(portion) = &record.backfilled {
+            self.backfilled(record, portion, findings);
+        }
+        self.covered.take(record);
         for epoch in record.cleanup.iter().flat_map(|cleanup| &cleanup.epochs) {
             self.fenced.entry(epoch.clone()).or_insert(seq);
+        }
+    }
+
+    /// No row of a source comes twice, and nothing that the stream brings.
+    fn backfilled(&mut self, record: &Record, portion: &Backfilled, findings: &mut Findings) {
+        let at = format!("record {}", record.seq);
+        if let Err(why) = self.covered.admits(portion) {
+            findings.add("twice", format!("{at}: {why}"));
+        }
+        for part in &portion.parts {
+            let most = u64::try_from(part.to.saturating_sub(part.from)).unwrap_or_default();
+            if part.events > most {
+                let (name, events) = (&part.name, part.events);
+                findings.add("counts", format!("{at}: {name} has {events} events in {most} rows"));
+            }
+            let of_topic = match &part.source {
+                Source::Partition(topic, partition) => Some((topic.name.clone(), *partition, part.to)),
+                Source::File(_) => None,
+            };
+            let of_raw = part.offsets.iter().map(|known| (known.topic.clone(), known.partition, known.to));
+            for (topic, partition, to) in of_topic.into_iter().chain(of_raw) {
+                let begun =
+                    self.starts.iter().filter(|((known, p), _)| known.name == topic && *p == partition);
+                if let Some(start) = begun.map(|(_, start)| *start).min().filter(|start| to > *start) {
+                    findings.add(
+                        "twice",
+                        format!(
+                            "{at}: {} has events of partition {partition} up to offset {to}, which the stream brings from                              {start} on",
+                            part.name
+                        ),
+                    );
+                }
+            }
+        }
+        self.events += portion.events();
+        let given = portion.events().saturating_sub(portion.undecoded);
+        for work in &portion.transforms {
+            fates(&at, work, findings);
+            if work.reads.is_none() && work.input != given {
+                findings.add(
+                    "counts",
+                    format!(
+                        "{at}: transform {} received {} rows of {given} that could be decoded",
+                        work.name, work.input
+                    ),
+                );
+            }
         }
     }
 

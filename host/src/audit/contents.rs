@@ -38,17 +38,17 @@ impl Gone {
 }
 
 /// Offsets of rows, by partition.
-type At = BTreeMap<i32, Vec<i64>>;
+pub(super) type At = BTreeMap<i32, Vec<i64>>;
 
 /// The rows of one record.
 #[derive(Default)]
 pub(super) struct Tally {
-    raw: At,
-    undecoded: At,
+    pub(super) raw: At,
+    pub(super) undecoded: At,
     /// By transform and digest.
-    refused: BTreeMap<(String, String), At>,
+    pub(super) refused: BTreeMap<(String, String), At>,
     /// By table.
-    made: BTreeMap<String, At>,
+    pub(super) made: BTreeMap<String, At>,
 }
 
 impl Tally {
@@ -69,7 +69,7 @@ impl Tally {
         }
     }
 
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         let made = self.made.values_mut();
         for offsets in
             [&mut self.raw, &mut self.undecoded].into_iter().chain(self.refused.values_mut()).chain(made)
@@ -312,7 +312,7 @@ fn put(to: &mut At, at: impl IntoIterator<Item = (i32, i64)>) {
 }
 
 /// Those that a sorted list has more than once.
-fn repeated(sorted: &[i64]) -> Vec<i64> {
+pub(super) fn repeated(sorted: &[i64]) -> Vec<i64> {
     let mut repeated: Vec<i64> =
         sorted.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     repeated.dedup();

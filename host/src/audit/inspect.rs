@@ -221,6 +221,7 @@ impl<'a> Inspection<'a> {
         match record.kind {
             _ if !whole => {}
             RecordKind::Replay => tally.check_replay(record, &mut self.findings),
+            RecordKind::Backfill => tally.check_backfill(record, &gone, &mut self.findings),
             _ => tally.check(record, &gone, &mut self.findings),
         }
         Ok(())
@@ -298,6 +299,7 @@ impl<'a> Inspection<'a> {
                     "record {seq}: {key} is neither visible nor staged any more, with {rows} rows; {}",
                     match record.kind {
                         RecordKind::Replay => "their events are in the raw table",
+                        RecordKind::Backfill => "its rows are in the sources that the record names",
                         kind if kind.flips() =>
                             "its rows are in the files that the record takes away, which stay",
                         _ => "a running host makes it again from kafka (tidemill run)",

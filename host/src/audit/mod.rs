@@ -24,6 +24,7 @@
 //!   (lanes × commits) and some hundred for each hour of each table.
 //! * What cannot be read is no finding but an error: then nothing is proved.
 
+mod backfilled;
 mod books;
 mod chain;
 mod compacted;

@@ -26,6 +26,28 @@ impl Inspection<'_> {
                 }
             }
         }
+        self.chains().await
+    }
+
+    /// What chains of history go on from.
+    async fn chains(&mut self) -> Result<()> {
+        let open: Vec<(String, u64)> =
+            self.chain.covered.chains().map(|(name, chain)| (name.to_owned(), chain.seq)).collect();
+        for (name, seq) in open {
+            let Slot::There(record) = self.records.read(seq).await? else { continue };
+            let links = record.backfilled.iter().flat_map(|portion| &portion.chains);
+            let lanes = links.filter(|link| link.chain == name).flat_map(|link| &link.lanes);
+            for one in lanes.flat_map(|lane| &lane.transforms) {
+                let Some(state) = &one.state else { continue };
+                let Some(why) = self.state(state).await? else { continue };
+                // Whoever goes on with the chain drops states that nobody needs any more.
+                self.catch_up(u64::MAX).await?;
+                if self.chain.covered.chain(&name).is_some_and(|chain| chain.seq == seq) {
+                    let what = format!("record {seq}, chain {name}: what {} remembers", one.name);
+                    self.findings.add("state", format!("{what}, {}, {why}", state.key));
+                }
+            }
+        }
         Ok(())
     }
 

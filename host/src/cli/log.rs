@@ -7,7 +7,10 @@ use futures::{StreamExt, stream};
 
 use super::{say, size, table};
 use crate::commit::Record;
-use crate::commit::record::{Advance, Compacted, DataFile, Flip, Replayed, Reprocessed, Restored, Work};
+use crate::commit::record::{
+    Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Flip, Replayed, Reprocessed, Restored,
+    Source, Work, partition,
+};
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
 use crate::sink::Publish;
@@ -172,7 +175,8 @@ fn row(record: &Record) -> Vec<String> {
 }
 
 fn events(record: &Record) -> u64 {
-    record.partitions.iter().map(|advance| advance.events).sum()
+    let streamed: u64 = record.partitions.iter().map(|advance| advance.events).sum();
+    streamed + record.backfilled.as_ref().map_or(0, Backfilled::events)
 }
 
 /// A host's name in a column. Ids made at the same time differ at their end.
@@ -247,6 +251,12 @@ fn whole(record: &Record) -> String {
         let seqs: Vec<String> = record.sweeps.iter().map(u64::to_string).collect();
         let _ = writeln!(text, "\nremoves what these records took away: {}", seqs.join(", "));
     }
+    if let Some(claim) = &record.claim {
+        claimed(&mut text, claim);
+    }
+    if let Some(portion) = &record.backfilled {
+        backfilled(&mut text, portion);
+    }
     files(&mut text, "files", &record.files);
     files(&mut text, "supersedes", &record.supersedes);
     if let Some(cleanup) = &record.cleanup {
@@ -272,6 +282,41 @@ fn advance(text: &mut String, advance: &Advance) {
         let _ = writeln!(text, "  epoch {}", advance.epoch);
     }
     advance.transforms.iter().for_each(|work| worked(text, work));
+}
+
+fn claimed(text: &mut String, claim: &Claim) {
+    let Claim { holder, seconds, parts, chains } = claim;
+    let _ = writeln!(text, "\n{holder} works for {seconds} s on");
+    for Claimed { name, number, from, to, .. } in parts {
+        let to = if *to == i64::MAX { "the end".into() } else { to.to_string() };
+        let numbered = number.map(|n| format!(", partition {}", partition(n))).unwrap_or_default();
+        let _ = writeln!(text, "  {name}: rows {from} to {to}{numbered}");
+    }
+    for chain in chains {
+        let _ = writeln!(text, "  chain {chain}");
+    }
+}
+
+fn backfilled(text: &mut String, portion: &Backfilled) {
+    let set = portion.set.map_or(String::new(), |set| format!(" of record {set}"));
+    let (events, undecoded, skipped) = (portion.events(), portion.undecoded, portion.skipped);
+    let _ = writeln!(text, "\n{events} events of history went through the transforms{set}:");
+    for Brought { name, number, from, to, ends, events, source, .. } in &portion.parts {
+        let end = if *ends { ", where it ends" } else { "" };
+        let numbered = number.map(|n| format!(", partition {}", partition(n))).unwrap_or_default();
+        let digest = match source {
+            Source::File(digest) => format!(" ({})", digest.get(..12).unwrap_or(digest)),
+            Source::Partition(..) => String::new(),
+        };
+        let _ = writeln!(text, "  {name}{digest}: {from}..{to}{end}, {events} events{numbered}");
+    }
+    let _ = writeln!(text, "  {undecoded} could not be decoded, {skipped} are the stream's");
+    portion.transforms.iter().for_each(|work| worked(text, work));
+    for link in &portion.chains {
+        let after = link.previous.map_or("begins".into(), |seq| format!("goes on from record {seq}"));
+        let ends = if link.ends { " and ends" } else { "" };
+        let _ = writeln!(text, "  chain {} {after}{ends}", link.chain);
+    }
 }
 
 fn worked(text: &mut String, work: &Work) {

@@ -1,5 +1,6 @@
 //! The command line: a file per command. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+mod backfill;
 pub mod build;
 mod compact;
 mod compile;
@@ -92,6 +93,8 @@ enum Command {
     Compact(compact::Compact),
     /// Take hours past their retention out of the lake and the catalog
     Retain(retain::Retain),
+    /// Bring history that did not come through the stream: files, and what the topic had before the lake began
+    Backfill(backfill::Backfill),
     /// Print views for DuckDB that read the right generation of every hour
     #[command(name = "sql-view")]
     SqlView(sql_view::SqlView),
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Reprocess(command) => command.run(),
         Command::Compact(command) => command.run(),
         Command::Retain(command) => command.run(),
+        Command::Backfill(command) => command.run(),
         Command::SqlView(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Compile(command) => command.run(),

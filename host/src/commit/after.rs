@@ -19,7 +19,9 @@ impl Committer {
     /// Not even where a person is needed: the data go on, and the hours wait until somebody has seen to it.
     pub(super) async fn register(&mut self, files: &[DataFile]) {
         self.registrar.remember(files);
-        if !self.catalog.due(Instant::now()) {
+        // Of an hour that another has just rewritten readers would miss what is not visible yet: the next commit
+        // publishes that first.
+        if !self.catalog.due(Instant::now()) || !self.setup.log.settled() {
             return;
         }
         let asked = self.registrar.register(&[], self.setup.log.view().generations()).await;

@@ -90,10 +90,10 @@ impl Log {
         staging.collect()
     }
 
-    /// States that somebody may still need: those of last records, and those before them, with which a last
-    /// record's files can be made again.
+    /// States that somebody may still need: those that chains of history go on from, those of last records, and those
+    /// before them, with which a last record's files can be made again.
     async fn needed_states(&self) -> Result<BTreeSet<String>> {
-        let mut needed = BTreeSet::new();
+        let mut needed = self.chained_states().await?;
         for ((topic, partition), record) in &self.view.last {
             let mut record = Some(record.clone());
             for _ in 0..2 {

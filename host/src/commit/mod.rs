@@ -21,6 +21,7 @@
 //! | [`take`] | taking partitions over: first positions, gaps, states (L6, F4, F7) |
 //! | [`flips`] | other generations of hours, and what they leave (M2 to M6) |
 //! | [`replay`] | rejected rows that go through the transforms once more (M2, M3) |
+//! | [`backfill`], [`covered`] | history that did not come through the stream (M8) |
 //! | [`cleanup`] | what never became true is removed (M1, M2) |
 //! | [`owner`] | a pipeline's tables are its own (L6, L7) |
 //! | [`registrar`] | the catalog (F5, M6) |
@@ -31,12 +32,14 @@
 //! that takes as long as S3, to see how many hosts one log carries.
 
 mod after;
+mod backfill;
 mod cleanup;
 #[cfg(test)]
 mod commence_tests;
 mod committer;
 #[cfg(test)]
 mod contention;
+mod covered;
 mod epoch;
 mod flips;
 mod laps;
@@ -70,7 +73,9 @@ use crate::env::Micros;
 use crate::error::Error;
 use crate::sink::PendingFile;
 
+pub use backfill::{Filled, LaneMemory};
 pub use committer::{Committer, Request, Setup, Taken};
+pub use covered::{Chain, Cover, Covered, Held};
 pub use epoch::{LanePart, Outcome};
 pub use flips::{Deed, Flipped, Rewritten};
 pub use log::Log;

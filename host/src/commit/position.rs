@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::covered::Covered;
 use super::record::{Advance, DataFile, Flip, Owed, Record, RecordKind, Topic, TransformSet};
 use super::rules::{Rule, Rules};
 use super::summary::Inventories;
@@ -40,6 +41,8 @@ pub struct View {
     pub(super) generations: Generations,
     /// Compactions and expiries whose superseded files are still there.
     pub(super) retired: BTreeSet<u64>,
+    /// What of history is true, and who works on what (rule M8).
+    pub(super) covered: Covered,
     /// The records since the last summary.
     pub(super) recent: Vec<Arc<Record>>,
     /// Where the live files up to the last summary are listed.
@@ -129,6 +132,7 @@ impl View {
             self.retired.insert(record.seq);
         }
         self.retired.retain(|seq| !record.sweeps.contains(seq));
+        self.covered.fold(&record);
         self.next = record.seq + 1;
         self.recent.push(record);
     }
@@ -150,6 +154,11 @@ impl View {
     /// Hours that do not stand as they began.
     pub fn generations(&self) -> &Generations {
         &self.generations
+    }
+
+    /// What of history is true, and who works on what.
+    pub fn covered(&self) -> &Covered {
+        &self.covered
     }
 
     /// Compactions and expiries whose superseded files are still there.

@@ -110,6 +110,7 @@ impl Log {
                         keys.join(", "),
                         match record.kind {
                             RecordKind::Replay => "their events are in the raw table",
+                            RecordKind::Backfill => "their rows are in the sources that the record names",
                             _ => "their rows are in the files that the record takes away, which stay",
                         }
                     );

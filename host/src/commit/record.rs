@@ -4,6 +4,7 @@
 //! `host/tests/golden/log`), a newer one is refused. Within a version, members may be added that an older reader may
 //! ignore; anything that it may not ignore is a new version.
 
+mod backfill;
 mod history;
 mod kind;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::Zone;
 use crate::{Error, Result};
 
+pub use backfill::{Backfilled, Brought, Claim, Claimed, Kept, Link, Offsets, Remembers, Source, partition};
 pub use history::{Compacted, Flip, Replayed, Reprocessed, Restored};
 pub use kind::{FORMAT, RecordKind};
 
@@ -84,6 +86,12 @@ pub struct Record {
     /// What hours were put back to; only in restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+    /// Who works on which parts of sources of history; only in claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// What of history became true; only in backfills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<Backfilled>,
     /// Flips whose superseded files are removed; only in sweeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<u64>,

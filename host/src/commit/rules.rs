@@ -58,6 +58,8 @@ pub(super) enum Rule {
     KeepOld,
     /// M5: removing is aborting, then deleting.
     AbortThenDelete,
+    /// M8: rows of a source become true once.
+    Covered,
     /// A lane that lost its race takes its files with it.
     LaneFiles,
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::covered::Covered;
 use super::log::Log;
 use super::position::{View, recent_files};
 use super::record::{DataFile, Record, Topic, check_format};
@@ -86,6 +87,8 @@ struct Summary {
     generations: Generations,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     retired: BTreeSet<u64>,
+    #[serde(default, skip_serializing_if = "Covered::is_empty")]
+    covered: Covered,
     inventories: Inventories,
 }
 
@@ -123,6 +126,7 @@ impl View {
                 .chain(&self.maintenance)
                 .map(|record| record.format)
                 .chain((!self.generations.is_empty() || !self.retired.is_empty()).then_some(3))
+                .chain((!self.covered.is_empty()).then_some(4))
                 .max()
                 .unwrap_or(1),
             seq: self.next.saturating_sub(1),
@@ -137,6 +141,7 @@ impl View {
             repairs: self.repairs.keys().copied().collect(),
             generations: self.generations.clone(),
             retired: self.retired.clone(),
+            covered: self.covered.clone(),
             inventories: self.inventories.clone(),
         }
     }
@@ -156,6 +161,7 @@ impl View {
             superseded: summary.superseded,
             generations: summary.generations,
             retired: summary.retired,
+            covered: summary.covered,
             inventories: summary.inventories,
             ..View::default()
         };

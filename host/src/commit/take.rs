@@ -318,7 +318,7 @@ impl Log {
     }
 
     /// The bytes of a state, proved to be the right ones; none: there is none.
-    async fn read_state(&self, state: &StateRef) -> Result<Option<Vec<u8>>> {
+    pub(super) async fn read_state(&self, state: &StateRef) -> Result<Option<Vec<u8>>> {
         let bytes = again(&self.env, "read a state", || self.store.read(&state.key)).await?;
         let Some(bytes) = bytes else { return Ok(None) };
         if sha256(&bytes) != state.sha256 {

@@ -13,6 +13,7 @@
 //! Where the pipeline has several commit logs, there is a set of lanes and a committer for each of them (`shard.rs`);
 //! the group's thread gives each partition to those of its shard.
 
+pub mod backfill;
 mod begin;
 pub mod deploy;
 mod dispatch;

@@ -179,8 +179,9 @@ impl Again {
             runner.stand(&base.time);
             let range = (advance.partition, advance.from, advance.to);
             let events = source::replay(&config.source(), &self.env, range, |delivered| {
-                stages.flow(delivered, &mut decoder, &mut runner, &mut rejects).map(drop)
+                stages.flow(delivered, &mut decoder, &mut runner, &mut rejects).map(|_| true)
             })?;
+            let events = events.events;
             if events != advance.events {
                 return Err(Error::stop(format!(
                     "partition {}: offsets {} to {} had {} events when they were committed and have {events} now: what \

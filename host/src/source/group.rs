@@ -18,6 +18,7 @@ use super::client::{Context, PATIENCE, Rebalance, Settings};
 use super::collect::Collector;
 use super::messages::{Code, PartitionQueue};
 use super::orphans::orphans;
+use crate::env::Micros;
 use crate::failpoint::failpoint;
 use crate::{Error, Result};
 
@@ -141,6 +142,25 @@ impl Group {
             _ => None,
         };
         Ok(found.elements().iter().filter_map(|e| last(e.partition(), e.offset())).collect())
+    }
+
+    /// The first offsets of partitions whose events have this time or a later one; none: there is no such event.
+    pub fn since(&self, partitions: &[i32], time: Micros) -> Result<BTreeMap<i32, Option<i64>>> {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset(
+                &self.settings.topic,
+                *partition,
+                Offset::Offset(time.div_euclid(1000)),
+            )
+            .map_err(|e| Error::stop(format!("a time in partition {partition}: {e}")))?;
+        }
+        let found = self.consumer.offsets_for_times(list, PATIENCE).map_err(|e| self.unreachable(&e))?;
+        let first = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        Ok(found.elements().iter().map(|e| (e.partition(), first(e.offset()))).collect())
     }
 
     /// The id of the topic, which another topic of the same name does not have; empty where there are none.

@@ -25,4 +25,4 @@ pub use auth::Auth;
 pub use client::{Settings, Start};
 pub use collect::Collector;
 pub use group::{Ends, Group, Owner, Polled, Queue, Taken};
-pub use replay::replay;
+pub use replay::{Replayed, replay};

@@ -19,16 +19,26 @@ const BATCH: usize = 4 << 20;
 /// How long nothing may come.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Delivers the events of a partition from one offset to before another, in batches. Gives back how many there
-/// were. Blocks.
+/// What was delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Events.
+    pub events: u64,
+    /// There are no more in these offsets; otherwise nobody wanted more.
+    pub whole: bool,
+}
+
+/// Delivers the events of a partition from one offset to before another, in batches, as long as `each` wants more.
+/// Blocks.
 pub fn replay(
     settings: &Settings,
     env: &Env,
     (partition, from, to): (i32, i64, i64),
-    mut each: impl FnMut(Delivered) -> Result<()>,
-) -> Result<u64> {
+    mut each: impl FnMut(Delivered) -> Result<bool>,
+) -> Result<Replayed> {
+    let mut done = Replayed { events: 0, whole: true };
     if from >= to {
-        return Ok(0);
+        return Ok(done);
     }
     let failed = |e: &dyn std::fmt::Display| {
         Error::retry(format!("cannot read offsets {from} to {to} of partition {partition} again: {e}"))
@@ -44,7 +54,7 @@ pub fn replay(
     consumer.assign(&list).map_err(|e| failed(&e))?;
     let topic = Arc::from(settings.topic.as_str());
     let mut collector = Collector::new(env.clone(), topic, partition, from, BATCH).until(to);
-    let (mut events, mut heard) = (0, Instant::now());
+    let mut heard = Instant::now();
     // The end of what is in the topic may lie before `to` only by holes: compaction, transaction markers.
     while collector.position() < to {
         // Errors of the client come this way.
@@ -54,8 +64,10 @@ pub fn replay(
         match queue.poll(Duration::from_millis(100), &mut collector)? {
             Polled::Messages => {
                 heard = Instant::now();
-                if collector.full() {
-                    events += hand_over(&mut collector, &mut each)?;
+                if collector.full() && !hand_over(&mut collector, &mut each, &mut done.events)? {
+                    // The last batch may well have been the last of all.
+                    done.whole = collector.position() >= to;
+                    return Ok(done);
                 }
             }
             Polled::Gone => {
@@ -70,13 +82,17 @@ pub fn replay(
             Polled::Nothing => {}
         }
     }
-    events += hand_over(&mut collector, &mut each)?;
-    Ok(events)
+    hand_over(&mut collector, &mut each, &mut done.events)?;
+    Ok(done)
 }
 
-fn hand_over(collector: &mut Collector, each: &mut impl FnMut(Delivered) -> Result<()>) -> Result<u64> {
-    let Some(delivered) = collector.take() else { return Ok(0) };
-    let events = delivered.len() as u64;
-    each(delivered)?;
-    Ok(events)
+/// Hands a batch over. False: no more is wanted.
+fn hand_over(
+    collector: &mut Collector,
+    each: &mut impl FnMut(Delivered) -> Result<bool>,
+    events: &mut u64,
+) -> Result<bool> {
+    let Some(delivered) = collector.take() else { return Ok(true) };
+    *events += delivered.len() as u64;
+    each(delivered)
 }

@@ -125,6 +125,16 @@ impl Graph {
             .collect()
     }
 
+    /// Whether rows may be worked on in any pieces, each with fresh instances that are flushed at its end: what
+    /// transforms remember, or make of event time, only ends in tables whose rows are summed by key.
+    pub fn splits(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let outputs = node.outputs.iter().zip(&node.component.spec.outputs);
+            let mut summed = outputs.map(|(plan, output)| output.additive() && !plan.read);
+            node.timing.is_none() || summed.all(|summed| summed)
+        })
+    }
+
     /// The transforms, in order.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         self.nodes.iter().map(|n| &n.component)

@@ -155,6 +155,11 @@ impl Runner {
         }
     }
 
+    /// From now on each row that is slow gets all of its time: somebody waits for the result.
+    pub fn patiently(&mut self) {
+        self.patient = true;
+    }
+
     /// Whether it remembers anything else than at the last commit.
     pub fn changed(&self) -> bool {
         self.states.iter().any(|state| state.last != state.committed)

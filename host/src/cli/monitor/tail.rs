@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::figures::RECENT;
 use super::lake::Entry;
 use crate::commit::Record;
-use crate::commit::record::RecordKind;
+use crate::commit::record::{Backfilled, RecordKind};
 use crate::observe::{At, LastCommit};
 use crate::pipeline::offline::Lake;
 use crate::{Error, Result};
@@ -63,7 +63,8 @@ fn entry(record: &Record, log: Option<u32>) -> Entry {
         log,
         record: record.seq,
         at: At(record.time),
-        events: record.partitions.iter().map(|advance| advance.events).sum(),
+        events: record.partitions.iter().map(|advance| advance.events).sum::<u64>()
+            + record.backfilled.as_ref().map_or(0, Backfilled::events),
         files: record.files.len() as u64,
         bytes: record.files.iter().map(|file| file.file.bytes).sum(),
         ..LastCommit::default()

@@ -50,6 +50,8 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         compacted: None,
         reprocessed: None,
         restored: None,
+        claim: None,
+        backfilled: None,
         before: None,
         sweeps: vec![],
     }
@@ -229,9 +231,67 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     restore.files = vec![file(SECOND, 5, upload("u-8"))];
     restore.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 5 }];
     restore.restored = Some(Restored { record: 11, carried: 2 });
+    let of_file = Source::File("12".repeat(32));
+    let mut claim = empty(RecordKind::Claim, 13);
+    claim.previous = Some(12);
+    claim.claim = Some(Claim {
+        holder: FIRST.into(),
+        seconds: 60,
+        parts: vec![Claimed {
+            source: of_file.clone(),
+            name: "s3://archive/1.json.gz".into(),
+            number: Some(0),
+            from: 0,
+            to: i64::MAX,
+        }],
+        chains: vec!["files 0123".into()],
+    });
+    let mut backfill = empty(RecordKind::Backfill, 14);
+    (backfill.previous, backfill.topic) = (Some(13), topic());
+    backfill.files = vec![file(FIRST, 6, upload("u-9"))];
+    let brought = |source, name: &str, number, offsets| Brought {
+        source,
+        name: name.into(),
+        number,
+        from: 0,
+        to: 4,
+        ends: number.is_some(),
+        events: 4,
+        offsets,
+    };
+    let partition = Source::Partition(topic().unwrap_or_default(), 1);
+    let offsets = vec![Offsets { topic: "user-events".into(), partition: 0, from: 10, to: 30, events: 4 }];
+    backfill.backfilled = Some(Backfilled {
+        epoch: FIRST.into(),
+        set: Some(5),
+        parts: vec![
+            brought(of_file.clone(), "s3://archive/1.json.gz", Some(0), vec![]),
+            brought(partition, "user-events/1", None, vec![]),
+            brought(Source::File("34".repeat(32)), "file:///lake/raw/1.parquet", None, offsets),
+        ],
+        skipped: 2,
+        undecoded: 1,
+        transforms: replay.replayed.iter().flat_map(|replayed| replayed.transforms.clone()).collect(),
+        chains: vec![Link {
+            chain: "files 0123".into(),
+            previous: None,
+            source: Some(of_file),
+            at: 4,
+            ends: false,
+            lanes: vec![Kept {
+                lane: "user-events/0".into(),
+                newest: Some(1_764_669_599_999_999),
+                transforms: vec![Remembers {
+                    name: "activity_per_minute".into(),
+                    state: epoch.partitions[0].transforms[0].state.clone(),
+                    reached: Some(1_764_669_500_000_000),
+                }],
+            }],
+        }],
+    });
     vec![
         start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
-        restore,
+        restore, claim, backfill,
     ]
 }
 
@@ -429,6 +489,8 @@ prop_compose! {
                 transforms: replayed.transforms.clone(),
             }),
             restored: repairs.map(|record| Restored { record, carried: seq }),
+            claim: None,
+            backfilled: None,
             replayed,
             flips: flips.into_iter().map(|(table, hour, generation)| Flip { table, hour, generation }).collect(),
             compacted: compacted.map(|(rows, print, merged)| Compacted { rows, print, merged }),

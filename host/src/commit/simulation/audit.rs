@@ -70,6 +70,9 @@ fn compare(opened: &View, folded: &View, found: &mut Vec<String>) {
     if opened.generations != folded.generations || opened.retired != folded.retired {
         found.push("generations differ, or what was not swept".into());
     }
+    if opened.covered != folded.covered {
+        found.push("what is known of history differs".into());
+    }
     if opened.fenced != folded.fenced {
         found.push("fenced epochs differ".into());
     }
@@ -122,6 +125,7 @@ impl State {
                 }
             }
         }
+        found.extend(self.history(of).into_iter().map(|text| (Category::Lost, text)));
         for (key, file) in live {
             if self.visible.get(key) != self.rows.get(key) {
                 let seq = truth.named[key];

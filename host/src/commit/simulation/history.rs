@@ -93,7 +93,7 @@ impl Host {
         Ok(())
     }
 
-    async fn tell(&mut self, record: &super::super::Record) {
+    pub(super) async fn tell(&mut self, record: &super::super::Record) {
         self.registrar.inherit(record);
         // What the catalog does not take is carried on.
         let told = self.registrar.register(&[], self.log.view().generations()).await;

@@ -96,6 +96,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
     loop {
         let what = host.process.world.state().random.below(100);
         let done = match what {
+            what if what >= 100 - variant.backfills => host.backfill().await,
             what if what < variant.replays => host.replay().await,
             what if what < variant.replays + variant.compacts => host.compact().await,
             what if what < variant.replays + variant.compacts + variant.expires => host.expire().await,
@@ -212,7 +213,10 @@ impl Host {
                     self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
-                let _ = self.registrar.register(&record.files, self.log.view().generations()).await;
+                match self.log.settled() {
+                    true => drop(self.registrar.register(&record.files, self.log.view().generations()).await),
+                    false => self.registrar.remember(&record.files),
+                }
                 self.drop_states(&record).await;
             }
         }

@@ -17,11 +17,13 @@
 //! | `process` | what a host runs on: each operation waits for its turn |
 //! | `host` | what a host does with the log |
 //! | `history` | … and with hours that are rewritten, expire and are swept |
+//! | `backfill` | … and with history that did not come through the stream |
 //! | `executor` | who is next, who dies |
 //! | `checks`, `audit` | what must hold at every step, and in the end |
 //! | `variants` | kinds of worlds, and which rule is needed against what |
 
 mod audit;
+mod backfill;
 mod checks;
 mod executor;
 mod history;
@@ -41,7 +43,7 @@ use variants::{NEEDED, VARIANTS};
 pub(super) use world::Random;
 
 /// What must have happened at least once in all seeds together.
-const FAULTS: [&str; 28] = [
+const FAULTS: [&str; 31] = [
     "request lost",
     "reply lost",
     "request late",
@@ -64,6 +66,9 @@ const FAULTS: [&str; 28] = [
     "cleanup",
     "replay",
     "replay lost its race",
+    "claim",
+    "backfill",
+    "backfill lost its race",
     "compact",
     "expire",
     "sweep",

@@ -37,6 +37,8 @@ pub(super) struct Variant {
     pub(super) compacts: usize,
     /// … expires an hour.
     pub(super) expires: usize,
+    /// … brings rows of a source of history.
+    pub(super) backfills: usize,
 }
 
 const PLAIN: Variant = Variant {
@@ -58,10 +60,11 @@ const PLAIN: Variant = Variant {
     replays: 0,
     compacts: 0,
     expires: 0,
+    backfills: 0,
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 17] = [
+pub(super) static VARIANTS: [Variant; 18] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -133,6 +136,17 @@ pub(super) static VARIANTS: [Variant; 17] = [
         grows: 4,
         ..PLAIN
     },
+    Variant {
+        name: "backfills",
+        backfills: 20,
+        compacts: 6,
+        replays: 4,
+        clean_up: 8,
+        early: true,
+        greedy: 200,
+        flush: true,
+        ..PLAIN
+    },
     Variant { name: "quiet-history", compacts: 20, hosts: 2, partitions: 2, events: 20, ..PLAIN },
     Variant { name: "retention", retention: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
 ];
@@ -154,6 +168,7 @@ static FLIPS: Variant =
     Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
 static EXPIRE: Variant =
     Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
+static BACKFILL: Variant = Variant { name: "backfill-only", backfills: 30, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
 /// A rule, the world in which it is missed, and what is seen then.
@@ -168,7 +183,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 30] = [
+pub(super) static NEEDED: [Needed; 31] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -199,6 +214,8 @@ pub(super) static NEEDED: [Needed; 30] = [
     needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
     needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
     needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),
+    // Two bring the same rows, which neither has claimed, or whose claim was taken for run out.
+    needed(Rule::Covered, &BACKFILL, &[Category::Twice]),
     needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
     needed(Rule::LaneFiles, &GREEDY, &[Category::Twice]),
 ];

@@ -18,9 +18,13 @@ fn view(samples: Vec<Record>) -> View {
 
 #[test]
 fn golden_summaries_are_read_and_written_as_ever() {
-    for (name, format, records) in
-        [("1-summary", 1, 5), ("2-summary", 2, 7), ("2-summary-with-a-replay", 2, 8), ("3-summary", 3, 11)]
-    {
+    for (name, format, records) in [
+        ("1-summary", 1, 5),
+        ("2-summary", 2, 7),
+        ("2-summary-with-a-replay", 2, 8),
+        ("3-summary", 3, 11),
+        ("4-summary-with-history", 4, 15),
+    ] {
         let expected = view(samples().into_iter().take(records).collect());
         let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
         bytes.push(b'\n');
@@ -33,6 +37,7 @@ fn golden_summaries_are_read_and_written_as_ever() {
         assert_eq!((&found.transforms, found.transforms.is_some()), (&expected.transforms, format >= 2));
         assert_eq!((&found.generations, &found.retired), (&expected.generations, &expected.retired));
         assert_eq!(found.generations.is_empty(), format < 3);
+        assert_eq!((&found.covered, found.covered.is_empty()), (&expected.covered, format < 4));
     }
 }
 
