@@ -1,5 +1,7 @@
 //! `tidemill backfill`
 
+mod raw;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -25,7 +27,8 @@ Examples:
   tidemill backfill files 'old/*.json.gz' --time created_at --dry-run     what would become of it
   tidemill backfill files s3://archive/events/2024/ --time created_at     all files under a prefix
   tidemill backfill files '/lake/raw/user_events_raw/date=2025-1*/**'     the raw zone of another lake
-  tidemill backfill kafka --from 2025-12-01T00:00:00Z                     what the topic has from before the lake began"
+  tidemill backfill kafka --from 2025-12-01T00:00:00Z                     what the topic has from before the lake began
+  tidemill backfill raw --transform sessions                              the past of a transform that is new"
 )]
 pub(super) struct Backfill {
     #[command(subcommand)]
@@ -38,6 +41,8 @@ enum Source {
     Files(Files),
     /// What the lake's topic has from before the lake began
     Kafka(Kafka),
+    /// The lake's own raw zone, for tables of transforms that came later than the events
+    Raw(raw::Raw),
 }
 
 /// Brings files.
@@ -126,6 +131,7 @@ impl Backfill {
                     Ok(From::Files(files))
                 })
             }
+            Source::Raw(raw) => raw.run(),
             Source::Kafka(Kafka { from, how }) => {
                 how.run("partitions", String::new(), async |_: &How| Ok(From::Topic(from)))
             }

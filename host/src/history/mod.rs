@@ -81,7 +81,7 @@ fn one(lakes: Vec<Lake>) -> Result<Lake> {
 }
 
 /// What a command cannot go on from is an end like any other: nobody goes back to the last commit here.
-fn ended(error: Error) -> Error {
+pub(crate) fn ended(error: Error) -> Error {
     match error.kind() {
         Kind::Abandon => Error::stop(error.to_string()),
         _ => error,

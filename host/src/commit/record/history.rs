@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Work;
+use super::{Brought, Work};
 
 /// An hour of a table gets another generation: its live files are exactly those that this record takes away (rule M4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ pub struct Reprocessed {
     /// Rows that came into these hours meanwhile, by the same set: they are kept as they were.
     #[serde(default, skip_serializing_if = "zero")]
     pub carried: u64,
+    /// The hours are the past of tables that are younger than the events: they have it now (rule M8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fills: Option<Brought>,
     /// What became of the events, by transform: also of those whose rows lie in other hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Work>,
@@ -74,6 +77,9 @@ pub struct Reprocessed {
 pub struct Restored {
     /// The record that had rewritten them: what it took away is true again.
     pub record: u64,
+    /// The hours that lack their past again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empties: Option<Brought>,
     /// Rows that came since: they are kept.
     #[serde(default, skip_serializing_if = "zero")]
     pub carried: u64,

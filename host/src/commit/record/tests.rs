@@ -223,6 +223,16 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         events: 12,
         undecoded: 1,
         carried: 2,
+        fills: Some(Brought {
+            source: Source::Hours("ab".repeat(32)),
+            name: "clean".into(),
+            number: None,
+            from: 490_185,
+            to: 490_186,
+            ends: false,
+            events: 1,
+            offsets: vec![],
+        }),
         transforms: replay.replayed.iter().flat_map(|replayed| replayed.transforms.clone()).collect(),
     });
     let mut restore = empty(RecordKind::Restore, 12);
@@ -230,7 +240,11 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     restore.supersedes = reprocess.files.iter().cloned().map(DataFile::taken_away).collect();
     restore.files = vec![file(SECOND, 5, upload("u-8"))];
     restore.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 5 }];
-    restore.restored = Some(Restored { record: 11, carried: 2 });
+    restore.restored = Some(Restored {
+        record: 11,
+        empties: reprocess.reprocessed.as_ref().and_then(|done| done.fills.clone()),
+        carried: 2,
+    });
     let of_file = Source::File("12".repeat(32));
     let mut claim = empty(RecordKind::Claim, 13);
     claim.previous = Some(12);
@@ -486,9 +500,10 @@ prop_compose! {
                 events: replayed.rows,
                 undecoded: replayed.undecoded,
                 carried: replayed.kept,
+                fills: None,
                 transforms: replayed.transforms.clone(),
             }),
-            restored: repairs.map(|record| Restored { record, carried: seq }),
+            restored: repairs.map(|record| Restored { record, carried: seq, empties: None }),
             claim: None,
             backfilled: None,
             replayed,
