@@ -6,6 +6,7 @@ mod compile;
 mod demo;
 mod deploy;
 mod doctor;
+mod erase;
 mod gc;
 mod graph;
 mod health;
@@ -92,6 +93,8 @@ enum Command {
     Compact(compact::Compact),
     /// Take hours past their retention out of the lake and the catalog
     Retain(retain::Retain),
+    /// Take every row of one person out of the lake, for privacy requests
+    Erase(erase::Erase),
     /// Print views for DuckDB that read the right generation of every hour
     #[command(name = "sql-view")]
     SqlView(sql_view::SqlView),
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Reprocess(command) => command.run(),
         Command::Compact(command) => command.run(),
         Command::Retain(command) => command.run(),
+        Command::Erase(command) => command.run(),
         Command::SqlView(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Compile(command) => command.run(),

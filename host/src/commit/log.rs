@@ -95,6 +95,7 @@ impl Body {
             reprocessed: None,
             restored: None,
             before: None,
+            erased: None,
             sweeps: vec![],
         };
         Body { id: env.fresh_id(), record }

@@ -18,7 +18,7 @@ use crate::sink::{Keys, Publish, StagedFile};
 use crate::table::Zone;
 use crate::{Error, Result};
 
-pub use history::{Compacted, Flip, Replayed, Reprocessed, Restored};
+pub use history::{Compacted, Erased, Flip, Replayed, Reprocessed, Restored};
 pub use kind::{FORMAT, RecordKind};
 
 /// One commit.
@@ -84,6 +84,9 @@ pub struct Record {
     /// What hours were put back to; only in restores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
+    /// What went for good, and of whom; only in erasures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erased>,
     /// Flips whose superseded files are removed; only in sweeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<u64>,

@@ -23,6 +23,7 @@ mod additive;
 mod background;
 mod clock;
 mod compact;
+pub mod erase;
 mod merge;
 mod plan;
 mod read;

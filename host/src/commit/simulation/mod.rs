@@ -41,7 +41,7 @@ use variants::{NEEDED, VARIANTS};
 pub(super) use world::Random;
 
 /// What must have happened at least once in all seeds together.
-const FAULTS: [&str; 27] = [
+const FAULTS: [&str; 30] = [
     "request lost",
     "reply lost",
     "request late",
@@ -69,6 +69,9 @@ const FAULTS: [&str; 27] = [
     "sweep",
     "compaction lost its race",
     "expiry lost its race",
+    "erase",
+    "late file carried",
+    "erasure lost its race",
 ];
 
 fn number(name: &str) -> Option<u64> {

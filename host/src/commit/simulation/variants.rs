@@ -37,6 +37,15 @@ pub(super) struct Variant {
     pub(super) compacts: usize,
     /// … expires an hour.
     pub(super) expires: usize,
+    /// … erases rows of an hour.
+    pub(super) erases: usize,
+}
+
+impl Variant {
+    /// How often a host does one of these, in a hundred; it rewrites hours and sweeps alike often.
+    pub(super) fn maintains(&self) -> usize {
+        self.replays + 2 * self.compacts + self.expires + self.erases
+    }
 }
 
 const PLAIN: Variant = Variant {
@@ -58,10 +67,11 @@ const PLAIN: Variant = Variant {
     replays: 0,
     compacts: 0,
     expires: 0,
+    erases: 0,
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 17] = [
+pub(super) static VARIANTS: [Variant; 18] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -133,6 +143,16 @@ pub(super) static VARIANTS: [Variant; 17] = [
         grows: 4,
         ..PLAIN
     },
+    Variant {
+        name: "erasures",
+        compacts: 5,
+        erases: 15,
+        replays: 5,
+        clean_up: 8,
+        greedy: 200,
+        flush: true,
+        ..PLAIN
+    },
     Variant { name: "quiet-history", compacts: 20, hosts: 2, partitions: 2, events: 20, ..PLAIN },
     Variant { name: "retention", retention: true, greedy: 200, flush: true, clean_up: 25, ..PLAIN },
 ];
@@ -154,6 +174,7 @@ static FLIPS: Variant =
     Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
 static EXPIRE: Variant =
     Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
+static ERASE: Variant = Variant { name: "erase-only", erases: 20, greedy: 200, events: 16, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
 /// A rule, the world in which it is missed, and what is seen then.
@@ -168,7 +189,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 30] = [
+pub(super) static NEEDED: [Needed; 32] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -196,6 +217,8 @@ pub(super) static NEEDED: [Needed; 30] = [
     needed(Rule::Generation, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &EXPIRE, &[Category::Lost]),
+    needed(Rule::HourUnchanged, &ERASE, &[Category::Lost]),
+    needed(Rule::CarryLate, &ERASE, &[Category::Lost]),
     needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
     needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
     needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),
