@@ -22,7 +22,10 @@ impl Committer {
         if !self.catalog.due(Instant::now()) {
             return;
         }
-        let asked = self.registrar.register(&[], self.setup.log.view().generations()).await;
+        let asked = match self.setup.log.shown().await {
+            Ok(now) => self.registrar.register(&[], now).await,
+            Err(e) => Err(e),
+        };
         self.catalog.was(asked.is_ok(), Instant::now());
         let Err(e) = asked else { return };
         let partitions = self.registrar.waiting();
@@ -80,8 +83,11 @@ impl Committer {
     pub(super) async fn end(mut self) -> Result<()> {
         let mut result = Ok(());
         if self.registrar.waiting() > 0 {
-            let now = self.setup.log.view().generations();
-            match tokio::time::timeout(OFFSETS, self.registrar.register(&[], now)).await {
+            let registered = async {
+                let now = self.setup.log.shown().await?;
+                self.registrar.register(&[], now).await
+            };
+            match tokio::time::timeout(OFFSETS, registered).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) if e.kind() != Kind::Retry => result = Err(e),
                 Ok(Err(_)) | Err(_) => tracing::warn!(

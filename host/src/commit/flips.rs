@@ -18,6 +18,7 @@ use super::rules::Rule;
 use super::store::again;
 use crate::env::{Env, Micros};
 use crate::failpoint::failpoint;
+use crate::generations::Generations;
 use crate::table::Hour;
 use crate::{Error, Result};
 
@@ -98,6 +99,14 @@ impl Log {
         let mut files = self.live(table, &hour.values().0).await?;
         files.retain(|_, file| file.file.hour == hour);
         Ok(files)
+    }
+
+    /// The generations as the catalog may show them: what the last flip brought is visible by then.
+    pub(crate) async fn shown(&mut self) -> Result<&Generations> {
+        if self.rules.on(Rule::ShowVisible) {
+            self.roll_forward(Some(&[])).await?;
+        }
+        Ok(&self.view.generations)
     }
 
     /// Makes rewritten hours true and visible. `told` is the maintenance record whose hours the catalog has.

@@ -56,6 +56,8 @@ pub(super) enum Rule {
     CarryLate,
     /// M6: a catalog goes ahead to a later generation, never back by itself, and is looked at again.
     Reconcile,
+    /// M6: the catalog shows no generation before what it has is visible.
+    ShowVisible,
     /// M6: old generations stay until the catalog shows their hours elsewhere.
     KeepOld,
     /// M5: removing is aborting, then deleting.

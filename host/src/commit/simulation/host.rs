@@ -213,7 +213,7 @@ impl Host {
                     self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
-                let _ = self.registrar.register(&record.files, self.log.view().generations()).await;
+                let _ = self.registrar.register(&record.files, self.log.shown().await?).await;
                 self.drop_states(&record).await;
             }
         }

@@ -174,6 +174,8 @@ static FLIPS: Variant =
     Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
 static EXPIRE: Variant =
     Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
+static QUIET: Variant =
+    Variant { name: "quiet-only", compacts: 20, hosts: 2, partitions: 2, events: 20, ..PLAIN };
 static ERASE: Variant = Variant { name: "erase-only", erases: 20, greedy: 200, events: 16, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
@@ -189,7 +191,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 32] = [
+pub(super) static NEEDED: [Needed; 33] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -220,6 +222,7 @@ pub(super) static NEEDED: [Needed; 32] = [
     needed(Rule::HourUnchanged, &ERASE, &[Category::Lost]),
     needed(Rule::CarryLate, &ERASE, &[Category::Lost]),
     needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
+    needed(Rule::ShowVisible, &QUIET, &[Category::Hidden]),
     needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
     needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),
     needed(Rule::AbortThenDelete, &CLEAN, &[Category::Left]),
