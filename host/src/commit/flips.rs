@@ -104,7 +104,8 @@ impl Log {
     /// The generations as the catalog may show them: what the last flip brought is visible by then.
     pub(crate) async fn shown(&mut self) -> Result<&Generations> {
         if self.rules.on(Rule::ShowVisible) {
-            self.roll_forward(Some(&[])).await?;
+            // Publishing may read the log on.
+            while !self.roll_forward(Some(&[])).await?.is_empty() {}
         }
         Ok(&self.view.generations)
     }

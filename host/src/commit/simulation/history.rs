@@ -120,7 +120,7 @@ impl Host {
         let mut flips = self.log.view().retired().clone();
         if self.process.world.state().rules.on(Rule::KeepOld) {
             if self.process.world.state().rules.on(Rule::Reconcile) {
-                let reconciled = self.registrar.reconcile(self.log.view().generations()).await;
+                let reconciled = self.registrar.reconcile(self.log.shown().await?).await;
                 flips.retain(|_| reconciled.is_ok());
             }
             self.process.turn().await;

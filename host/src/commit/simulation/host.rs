@@ -414,7 +414,7 @@ impl Host {
         if let Some(record) = self.log.view().maintenance() {
             self.registrar.inherit(record);
         }
-        let _ = self.registrar.register(&[], self.log.view().generations()).await;
+        let _ = self.registrar.register(&[], self.log.shown().await?).await;
         Ok(())
     }
 
@@ -430,10 +430,10 @@ impl Host {
         }
         self.look_around().await?;
         while self.registrar.waiting() > 0 {
-            let _ = self.registrar.register(&[], self.log.view().generations()).await;
+            let _ = self.registrar.register(&[], self.log.shown().await?).await;
         }
         while self.process.world.state().rules.on(Rule::Reconcile)
-            && self.registrar.reconcile(self.log.view().generations()).await? > 0
+            && self.registrar.reconcile(self.log.shown().await?).await? > 0
         {}
         Ok(())
     }
