@@ -65,7 +65,9 @@ impl Inspection<'_> {
         if let Some(wanted) = wanted.filter(|wanted| whole && *wanted != print) {
             self.findings.add(
                 "offsets",
-                format!("record {seq}: its files have other events than it wrote: {print} instead of {wanted}"),
+                format!(
+                    "record {seq}: its files have other events than it wrote: {print} instead of {wanted}"
+                ),
             );
         }
         Ok(())
