@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use super::{say, size, table};
 use crate::commit::Record;
 use crate::commit::record::{
-    Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Flip, Replayed, Reprocessed, Restored,
-    Source, Work, partition,
+    Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Erased, Flip, Replayed, Reprocessed,
+    Restored, Source, Work, partition,
 };
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
@@ -246,6 +246,11 @@ fn whole(record: &Record) -> String {
     }
     if let Some(Restored { record, carried, .. }) = &record.restored {
         let _ = writeln!(text, "\nas before record {record}, with {carried} rows that came since");
+    }
+    if let Some(Erased { field, salt, hash, rows, kept, print }) = &record.erased {
+        let print = print.as_ref().map(|print| format!(", events {print}")).unwrap_or_default();
+        let _ = writeln!(text, "  {rows} rows of one {field} are gone, {kept} stay{print}");
+        let _ = writeln!(text, "  who: SHA-256 of salt and value {hash}\n  salt {salt}");
     }
     if let Some(before) = record.before {
         let _ = writeln!(text, "  with events from before {}", crate::commit::record::when(before));

@@ -19,12 +19,13 @@ impl Committer {
     /// Not even where a person is needed: the data go on, and the hours wait until somebody has seen to it.
     pub(super) async fn register(&mut self, files: &[DataFile]) {
         self.registrar.remember(files);
-        // Of an hour that another has just rewritten readers would miss what is not visible yet: the next commit
-        // publishes that first.
-        if !self.catalog.due(Instant::now()) || !self.setup.log.settled() {
+        if !self.catalog.due(Instant::now()) {
             return;
         }
-        let asked = self.registrar.register(&[], self.setup.log.view().generations()).await;
+        let asked = match self.setup.log.shown().await {
+            Ok(now) => self.registrar.register(&[], now).await,
+            Err(e) => Err(e),
+        };
         self.catalog.was(asked.is_ok(), Instant::now());
         let Err(e) = asked else { return };
         let partitions = self.registrar.waiting();
@@ -82,8 +83,11 @@ impl Committer {
     pub(super) async fn end(mut self) -> Result<()> {
         let mut result = Ok(());
         if self.registrar.waiting() > 0 {
-            let now = self.setup.log.view().generations();
-            match tokio::time::timeout(OFFSETS, self.registrar.register(&[], now)).await {
+            let registered = async {
+                let now = self.setup.log.shown().await?;
+                self.registrar.register(&[], now).await
+            };
+            match tokio::time::timeout(OFFSETS, registered).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) if e.kind() != Kind::Retry => result = Err(e),
                 Ok(Err(_)) | Err(_) => tracing::warn!(

@@ -97,6 +97,7 @@ impl Body {
             claim: None,
             backfilled: None,
             before: None,
+            erased: None,
             sweeps: vec![],
         };
         Body { id: env.fresh_id(), record }
@@ -128,13 +129,6 @@ impl Log {
             published: BTreeSet::new(),
             ahead: 1,
         }
-    }
-
-    /// Whether the last maintenance record was seen published: before that its hours are not to be shown where it puts
-    /// them (rule M6).
-    pub(super) fn settled(&self) -> bool {
-        let seen = |record: &Arc<Record>| self.published.contains(&record.seq);
-        self.view.maintenance.as_ref().is_none_or(seen) || !self.rules.on(Rule::MaintenanceChain)
     }
 
     /// What the log says, as far as it was read.

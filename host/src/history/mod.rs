@@ -1,4 +1,5 @@
-//! The lake over time: hours that are closed are merged into large files, and old ones go.
+//! The lake over time: hours that are closed are merged into large files, old ones go, and so do the rows of one person
+//! ([`erase`]).
 //!
 //! ```text
 //! live files of an hour ──plan──> read ──merge──> files in the next generation, invisible ──> one record (a flip)
@@ -23,6 +24,7 @@ mod additive;
 mod background;
 mod clock;
 mod compact;
+pub mod erase;
 mod merge;
 mod plan;
 mod read;

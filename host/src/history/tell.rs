@@ -38,7 +38,7 @@ impl Teller {
 
     /// Makes the catalog show all hours where they lie, and the views likewise. False: it could not be done now.
     pub(super) async fn reconcile(&mut self, lake: &mut Lake, specs: &[TableSpec]) -> Result<bool> {
-        match self.registrar.reconcile(lake.log.view().generations()).await {
+        match self.registrar.reconcile(lake.log.shown().await?).await {
             Ok(_) => {}
             Err(e) => {
                 self.untold = Some(e.to_string());

@@ -29,6 +29,24 @@ pub struct Compacted {
     pub merged: bool,
 }
 
+/// What an erasure took out of the hours of its record: the rows of one subject, of whom nothing but a hash is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The member of events, or the JSON Pointer, that names the subject.
+    pub field: String,
+    /// What was hashed before the value: text, the same in all records of a run.
+    pub salt: String,
+    /// SHA-256 of the salt and the value, in hexadecimal.
+    pub hash: String,
+    /// Rows that are gone.
+    pub rows: u64,
+    /// Rows that stay: those of the new files.
+    pub kept: u64,
+    /// Which events those stem from, as in a compaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<String>,
+}
+
 /// What became of the rows of files of rejected events that a replay takes away: `rows` went through the transforms,
 /// `kept` stand in the new files as they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

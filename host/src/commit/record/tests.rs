@@ -48,6 +48,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         replayed: None,
         flips: vec![],
         compacted: None,
+        erased: None,
         reprocessed: None,
         restored: None,
         claim: None,
@@ -303,9 +304,22 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             }],
         }],
     });
+    let mut erase = empty(RecordKind::Erase, 13);
+    erase.previous = Some(12);
+    erase.supersedes = restore.files.iter().cloned().map(DataFile::taken_away).collect();
+    erase.files = vec![file(FIRST, 6, upload("u-9"))];
+    erase.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 6 }];
+    erase.erased = Some(Erased {
+        field: "user_id".into(),
+        salt: "5a".repeat(32),
+        hash: "c0".repeat(32),
+        rows: 1,
+        kept: 2,
+        print: Some("0123456789abcdef".into()),
+    });
     vec![
         start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
-        restore, claim, backfill,
+        restore, claim, backfill, erase,
     ]
 }
 
@@ -461,6 +475,7 @@ prop_compose! {
             Just(RecordKind::Compact),
             Just(RecordKind::Expire),
             Just(RecordKind::Sweep),
+            Just(RecordKind::Erase),
         ],
         (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
         // The years 1 to 9999: others have no date of four digits.
@@ -476,6 +491,7 @@ prop_compose! {
         flips in vec((any::<String>(), any::<i64>(), any::<u32>()), 0..3),
         compacted in proptest::option::of((any::<u64>(), any::<Option<String>>(), any::<bool>())),
         before in proptest::option::of(-62_135_596_800_000_000..253_402_300_800_000_000_i64),
+        erased in proptest::option::of((any::<[String; 3]>(), any::<[u64; 2]>(), any::<Option<String>>())),
         sweeps in vec(any::<u64>(), 0..3),
     ) -> Record {
         Record {
@@ -510,6 +526,9 @@ prop_compose! {
             flips: flips.into_iter().map(|(table, hour, generation)| Flip { table, hour, generation }).collect(),
             compacted: compacted.map(|(rows, print, merged)| Compacted { rows, print, merged }),
             before,
+            erased: erased.map(|([field, salt, hash], [rows, kept], print)| Erased {
+                field, salt, hash, rows, kept, print,
+            }),
             sweeps,
         }
     }

@@ -101,6 +101,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
             what if what < variant.replays + variant.compacts => host.compact().await,
             what if what < variant.replays + variant.compacts + variant.expires => host.expire().await,
             what if what < variant.replays + 2 * variant.compacts + variant.expires => host.sweep().await,
+            what if what < variant.maintains() => host.erase().await,
             0..75 => host.stream(false).await,
             75..85 if variant.clean_up < u64::MAX => host.clean_up().await,
             85..90 => host.look_around().await,
@@ -213,10 +214,7 @@ impl Host {
                     self.log.publish(&record).await?;
                 }
                 // What the catalog does not take is carried on.
-                match self.log.settled() {
-                    true => drop(self.registrar.register(&record.files, self.log.view().generations()).await),
-                    false => self.registrar.remember(&record.files),
-                }
+                let _ = self.registrar.register(&record.files, self.log.shown().await?).await;
                 self.drop_states(&record).await;
             }
         }
@@ -417,7 +415,7 @@ impl Host {
         if let Some(record) = self.log.view().maintenance() {
             self.registrar.inherit(record);
         }
-        let _ = self.registrar.register(&[], self.log.view().generations()).await;
+        let _ = self.registrar.register(&[], self.log.shown().await?).await;
         Ok(())
     }
 
@@ -433,10 +431,10 @@ impl Host {
         }
         self.look_around().await?;
         while self.registrar.waiting() > 0 {
-            let _ = self.registrar.register(&[], self.log.view().generations()).await;
+            let _ = self.registrar.register(&[], self.log.shown().await?).await;
         }
         while self.process.world.state().rules.on(Rule::Reconcile)
-            && self.registrar.reconcile(self.log.view().generations()).await? > 0
+            && self.registrar.reconcile(self.log.shown().await?).await? > 0
         {}
         Ok(())
     }

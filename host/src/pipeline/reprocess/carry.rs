@@ -62,7 +62,7 @@ pub(super) async fn flip(
                     match &mut rewritten.deed {
                         Deed::Reprocessed(deed) => deed.carried = carried,
                         Deed::Restored(deed) => deed.carried = carried,
-                        Deed::Compacted(_) => {}
+                        Deed::Compacted(_) | Deed::Erased(_) => {}
                     }
                     continue;
                 }
