@@ -216,6 +216,16 @@ def test_the_format_of_a_file_makes_no_difference(fill, kafka, tmp_path, name):
         assert all((more, fewer) == (0, 0) for _, more, fewer in same.values()), same
     # What the other two are is not known to the first one: they are other files, with other rows.
     assert one.backfill("files", str(tmp_path / "events.csv"), "--dry-run")["rows"] == len(rows)
+    # Hours that were brought are merged like others, and history comes into hours that were merged; who reads by views
+    # sees all of it.
+    assert one.compact()["hours"]
+    one.proven()
+    more = list(events(500, hours_ago(31), hours_ago(28), seed=3))
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(event) + "\n" for _, _, event in more))
+    assert one.backfill("files", str(tmp_path / "more.jsonl"))["rows"] == 500
+    one.proven()
+    seen = one.read(one.views()).sql(f'select count(*), count(distinct (partition, "offset")) from {one.raw}').fetchall()
+    assert seen == [(len(rows) + 500, len(rows) + 500)]
 
 
 @pytest.mark.parametrize("place", ["disk", "s3"])

@@ -82,3 +82,20 @@ def test_ten_poison_rows_cost_seconds(tidemill, kafka, topic, evil, tmp_path, na
         print(f"{behaviour}: ten poison rows among {EVENTS} cost {took[behaviour] - took['honest']:.1f} s of "
               f"{took[behaviour]:.1f} s; without them {took['honest']:.1f} s")
         assert took[behaviour] - took["honest"] <= 10
+
+
+def test_history_has_poison_rows_too(tidemill, kafka, topic, evil, tmp_path, name):
+    """A lake that begins behind all of them: they are found and rejected one by one when history is brought."""
+    pipeline = Pipeline(tidemill, "poison", name, Lake.within(tmp_path / "lake"), "--catalog", "local")
+    shipped, tidemill.transforms = tidemill.transforms, evil("trap_on_value")
+    try:
+        pipeline.until_end("--start", "latest")
+    finally:
+        tidemill.transforms = shipped
+    done = pipeline("backfill", "kafka", "--brokers", kafka.brokers, seconds=120)
+    assert done.code == 0, done.stderr[-2000:]
+    found = pipeline.lake.open().sql("""select "offset", reason from rejected_events
+                                        where transform = 'evil' order by 1""").fetchall()
+    assert found == [(place, REASONS["trap_on_value"]) for place in topic]
+    assert pipeline.lake.count(pipeline.raw) == kafka.ends("poison")[0]
+    pipeline.proven()
