@@ -234,7 +234,7 @@ def test_the_past_of_a_new_transform_comes_in_portions_that_are_shared(job, kafk
     again = job.json("backfill", "raw", *how)
     assert not again["records"] and again["known"] >= 8
     # What is put back lacks its past again.
-    last = max(record["seq"] for record in job.log() if record["kind"] == "reprocess" and record["flips"])
+    last = max(record["seq"] for record in job.log() if record["kind"] == "reprocess" and record.get("flips"))
     job.json("reprocess", "--undo", last)
     assert job.minutes_off() > 0
     assert len(job.json("backfill", "raw", *how)["records"]) == 1 and job.minutes_off() == 0
