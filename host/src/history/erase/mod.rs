@@ -36,7 +36,8 @@ use super::tell::Teller;
 use super::{clock, ended, means, views};
 use crate::audit::Progress;
 use crate::catalog::TableSpec;
-use crate::commit::record::DataFile;
+use crate::commit::View;
+use crate::commit::record::{DataFile, Topic};
 use crate::env::{HOUR, Micros};
 use crate::failpoint::failpoint;
 use crate::pipeline::offline::Lake;
@@ -145,10 +146,7 @@ pub async fn erase(
     }
     let events = Arc::new(events.sorted());
     erasure.report.events = events.count();
-    // Offsets begin anew in a topic that was created anew: they tell its events from no others.
-    let topics: BTreeSet<_> =
-        erasure.lake.log.view().positions().map(|((topic, _), _)| topic.clone()).collect();
-    let told = (topics.len() < 2).then_some(&events);
+    let told = one_topic(erasure.lake.log.view()).then_some(&events);
     for spec in made {
         erasure.table(spec, told, None).await?;
     }
@@ -156,6 +154,14 @@ pub async fn erase(
         erasure.table(spec, Some(&events), Some(found)).await?;
     }
     erasure.end(specs).await
+}
+
+/// Whether partition and offset tell an event from all others. Those of a topic that was created anew begin anew, and
+/// another lake's raw zone may have brought another topic's.
+fn one_topic(view: &View) -> bool {
+    let topics: BTreeSet<&Topic> = view.positions().map(|((topic, _), _)| topic).collect();
+    let own = view.topic().map(|topic| topic.name.as_str());
+    topics.len() < 2 && view.covered().topics().all(|name| Some(name) == own)
 }
 
 /// An erasure on its way.

@@ -109,8 +109,8 @@ impl Matcher {
         let events = events.filter(|_| event.is_some()).cloned();
         if how == How::Event && events.is_none() {
             return Err(format!(
-                "table {name}: it has no column that names one, and the topic was created anew: partition and offset do \
-                 not tell its rows"
+                "table {name}: it has no column that names one, and the lake has events of several topics, or of one that \
+                 was created anew: partition and offset do not tell its rows"
             ));
         }
         Ok(Some(Matcher { subject: subject.clone(), how, event, events }))
