@@ -205,42 +205,6 @@ def test_a_new_transform_gets_its_past(job, kafka):
     job.proven()
 
 
-def test_the_past_of_a_new_transform_comes_in_portions_that_are_shared(job, kafka):
-    job = job("disk")
-    wasm = {path: path.read_bytes() for path in job.tidemill.transforms.glob("*.wasm") if path.stem != "clean"}
-    [path.unlink() for path in wasm]
-    produce(kafka, job.topic, 3_000, hours_ago(8), hours_ago(0), seed=1, ordered=True)
-    job.until_end()
-    [path.write_bytes(code) for path, code in wasm.items()]
-    job.until_end()
-    how = ("--transform", "activity_per_minute", "--portion", 1, "--until", since(0), "--claim-for", "1s")
-    dry = job.json("backfill", "raw", *how, "--dry-run")
-    assert dry["tables"] == [] and dry["events"] >= 3_000 and "claim" not in job.kinds()
-    job.killed("fill-claimed", "backfill", "raw", *how)
-    job.killed("flip-record:2", "backfill", "raw", *how)
-    made = job.kinds().count("reprocess")
-    assert made == 2
-    # Two at once share what is left.
-    run = lambda: job.tidemill("backfill", "raw", *map(str, how), "--json", "--topic", job.topic, "--group", job.group,
-                               *job.lake.arguments(), *job.flags)
-    both = [run(), run()]
-    assert [process.wait(120) for process in both] == [0, 0], [process.stderr[-1000:] for process in both]
-    done = [json.loads(process.stdout) for process in both]
-    print([(len(one["records"]), one["known"]) for one in done])
-    hours = len([record for record in job.log() if record["kind"] == "reprocess"])
-    assert sum(len(one["records"]) for one in done) + made == hours and not done[0]["missed"]
-    assert job.minutes_off() == 0
-    job.proven()
-    again = job.json("backfill", "raw", *how)
-    assert not again["records"] and again["known"] >= 8
-    # What is put back lacks its past again.
-    last = max(record["seq"] for record in job.log() if record["kind"] == "reprocess" and record["flips"])
-    job.json("reprocess", "--undo", last)
-    assert job.minutes_off() > 0
-    assert len(job.json("backfill", "raw", *how)["records"]) == 1 and job.minutes_off() == 0
-    job.proven()
-
-
 def test_hours_whose_events_have_gone_are_not_made_anew(job, kafka):
     job = job("disk", "--retention-days", "1")
     produce(kafka, job.topic, 300, hours_ago(30), hours_ago(28), seed=1)

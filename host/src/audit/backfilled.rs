@@ -36,7 +36,7 @@ fn said(portion: &Backfilled) -> BTreeMap<i32, Said> {
             (Source::Partition(topic, partition), None) => {
                 add(*partition, &topic.name, (*from, *to), *events, false);
             }
-            (Source::File(_) | Source::Hours(_), None) => {
+            (Source::File(_), None) => {
                 for known in offsets {
                     add(known.partition, &known.topic, (known.from, known.to), known.events, false);
                 }

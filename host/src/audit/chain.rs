@@ -107,7 +107,7 @@ impl Chain {
             }
             let of_topic = match &part.source {
                 Source::Partition(topic, partition) => Some((topic.name.clone(), *partition, part.to)),
-                Source::File(_) | Source::Hours(_) => None,
+                Source::File(_) => None,
             };
             let of_raw = part.offsets.iter().map(|known| (known.topic.clone(), known.partition, known.to));
             for (topic, partition, to) in of_topic.into_iter().chain(of_raw) {
@@ -117,7 +117,7 @@ impl Chain {
                     findings.add(
                         "twice",
                         format!(
-                            "{at}: {} has events of partition {partition} up to offset {to}, which the stream brings from {start} on",
+                            "{at}: {} has events of partition {partition} up to offset {to}, which the stream brings from                              {start} on",
                             part.name
                         ),
                     );

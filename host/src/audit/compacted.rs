@@ -10,7 +10,7 @@ use super::inspect::Inspection;
 use super::patiently;
 use crate::Result;
 use crate::commit::Record;
-use crate::commit::record::DataFile;
+use crate::commit::record::{DataFile, Erased};
 use crate::sink::{Parts, Prints};
 use crate::wait::blocking;
 
@@ -34,13 +34,39 @@ impl Inspection<'_> {
                 ),
             );
         }
+        self.events(record, compacted.print.as_deref()).await
+    }
+
+    /// An erasure brings what it takes away, but for the rows that are gone.
+    pub(super) async fn erased(&mut self, record: &Record) -> Result<()> {
+        let seq = record.seq;
+        let Some(Erased { rows, kept, print, .. }) = &record.erased else {
+            self.findings.add("record", format!("record {seq}: an erasure does not say what it took out"));
+            return Ok(());
+        };
+        let taken: u64 = record.supersedes.iter().map(|file| file.file.rows).sum();
+        let brought: u64 = record.files.iter().map(|file| file.file.rows).sum();
+        if Some(taken) != rows.checked_add(*kept) || brought != *kept {
+            self.findings.add(
+                "counts",
+                format!(
+                    "record {seq}: it takes files with {taken} rows away, {rows} are gone for good and {kept} stay, but it \
+                     brings {brought}"
+                ),
+            );
+        }
+        self.events(record, print.as_deref()).await
+    }
+
+    /// Whether the files of rewritten hours have rows of these events.
+    async fn events(&mut self, record: &Record, wanted: Option<&str>) -> Result<()> {
         let (prints, whole) = self.rewritten(record).await?;
-        let print = prints.text();
-        if let Some(wanted) = compacted.print.as_ref().filter(|wanted| whole && **wanted != print) {
+        let (seq, print) = (record.seq, prints.text());
+        if let Some(wanted) = wanted.filter(|wanted| whole && *wanted != print) {
             self.findings.add(
                 "offsets",
                 format!(
-                    "record {seq}: its files have other events than it read: {print} instead of {wanted}"
+                    "record {seq}: its files have other events than it wrote: {print} instead of {wanted}"
                 ),
             );
         }

@@ -186,6 +186,7 @@ impl<'a> Inspection<'a> {
         match record.kind {
             RecordKind::Compact => return self.compacted(record).await,
             RecordKind::Restore => return self.restored(record).await,
+            RecordKind::Erase => return self.erased(record).await,
             kind if kind.flips() => return self.rewritten(record).await.map(drop),
             _ => {}
         }

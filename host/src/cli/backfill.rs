@@ -1,7 +1,5 @@
 //! `tidemill backfill`
 
-mod raw;
-
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -27,8 +25,7 @@ Examples:
   tidemill backfill files 'old/*.json.gz' --time created_at --dry-run     what would become of it
   tidemill backfill files s3://archive/events/2024/ --time created_at     all files under a prefix
   tidemill backfill files '/lake/raw/user_events_raw/date=2025-1*/**'     the raw zone of another lake
-  tidemill backfill kafka --from 2025-12-01T00:00:00Z                     what the topic has from before the lake began
-  tidemill backfill raw --transform sessions                              the past of a transform that is new"
+  tidemill backfill kafka --from 2025-12-01T00:00:00Z                     what the topic has from before the lake began"
 )]
 pub(super) struct Backfill {
     #[command(subcommand)]
@@ -41,8 +38,6 @@ enum Source {
     Files(Files),
     /// What the lake's topic has from before the lake began
     Kafka(Kafka),
-    /// The lake's own raw zone, for tables of transforms that came later than the events
-    Raw(raw::Raw),
 }
 
 /// Brings files.
@@ -131,7 +126,6 @@ impl Backfill {
                     Ok(From::Files(files))
                 })
             }
-            Source::Raw(raw) => raw.run(),
             Source::Kafka(Kafka { from, how }) => {
                 how.run("partitions", String::new(), async |_: &How| Ok(From::Topic(from)))
             }

@@ -8,8 +8,8 @@ use futures::{StreamExt, stream};
 use super::{say, size, table};
 use crate::commit::Record;
 use crate::commit::record::{
-    Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Flip, Replayed, Reprocessed, Restored,
-    Source, Work, partition,
+    Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Erased, Flip, Replayed, Reprocessed,
+    Restored, Source, Work, partition,
 };
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
@@ -232,20 +232,22 @@ fn whole(record: &Record) -> String {
         let print = print.as_ref().map(|print| format!(", events {print}")).unwrap_or_default();
         let _ = writeln!(text, "  made of {rows} rows{merged}{print}");
     }
-    if let Some(Reprocessed { set, events, undecoded, carried, fills, transforms }) = &record.reprocessed {
+    if let Some(Reprocessed { set, events, undecoded, carried, transforms }) = &record.reprocessed {
         let set = set.map_or(String::new(), |set| format!(" of record {set}"));
         let _ = writeln!(text, "\n{events} events of the raw zone went through the transforms{set} again");
         let _ = writeln!(
             text,
             "  {undecoded} could not be decoded, {carried} rows that came meanwhile were kept"
         );
-        if let Some(Brought { name, from, to, .. }) = fills {
-            let _ = writeln!(text, "  the past of the tables of {name}, {} to {}", Hour(*from), Hour(to - 1));
-        }
         transforms.iter().for_each(|work| worked(&mut text, work));
     }
-    if let Some(Restored { record, carried, .. }) = &record.restored {
+    if let Some(Restored { record, carried }) = &record.restored {
         let _ = writeln!(text, "\nas before record {record}, with {carried} rows that came since");
+    }
+    if let Some(Erased { field, salt, hash, rows, kept, print }) = &record.erased {
+        let print = print.as_ref().map(|print| format!(", events {print}")).unwrap_or_default();
+        let _ = writeln!(text, "  {rows} rows of one {field} are gone, {kept} stay{print}");
+        let _ = writeln!(text, "  who: SHA-256 of salt and value {hash}\n  salt {salt}");
     }
     if let Some(before) = record.before {
         let _ = writeln!(text, "  with events from before {}", crate::commit::record::when(before));
@@ -309,7 +311,7 @@ fn backfilled(text: &mut String, portion: &Backfilled) {
         let numbered = number.map(|n| format!(", partition {}", partition(n))).unwrap_or_default();
         let digest = match source {
             Source::File(digest) => format!(" ({})", digest.get(..12).unwrap_or(digest)),
-            Source::Partition(..) | Source::Hours(_) => String::new(),
+            Source::Partition(..) => String::new(),
         };
         let _ = writeln!(text, "  {name}{digest}: {from}..{to}{end}, {events} events{numbered}");
     }

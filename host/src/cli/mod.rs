@@ -7,6 +7,7 @@ mod compile;
 mod demo;
 mod deploy;
 mod doctor;
+mod erase;
 mod gc;
 mod graph;
 mod health;
@@ -95,6 +96,8 @@ enum Command {
     Retain(retain::Retain),
     /// Bring history that did not come through the stream: files, and what the topic had before the lake began
     Backfill(backfill::Backfill),
+    /// Take every row of one person out of the lake, for privacy requests
+    Erase(erase::Erase),
     /// Print views for DuckDB that read the right generation of every hour
     #[command(name = "sql-view")]
     SqlView(sql_view::SqlView),
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Compact(command) => command.run(),
         Command::Retain(command) => command.run(),
         Command::Backfill(command) => command.run(),
+        Command::Erase(command) => command.run(),
         Command::SqlView(command) => command.run(),
         Command::Gc(command) => command.run(),
         Command::Compile(command) => command.run(),

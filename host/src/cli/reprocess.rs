@@ -9,7 +9,6 @@ use super::moment::{Moment, moment};
 use super::produce::duration;
 use super::progress::Bar;
 use super::{say, table};
-use crate::commit::record::Work;
 use crate::config::{Config, Flags};
 use crate::env::HOUR;
 use crate::history::{now, open};
@@ -116,7 +115,6 @@ impl Reprocess {
             until,
             warm_up: self.warm_up,
             late: self.late,
-            of: None,
             memory,
             doing,
         })
@@ -130,8 +128,33 @@ impl Reprocess {
         if report.undecoded > 0 {
             let _ = writeln!(text, "  {} of them could not be decoded", report.undecoded);
         }
-        report.transforms.iter().for_each(|work| worked(&mut text, work));
-        rebuilt(&mut text, &report.tables, order.doing == Doing::Plan);
+        for work in &report.transforms {
+            let _ = writeln!(
+                text,
+                "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
+                work.name,
+                work.version,
+                work.input,
+                work.emitted,
+                work.rejected,
+                work.filtered,
+                work.absorbed
+            );
+        }
+        let made = |count: u64| if order.doing == Doing::Plan { "?".into() } else { count.to_string() };
+        let head = ["table", "hours", "files", "", "rows", ""].map(str::to_owned).to_vec();
+        let row = |done: &Rebuilt| {
+            vec![
+                done.table.clone(),
+                done.hours.to_string(),
+                done.files.0.to_string(),
+                format!("-> {}", made(done.files.1)),
+                done.rows.0.to_string(),
+                format!("-> {}", made(done.rows.1)),
+            ]
+        };
+        let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.tables.iter().map(row)).collect();
+        text.push_str(&table(&rows, &[0, 3, 5]));
         report.changes.iter().for_each(|changes| changed(&mut text, changes));
         if report.carried > 0 {
             let _ = writeln!(text, "{} rows that came meanwhile were taken along", report.carried);
@@ -154,6 +177,14 @@ impl Reprocess {
     }
 
     fn json(&self, order: &Order, report: &Report) -> String {
+        let tables = report.tables.iter().map(|done| {
+            serde_json::json!({
+                "table": done.table,
+                "hours": done.hours,
+                "files": {"before": done.files.0, "after": done.files.1},
+                "rows": {"before": done.rows.0, "after": done.rows.1},
+            })
+        });
         let object = serde_json::json!({
             "since": order.since.to_string(),
             "until": order.until.to_string(),
@@ -162,7 +193,7 @@ impl Reprocess {
             "events": report.events,
             "undecoded": report.undecoded,
             "transforms": report.transforms,
-            "tables": rebuilt_json(&report.tables),
+            "tables": tables.collect::<Vec<_>>(),
             "changes": report.changes.iter().map(changed_json).collect::<Vec<_>>(),
             "carried": report.carried,
             "records": report.records,
@@ -170,47 +201,6 @@ impl Reprocess {
         });
         format!("{object}\n")
     }
-}
-
-/// What a transform did, for people. Writing to a string cannot fail.
-pub(super) fn worked(text: &mut String, work: &Work) {
-    let _ = writeln!(
-        text,
-        "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
-        work.name, work.version, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
-    );
-}
-
-/// What became of tables, for people; of a plan only what there is.
-pub(super) fn rebuilt(text: &mut String, tables: &[Rebuilt], plan: bool) {
-    let made = |count: u64| if plan { "?".into() } else { count.to_string() };
-    let head = ["table", "hours", "files", "", "rows", ""].map(str::to_owned).to_vec();
-    let row = |done: &Rebuilt| {
-        vec![
-            done.table.clone(),
-            done.hours.to_string(),
-            done.files.0.to_string(),
-            format!("-> {}", made(done.files.1)),
-            done.rows.0.to_string(),
-            format!("-> {}", made(done.rows.1)),
-        ]
-    };
-    if !tables.is_empty() {
-        let rows: Vec<Vec<String>> = std::iter::once(head).chain(tables.iter().map(row)).collect();
-        text.push_str(&table(&rows, &[0, 3, 5]));
-    }
-}
-
-pub(super) fn rebuilt_json(tables: &[Rebuilt]) -> Vec<serde_json::Value> {
-    let one = |done: &Rebuilt| {
-        serde_json::json!({
-            "table": done.table,
-            "hours": done.hours,
-            "files": {"before": done.files.0, "after": done.files.1},
-            "rows": {"before": done.rows.0, "after": done.rows.1},
-        })
-    };
-    tables.iter().map(one).collect()
 }
 
 /// What would change in a table. Writing to a string cannot fail.

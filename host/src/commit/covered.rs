@@ -86,22 +86,6 @@ impl Runs {
         self.0.insert(first, run);
     }
 
-    /// Takes rows out.
-    fn remove(&mut self, from: i64, to: i64) {
-        let mut rest = Vec::with_capacity(self.0.len() + 1);
-        for run in self.0.drain(..) {
-            let parts = [(run.from, run.to.min(from)), (run.from.max(to), run.to)];
-            let parts = parts.into_iter().filter(|(from, to)| from < to);
-            // Where rows are taken out each is one event.
-            let part = |(from, to): (i64, i64)| Run { from, to, events: to.abs_diff(from) };
-            match run.to <= from || run.from >= to {
-                true => rest.push(run),
-                false => rest.extend(parts.map(part)),
-            }
-        }
-        self.0 = rest;
-    }
-
     /// The first run that has some of these rows.
     fn overlap(&self, from: i64, to: i64) -> Option<Run> {
         let at = self.0.partition_point(|known| known.to <= from);
@@ -167,6 +151,11 @@ pub(super) enum Overlap {
 }
 
 impl Covered {
+    /// The topics whose events came out of other lakes' raw zones.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.events.keys().map(|(topic, _)| topic.as_str())
+    }
+
     /// Whether nothing was ever backfilled or claimed.
     pub fn is_empty(&self) -> bool {
         *self == Covered::default()
@@ -233,12 +222,6 @@ impl Covered {
         }
         if let Some(backfilled) = &record.backfilled {
             self.assume(record.seq, backfilled);
-        }
-        if let Some(part) = record.reprocessed.as_ref().and_then(|done| done.fills.as_ref()) {
-            self.brought(part);
-        }
-        if let Some(part) = record.restored.as_ref().and_then(|done| done.empties.as_ref()) {
-            self.sources.entry(part.source.clone()).or_default().runs.remove(part.from, part.to);
         }
     }
 

@@ -130,17 +130,3 @@ fn what_is_known_stands_in_summaries() {
     let text = serde_json::to_string(&covered).unwrap();
     assert_eq!(serde_json::from_str::<Covered>(&text).unwrap(), covered);
 }
-
-#[test]
-fn what_is_put_back_is_not_covered_any_more() {
-    let mut runs = Runs::default();
-    runs.add(0, 10, 10);
-    runs.add(20, 30, 30);
-    runs.remove(5, 25);
-    assert_eq!(runs.gaps(0, 30), [(5, 25)]);
-    runs.remove(2, 3);
-    runs.remove(40, 50);
-    assert_eq!(runs.gaps(0, 30), [(2, 3), (5, 25)]);
-    runs.add(2, 3, 1);
-    assert_eq!(runs.overlap(0, 5), Some(Run { from: 0, to: 5, events: 5 }));
-}

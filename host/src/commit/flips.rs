@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Compacted, DataFile, Flip, Record, RecordKind, Reprocessed, Restored};
+use super::record::{Compacted, DataFile, Erased, Flip, Record, RecordKind, Reprocessed, Restored};
 use super::rules::Rule;
 use super::store::again;
 use crate::env::{Env, Micros};
@@ -46,6 +46,8 @@ pub enum Deed {
     Reprocessed(Reprocessed),
     /// Hours were put back.
     Restored(Restored),
+    /// The rows of somebody were left out.
+    Erased(Erased),
 }
 
 impl Deed {
@@ -65,6 +67,11 @@ impl Deed {
             Deed::Restored(restored) => {
                 let mut body = new(RecordKind::Restore);
                 body.record.restored = Some(restored);
+                body
+            }
+            Deed::Erased(erased) => {
+                let mut body = new(RecordKind::Erase);
+                body.record.erased = Some(erased);
                 body
             }
         }
@@ -130,6 +137,31 @@ impl Log {
                 Ok(None)
             }
         }
+    }
+
+    /// The files that have come into rewritten hours since they were read. They are superseded, too, from now on:
+    /// whoever asks brings their rows. None: an hour was rewritten by others, or one of its files is gone.
+    pub async fn carry(&self, rewritten: &mut Rewritten) -> Result<Option<Vec<DataFile>>> {
+        let mut late = Vec::new();
+        for flip in &rewritten.flips {
+            let hour = Hour(flip.hour);
+            if self.view.generations.get(&flip.table, hour).generation + 1 != flip.generation {
+                return Ok(None);
+            }
+            let mut live = self.live_in(&flip.table, hour).await?;
+            let here = (flip.table.clone(), flip.hour);
+            for file in rewritten.supersedes.iter().filter(|file| at(file) == here) {
+                if live.remove(&file.file.key).is_none() {
+                    return Ok(None);
+                }
+            }
+            late.extend(live.into_values());
+        }
+        rewritten.supersedes.extend(late.iter().cloned());
+        if !self.rules.on(Rule::CarryLate) {
+            late.clear();
+        }
+        Ok(Some(late))
     }
 
     /// Removes files that no slot can hold any more.

@@ -97,6 +97,7 @@ impl Body {
             claim: None,
             backfilled: None,
             before: None,
+            erased: None,
             sweeps: vec![],
         };
         Body { id: env.fresh_id(), record }

@@ -20,7 +20,7 @@ use crate::table::Zone;
 use crate::{Error, Result};
 
 pub use backfill::{Backfilled, Brought, Claim, Claimed, Kept, Link, Offsets, Remembers, Source, partition};
-pub use history::{Compacted, Flip, Replayed, Reprocessed, Restored};
+pub use history::{Compacted, Erased, Flip, Replayed, Reprocessed, Restored};
 pub use kind::{FORMAT, RecordKind};
 
 /// One commit.
@@ -92,6 +92,9 @@ pub struct Record {
     /// What of history became true; only in backfills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfilled: Option<Backfilled>,
+    /// What went for good, and of whom; only in erasures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Erased>,
     /// Flips whose superseded files are removed; only in sweeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<u64>,

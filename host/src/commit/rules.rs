@@ -52,6 +52,8 @@ pub(super) enum Rule {
     Generation,
     /// M4: a flip is of an hour that is still what it was when it was read.
     HourUnchanged,
+    /// M4: what came into an hour while it was read goes along.
+    CarryLate,
     /// M6: a catalog goes ahead to a later generation, never back by itself, and is looked at again.
     Reconcile,
     /// M6: old generations stay until the catalog shows their hours elsewhere.

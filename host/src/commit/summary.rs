@@ -277,6 +277,12 @@ impl Log {
         Ok(files)
     }
 
+    /// Tables that have, or once had, files that are true.
+    pub fn tables(&self) -> BTreeSet<String> {
+        let recent = recent_files(&self.view).map(|file| file.file.table.clone());
+        self.view.inventories.keys().cloned().chain(recent).collect()
+    }
+
     /// The dates for which a table has, or once had, files that are true.
     pub fn dates(&self, table: &str) -> BTreeSet<String> {
         let summed = self.view.inventories.get(table).into_iter().flat_map(|dates| dates.keys().cloned());

@@ -1,4 +1,5 @@
-//! The lake over time: hours that are closed are merged into large files, and old ones go.
+//! The lake over time: hours that are closed are merged into large files, old ones go, and so do the rows of one person
+//! ([`erase`]).
 //!
 //! ```text
 //! live files of an hour ──plan──> read ──merge──> files in the next generation, invisible ──> one record (a flip)
@@ -23,6 +24,7 @@ mod additive;
 mod background;
 mod clock;
 mod compact;
+pub mod erase;
 mod merge;
 mod plan;
 mod read;
@@ -81,7 +83,7 @@ fn one(lakes: Vec<Lake>) -> Result<Lake> {
 }
 
 /// What a command cannot go on from is an end like any other: nobody goes back to the last commit here.
-pub(crate) fn ended(error: Error) -> Error {
+fn ended(error: Error) -> Error {
     match error.kind() {
         Kind::Abandon => Error::stop(error.to_string()),
         _ => error,

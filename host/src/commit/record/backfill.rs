@@ -14,9 +14,6 @@ pub enum Source {
     File(String),
     /// A partition of a topic, with its offsets.
     Partition(Topic, i32),
-    /// The lake's own raw zone, as some transforms make their tables of it: by the SHA-256 of what tells them. Its rows
-    /// are hours of these tables, counted from 1970.
-    Hours(String),
 }
 
 /// Rows `from..to` of a source, which somebody works on.

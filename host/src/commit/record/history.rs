@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Brought, Work};
+use super::Work;
 
 /// An hour of a table gets another generation: its live files are exactly those that this record takes away (rule M4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,24 @@ pub struct Compacted {
     /// Rows of equal keys were put together.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub merged: bool,
+}
+
+/// What an erasure took out of the hours of its record: the rows of one subject, of whom nothing but a hash is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// The member of events, or the JSON Pointer, that names the subject.
+    pub field: String,
+    /// What was hashed before the value: text, the same in all records of a run.
+    pub salt: String,
+    /// SHA-256 of the salt and the value, in hexadecimal.
+    pub hash: String,
+    /// Rows that are gone.
+    pub rows: u64,
+    /// Rows that stay: those of the new files.
+    pub kept: u64,
+    /// Which events those stem from, as in a compaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<String>,
 }
 
 /// What became of the rows of files of rejected events that a replay takes away: `rows` went through the transforms,
@@ -64,9 +82,6 @@ pub struct Reprocessed {
     /// Rows that came into these hours meanwhile, by the same set: they are kept as they were.
     #[serde(default, skip_serializing_if = "zero")]
     pub carried: u64,
-    /// The hours are the past of tables that are younger than the events: they have it now (rule M8).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fills: Option<Brought>,
     /// What became of the events, by transform: also of those whose rows lie in other hours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transforms: Vec<Work>,
@@ -77,9 +92,6 @@ pub struct Reprocessed {
 pub struct Restored {
     /// The record that had rewritten them: what it took away is true again.
     pub record: u64,
-    /// The hours that lack their past again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub empties: Option<Brought>,
     /// Rows that came since: they are kept.
     #[serde(default, skip_serializing_if = "zero")]
     pub carried: u64,

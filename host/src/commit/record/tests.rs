@@ -48,6 +48,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         replayed: None,
         flips: vec![],
         compacted: None,
+        erased: None,
         reprocessed: None,
         restored: None,
         claim: None,
@@ -223,16 +224,6 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         events: 12,
         undecoded: 1,
         carried: 2,
-        fills: Some(Brought {
-            source: Source::Hours("ab".repeat(32)),
-            name: "clean".into(),
-            number: None,
-            from: 490_185,
-            to: 490_186,
-            ends: false,
-            events: 1,
-            offsets: vec![],
-        }),
         transforms: replay.replayed.iter().flat_map(|replayed| replayed.transforms.clone()).collect(),
     });
     let mut restore = empty(RecordKind::Restore, 12);
@@ -240,11 +231,7 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     restore.supersedes = reprocess.files.iter().cloned().map(DataFile::taken_away).collect();
     restore.files = vec![file(SECOND, 5, upload("u-8"))];
     restore.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 5 }];
-    restore.restored = Some(Restored {
-        record: 11,
-        empties: reprocess.reprocessed.as_ref().and_then(|done| done.fills.clone()),
-        carried: 2,
-    });
+    restore.restored = Some(Restored { record: 11, carried: 2 });
     let of_file = Source::File("12".repeat(32));
     let mut claim = empty(RecordKind::Claim, 13);
     claim.previous = Some(12);
@@ -303,9 +290,22 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             }],
         }],
     });
+    let mut erase = empty(RecordKind::Erase, 15);
+    erase.previous = Some(14);
+    erase.supersedes = restore.files.iter().cloned().map(DataFile::taken_away).collect();
+    erase.files = vec![file(FIRST, 6, upload("u-10"))];
+    erase.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 6 }];
+    erase.erased = Some(Erased {
+        field: "user_id".into(),
+        salt: "5a".repeat(32),
+        hash: "c0".repeat(32),
+        rows: 1,
+        kept: 2,
+        print: Some("0123456789abcdef".into()),
+    });
     vec![
         start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
-        restore, claim, backfill,
+        restore, claim, backfill, erase,
     ]
 }
 
@@ -461,6 +461,7 @@ prop_compose! {
             Just(RecordKind::Compact),
             Just(RecordKind::Expire),
             Just(RecordKind::Sweep),
+            Just(RecordKind::Erase),
         ],
         (seq, id, pipeline, host) in (any::<u64>(), any::<String>(), any::<String>(), any::<String>()),
         // The years 1 to 9999: others have no date of four digits.
@@ -476,6 +477,7 @@ prop_compose! {
         flips in vec((any::<String>(), any::<i64>(), any::<u32>()), 0..3),
         compacted in proptest::option::of((any::<u64>(), any::<Option<String>>(), any::<bool>())),
         before in proptest::option::of(-62_135_596_800_000_000..253_402_300_800_000_000_i64),
+        erased in proptest::option::of((any::<[String; 3]>(), any::<[u64; 2]>(), any::<Option<String>>())),
         sweeps in vec(any::<u64>(), 0..3),
     ) -> Record {
         Record {
@@ -500,16 +502,18 @@ prop_compose! {
                 events: replayed.rows,
                 undecoded: replayed.undecoded,
                 carried: replayed.kept,
-                fills: None,
                 transforms: replayed.transforms.clone(),
             }),
-            restored: repairs.map(|record| Restored { record, carried: seq, empties: None }),
+            restored: repairs.map(|record| Restored { record, carried: seq }),
             claim: None,
             backfilled: None,
             replayed,
             flips: flips.into_iter().map(|(table, hour, generation)| Flip { table, hour, generation }).collect(),
             compacted: compacted.map(|(rows, print, merged)| Compacted { rows, print, merged }),
             before,
+            erased: erased.map(|([field, salt, hash], [rows, kept], print)| Erased {
+                field, salt, hash, rows, kept, print,
+            }),
             sweeps,
         }
     }

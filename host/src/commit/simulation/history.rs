@@ -1,7 +1,7 @@
 //! Hours that are rewritten, expire and are swept, in the simulation.
 
 use super::super::flips::{Deed, Flipped, Rewritten};
-use super::super::record::{Compacted, DataFile, Flip};
+use super::super::record::{Compacted, DataFile, Erased, Flip};
 use super::super::rules::Rule;
 use super::host::{HOURS, Host, TABLES, stage};
 use super::world::Row;
@@ -81,6 +81,50 @@ impl Host {
         let Deed::Compacted(compacted) = &mut rewritten.deed else { return Ok(false) };
         compacted.rows = rewritten.supersedes.iter().map(|file| file.file.rows).sum();
         Ok(true)
+    }
+
+    /// Writes an hour anew as an erasure does of which nothing goes: what comes meanwhile goes along.
+    pub(super) async fn erase(&mut self) -> Result<()> {
+        let Some((table, hour, old)) = self.some_hour().await? else { return Ok(()) };
+        let generation = old.iter().map(|file| file.generation).max().unwrap_or(1) + 1;
+        let mut files = Vec::new();
+        for old in &old {
+            files.push(self.again(old, (table, generation), hour).await?);
+        }
+        let flips = vec![Flip { table: TABLES[table].to_owned(), hour: HOURS[hour].0, generation }];
+        let deed = Deed::Erased(Erased::default());
+        let mut rewritten = Rewritten { flips, supersedes: old, files, deed };
+        for _ in 0..4 {
+            match self.log.rewrite(&rewritten, self.told).await? {
+                Flipped::True(record) => {
+                    self.tell(&record).await;
+                    return Ok(());
+                }
+                Flipped::Fenced => break,
+                Flipped::Changed => {}
+            }
+            self.log.roll_forward(None).await?;
+            let Some(late) = self.log.carry(&mut rewritten).await? else { break };
+            self.process.turn().await;
+            if !late.iter().all(|file| self.process.world.state().visible.contains_key(&file.file.key)) {
+                break;
+            }
+            for late in &late {
+                let file = self.again(late, (table, generation), hour).await?;
+                rewritten.files.push(file);
+                self.process.world.state().fire("late file carried");
+            }
+        }
+        self.process.world.state().fire("erasure lost its race");
+        self.log.throw_away(&rewritten.files).await
+    }
+
+    /// The rows of a file in another one.
+    async fn again(&self, old: &DataFile, place: (usize, u32), hour: usize) -> Result<DataFile> {
+        let rows = self.process.world.state().rows[&old.file.key].clone();
+        let epoch = self.env.fresh_id();
+        let name = self.keys.file_name(&epoch, 7, 0);
+        stage(&self.process, &epoch, place, hour, &name, &rows).await
     }
 
     /// Takes all files of an hour away.

@@ -101,6 +101,7 @@ pub(super) async fn live(process: Process, last: bool) -> Result<()> {
             what if what < variant.replays + variant.compacts => host.compact().await,
             what if what < variant.replays + variant.compacts + variant.expires => host.expire().await,
             what if what < variant.replays + 2 * variant.compacts + variant.expires => host.sweep().await,
+            what if what < variant.maintains() => host.erase().await,
             0..75 => host.stream(false).await,
             75..85 if variant.clean_up < u64::MAX => host.clean_up().await,
             85..90 => host.look_around().await,

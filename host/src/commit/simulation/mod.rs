@@ -43,7 +43,7 @@ use variants::{NEEDED, VARIANTS};
 pub(super) use world::Random;
 
 /// What must have happened at least once in all seeds together.
-const FAULTS: [&str; 31] = [
+const FAULTS: [&str; 34] = [
     "request lost",
     "reply lost",
     "request late",
@@ -75,6 +75,9 @@ const FAULTS: [&str; 31] = [
     "compaction lost its race",
     "what came meanwhile went along",
     "expiry lost its race",
+    "erase",
+    "late file carried",
+    "erasure lost its race",
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -39,6 +39,15 @@ pub(super) struct Variant {
     pub(super) expires: usize,
     /// … brings rows of a source of history.
     pub(super) backfills: usize,
+    /// … erases rows of an hour.
+    pub(super) erases: usize,
+}
+
+impl Variant {
+    /// How often a host does one of these, in a hundred; it rewrites hours and sweeps alike often.
+    pub(super) fn maintains(&self) -> usize {
+        self.replays + 2 * self.compacts + self.expires + self.erases
+    }
 }
 
 const PLAIN: Variant = Variant {
@@ -61,10 +70,11 @@ const PLAIN: Variant = Variant {
     compacts: 0,
     expires: 0,
     backfills: 0,
+    erases: 0,
 };
 
 /// What runs with every rule on.
-pub(super) static VARIANTS: [Variant; 18] = [
+pub(super) static VARIANTS: [Variant; 19] = [
     Variant {
         name: "everything",
         grows: 4,
@@ -137,6 +147,16 @@ pub(super) static VARIANTS: [Variant; 18] = [
         ..PLAIN
     },
     Variant {
+        name: "erasures",
+        compacts: 5,
+        erases: 15,
+        replays: 5,
+        clean_up: 8,
+        greedy: 200,
+        flush: true,
+        ..PLAIN
+    },
+    Variant {
         name: "backfills",
         backfills: 20,
         compacts: 6,
@@ -168,6 +188,7 @@ static FLIPS: Variant =
     Variant { name: "flips-only", hosts: 3, partitions: 1, events: 5, steps: 900, compacts: 35, ..PLAIN };
 static EXPIRE: Variant =
     Variant { name: "expire-only", compacts: 10, expires: 15, greedy: 200, events: 12, ..PLAIN };
+static ERASE: Variant = Variant { name: "erase-only", erases: 20, greedy: 200, events: 16, ..PLAIN };
 static BACKFILL: Variant = Variant { name: "backfill-only", backfills: 30, ..PLAIN };
 static SECOND: Variant = Variant { name: "second-only", second: true, clean_up: 8, ..PLAIN };
 
@@ -183,7 +204,7 @@ const fn needed(rule: Rule, variant: &'static Variant, broken: &'static [Categor
 }
 
 /// Every rule, and what comes of switching it off.
-pub(super) static NEEDED: [Needed; 31] = [
+pub(super) static NEEDED: [Needed; 33] = [
     needed(Rule::DenseSlots, &LONG, &[Category::Twice]),
     needed(Rule::CheckAgain, &GREEDY, &[Category::Twice]),
     needed(Rule::Prev, &FLUSH, &[Category::Twice]),
@@ -211,6 +232,8 @@ pub(super) static NEEDED: [Needed; 31] = [
     needed(Rule::Generation, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &COMPACT, &[Category::Lost]),
     needed(Rule::HourUnchanged, &EXPIRE, &[Category::Lost]),
+    needed(Rule::HourUnchanged, &ERASE, &[Category::Lost]),
+    needed(Rule::CarryLate, &ERASE, &[Category::Lost]),
     needed(Rule::Reconcile, &FLIPS, &[Category::Catalog, Category::Lost]),
     needed(Rule::KeepOld, &COMPACT, &[Category::Hidden]),
     needed(Rule::MaintenanceChain, &COMPACT, &[Category::Unseen]),

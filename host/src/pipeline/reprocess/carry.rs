@@ -62,7 +62,7 @@ pub(super) async fn flip(
                     match &mut rewritten.deed {
                         Deed::Reprocessed(deed) => deed.carried = carried,
                         Deed::Restored(deed) => deed.carried = carried,
-                        Deed::Compacted(_) => {}
+                        Deed::Compacted(_) | Deed::Erased(_) => {}
                     }
                     continue;
                 }
@@ -70,7 +70,7 @@ pub(super) async fn flip(
             },
         };
         lake.log.throw_away(&rewritten.files).await?;
-        return Err(Error::abandon(format!("nothing became true: {why}; do it again")));
+        return Err(Error::stop(format!("nothing became true: {why}; do it again")));
     }
     lake.log.throw_away(&rewritten.files).await?;
     Err(Error::stop(
@@ -130,7 +130,6 @@ fn by(record: &Record, set: Option<u64>) -> bool {
     match record.kind {
         RecordKind::Epoch => record.partitions.iter().all(|advance| advance.set == set),
         RecordKind::Replay => record.replayed.as_ref().is_some_and(|replayed| replayed.set == set),
-        RecordKind::Backfill => record.backfilled.as_ref().is_some_and(|portion| portion.set == set),
         // A file that vanished, made again: what it stands for is not known here.
         _ => false,
     }

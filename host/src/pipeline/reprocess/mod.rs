@@ -22,7 +22,6 @@
 
 mod carry;
 mod diff;
-mod fill;
 mod pass;
 mod plan;
 mod rejects;
@@ -39,18 +38,17 @@ use super::offline::Lake;
 use super::program::Program;
 use super::stages::stored;
 use crate::audit::Progress;
-use crate::commit::record::{Brought, DataFile, Flip, Reprocessed, Work};
+use crate::commit::record::{DataFile, Flip, Reprocessed, Work};
 use crate::commit::{Deed, Rewritten};
 use crate::config::Config;
 use crate::failpoint::failpoint;
-use crate::history::{Teller, ended, write_views};
+use crate::history::{Teller, write_views};
 use crate::table::Hour;
 use crate::{Error, Kind, Result};
 use pass::Made;
 use plan::Plan;
 
 pub use diff::{Changes, Sample};
-pub use fill::{Filling, fill};
 pub use restore::{Restoration, restore};
 
 /// What is to be made anew.
@@ -66,9 +64,6 @@ pub struct Order {
     pub warm_up: Duration,
     /// How much later than an hour's end its events may have come; none: at any time since.
     pub late: Option<Duration>,
-    /// The hours belong to more that are made in portions of so many hours: the first, and the one after the last. Rows of
-    /// others that come later than `late` allows are looked for.
-    pub of: Option<(Hour, Hour, u32)>,
     /// Bytes of rows that may be held while files are read.
     pub memory: usize,
     /// What is done with the result.
@@ -114,8 +109,6 @@ pub struct Report {
     pub changes: Vec<Changes>,
     /// Rows that came meanwhile and were taken along.
     pub carried: u64,
-    /// Hours of other portions with rows that came later than was said: these rows are missing there.
-    pub missed: BTreeSet<Hour>,
     /// The records that say so.
     pub records: Vec<u64>,
     /// What is left to be told to the catalog, for people.
@@ -139,7 +132,7 @@ pub async fn reprocess(
             1 => progress(text),
             _ => progress(format!("portion {} of {count}: {text}", at + 1)),
         };
-        one(config, lake, &program, order, portion, None, &mut report, &told).await.map_err(ended)?;
+        one(config, lake, &program, order, portion, &mut report, &told).await?;
     }
     Ok(report)
 }
@@ -157,15 +150,13 @@ async fn program(config: &Config, lake: &Lake) -> Result<Program> {
     Loader::new(&config)?.of_record(&lake.log, &lake.stores, seq, &[]).await
 }
 
-/// One portion of hours. An error of the kind [`Kind::Abandon`] says that others have moved the log on.
-#[allow(clippy::too_many_arguments)]
+/// One portion of hours.
 async fn one(
     config: &Config,
     lake: &mut Lake,
     program: &Program,
     order: &Order,
     (since, until): (Hour, Hour),
-    fills: Option<Brought>,
     report: &mut Report,
     progress: Progress<'_>,
 ) -> Result<()> {
@@ -194,7 +185,6 @@ async fn one(
     let files = staged(made.files).await?;
     report.events += made.events;
     report.undecoded += made.undecoded;
-    report.missed.extend(&made.missed);
     made.works.iter().for_each(|work| super::replay::add(&mut report.transforms, work));
     add(report, &plan, &files, &made.rejected);
     if let (Some(scratch), Doing::Compare(samples)) = (scratch, order.doing) {
@@ -207,7 +197,7 @@ async fn one(
     }
     failpoint!("reprocess-made");
     let flips = flips(&plan, &files, &made.rejected);
-    if flips.is_empty() && fills.is_none() {
+    if flips.is_empty() {
         return Ok(());
     }
     let flipped: BTreeSet<(&str, i64)> = flips.iter().map(|flip| (flip.table.as_str(), flip.hour)).collect();
@@ -218,7 +208,6 @@ async fn one(
         events: made.events,
         undecoded: made.undecoded,
         carried: 0,
-        fills,
         transforms: made.works,
     });
     let mut teller = Teller::new(lake, &program.tables);

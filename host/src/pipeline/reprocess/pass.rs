@@ -53,8 +53,6 @@ pub(super) struct Made {
     pub(super) files: Vec<(String, PendingFile)>,
     /// Hours of rejected events that change.
     pub(super) rejected: BTreeSet<Hour>,
-    /// Hours of other portions with rows that came too late to be read with them.
-    pub(super) missed: BTreeSet<Hour>,
 }
 
 /// Everything that a pass needs.
@@ -232,7 +230,7 @@ impl Pass {
         let within = self.plan.within(hour);
         let mut rejected = 0;
         for outcome in &outcomes {
-            self.outcome(outcome, Some(hour))?;
+            self.outcome(outcome, (!within).then_some(hour))?;
             if within && let Some(rows) = own::rejected(&self.rejected, &delivered, &outcome.rejects)? {
                 rejected += rows.batch.num_rows() as u64;
                 self.writer.write(&rows).map_err(stored)?;
@@ -245,14 +243,11 @@ impl Pass {
         Ok(rejected)
     }
 
-    /// Writes the rows that lie in the hours. `from`: the hour that their events stand in, if they stem from events.
+    /// Writes the rows that lie in the hours. `from`: the hour that their events stand in, if that is none of them.
     fn outcome(&mut self, outcome: &Outcome, from: Option<Hour>) -> Result<()> {
         for rows in &outcome.rows {
-            if let Some(from) = from {
-                self.tardy(rows, from);
-            }
             let Some(rows) = self.kept(rows)? else { continue };
-            if from.is_some_and(|from| !self.plan.within(from))
+            if from.is_some()
                 && let Some([partition, offset]) = Prints::columns(&rows.table.schema)
             {
                 let partitions = rows.batch.column(partition).as_primitive::<Int32Type>();
@@ -264,17 +259,6 @@ impl Pass {
             self.writer.write(&rows).map_err(stored)?;
         }
         Ok(())
-    }
-
-    /// Notes the hours of rows that no portion reads.
-    fn tardy(&mut self, rows: &Rows, from: Hour) {
-        let times = rows.batch.column(rows.table.event_time).as_primitive_opt::<TimestampMicrosecondType>();
-        for time in times.into_iter().flat_map(|times| times.values()) {
-            let hour = Hour::of(*time);
-            if hour < from && self.plan.misses(hour, from) {
-                self.made.missed.insert(hour);
-            }
-        }
     }
 
     /// The rows that lie in the hours; none: there are none.

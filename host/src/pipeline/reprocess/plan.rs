@@ -36,9 +36,6 @@ pub(super) struct Plan {
     /// Files of the raw zone, by hour.
     pub(super) raw: Vec<(Hour, Vec<DataFile>)>,
     pub(super) generations: Generations,
-    /// See [`Order::of`] and [`Order::late`].
-    of: Option<(Hour, Hour, u32)>,
-    late: Option<i64>,
     /// The slot up to which the log was read.
     pub(super) next: u64,
     /// Up to where the stream was told that event time is complete, by partition and transform.
@@ -121,39 +118,13 @@ impl Plan {
         let raw = live(log, &raw, first, last).await?.into_iter().collect();
         let graph: Vec<String> = graph.components().map(|component| component.spec.name.clone()).collect();
         let whole = names.len() == graph.len();
-        let late = order.late.map(|late| i64::try_from(late.as_secs().div_ceil(3600)).unwrap_or(i64::MAX));
         let (told, next) = (told(lake).await?, view.next());
-        Ok(Plan {
-            since,
-            until,
-            names,
-            graph,
-            whole,
-            tables,
-            old,
-            raw,
-            generations,
-            of: order.of,
-            late,
-            next,
-            told,
-        })
+        Ok(Plan { since, until, names, graph, whole, tables, old, raw, generations, next, told })
     }
 
     /// Whether an hour is one of those that are made anew.
     pub(super) fn within(&self, hour: Hour) -> bool {
         (self.since..self.until).contains(&hour)
-    }
-
-    /// Whether rows of an hour, of events that stand in another one, are read with no portion.
-    pub(super) fn misses(&self, hour: Hour, from: Hour) -> bool {
-        let (Some((first, end, portion)), Some(late)) = (self.of, self.late) else { return false };
-        if hour < first || hour >= end {
-            return false;
-        }
-        let portion = i64::from(portion.max(1));
-        let until = first.0 + ((hour.0 - first.0) / portion + 1) * portion;
-        from.0 >= until.min(end.0).saturating_add(late)
     }
 
     /// Events that are read.

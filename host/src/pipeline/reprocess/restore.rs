@@ -5,7 +5,7 @@ use crate::audit::Progress;
 use crate::catalog::TableSpec;
 use crate::commit::record::{DataFile, Flip, RecordKind, Restored};
 use crate::commit::{Deed, Record, Rewritten};
-use crate::history::{Teller, ended, write_views};
+use crate::history::{Teller, write_views};
 use crate::pipeline::offline::Lake;
 use crate::pipeline::stages::stored;
 use crate::table::Hour;
@@ -75,12 +75,11 @@ pub async fn restore(
     }
     progress(format!("copying {} files of before record {}", again.len(), record.seq));
     let next = lake.log.view().next();
-    let empties = record.reprocessed.as_ref().and_then(|done| done.fills.clone());
-    let deed = Deed::Restored(Restored { record: record.seq, empties, carried: 0 });
+    let deed = Deed::Restored(Restored { record: record.seq, carried: 0 });
     let mut rewritten = Rewritten { flips, supersedes: now, files: vec![], deed };
     rewritten.files = carry::copies(lake, &rewritten, &again).await?;
     let mut teller = Teller::new(lake, specs);
-    let flipped = carry::flip(lake, rewritten, next, None, teller.told()).await.map_err(ended)?;
+    let flipped = carry::flip(lake, rewritten, next, None, teller.told()).await?;
     teller.tell(lake, &flipped.record).await;
     write_views(lake, specs).await?;
     done.carried += flipped.carried;
