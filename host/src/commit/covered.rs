@@ -167,6 +167,11 @@ pub(super) enum Overlap {
 }
 
 impl Covered {
+    /// The topics whose events came out of other lakes' raw zones.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.events.keys().map(|(topic, _)| topic.as_str())
+    }
+
     /// Whether nothing was ever backfilled or claimed.
     pub fn is_empty(&self) -> bool {
         *self == Covered::default()
