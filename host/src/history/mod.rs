@@ -23,6 +23,7 @@
 mod additive;
 mod background;
 mod clock;
+mod columns;
 mod compact;
 pub mod erase;
 mod merge;
@@ -45,7 +46,7 @@ pub(crate) use sorted::Sorted;
 pub use sweep::{Swept, sweep};
 pub(crate) use tell::Teller;
 pub(crate) use views::named;
-pub use views::{Part, View, views, write_views};
+pub use views::{View, views, write_views};
 
 use crate::catalog::TableSpec;
 use crate::config::Config;
