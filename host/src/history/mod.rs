@@ -33,6 +33,7 @@ mod retain;
 mod sorted;
 mod sweep;
 mod tell;
+mod told;
 mod views;
 
 pub(crate) use additive::Additive;
@@ -45,6 +46,7 @@ pub use retain::{Expired, Report as Retained, Retention, retain};
 pub(crate) use sorted::Sorted;
 pub use sweep::{Swept, sweep};
 pub(crate) use tell::Teller;
+pub(crate) use told::anew as tell_anew;
 pub(crate) use views::named;
 pub use views::{View, views, write_views};
 
