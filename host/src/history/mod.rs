@@ -35,6 +35,7 @@ mod sweep;
 mod tell;
 mod told;
 mod views;
+mod width;
 
 pub(crate) use additive::Additive;
 pub use background::{Background, Pace};
