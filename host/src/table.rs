@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, new_empty_array, new_null_array};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::FormatOptions;
 use chrono::{DateTime, Timelike};
 
 use crate::env::{HOUR, Micros};
@@ -119,15 +120,17 @@ pub fn rejected() -> Table {
     }
 }
 
+/// What cannot be cast is an error, not nothing.
+const STRICT: CastOptions<'_> = CastOptions { safe: false, format_options: FormatOptions::new() };
+
 /// The columns of a table from those of a file: the names inside of lists are others in Parquet, and an older file
 /// lacks columns that came later.
 pub(crate) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, String> {
     let column = |field: &Arc<Field>| -> Result<ArrayRef, String> {
         match batch.column_by_name(field.name()) {
             Some(column) if column.data_type() == field.data_type() => Ok(column.clone()),
-            Some(column) => {
-                cast(column, field.data_type()).map_err(|e| format!("column {}: {e}", field.name()))
-            }
+            Some(column) => cast_with_options(column, field.data_type(), &STRICT)
+                .map_err(|e| format!("column {}: {e}", field.name())),
             None => Ok(new_null_array(field.data_type(), batch.num_rows())),
         }
     };
@@ -156,6 +159,11 @@ impl Hour {
     /// The hour that a time lies in.
     pub fn of(time: Micros) -> Hour {
         Hour(time.div_euclid(HOUR))
+    }
+
+    /// Whether its date is one that all readers know: of the years 0000 to 9999.
+    pub fn is_on_the_calendar(self) -> bool {
+        (-17_268_672..70_389_528).contains(&self.0)
     }
 
     /// The values of the partition columns: `("2025-12-02", "09")`.
@@ -189,6 +197,19 @@ mod tests {
         assert_eq!(Hour::of(1_764_669_599_999_999).to_string(), "date=2025-12-02/hour=09");
         assert_eq!(Hour::of(1_764_669_600_000_000).to_string(), "date=2025-12-02/hour=10");
         assert_eq!(Hour::of(-1).to_string(), "date=1969-12-31/hour=23");
+    }
+
+    #[test]
+    fn a_date_on_the_calendar_has_four_digits_for_its_year() {
+        for (hour, name) in
+            [(-17_268_672, "date=0000-01-01/hour=00"), (70_389_527, "date=9999-12-31/hour=23")]
+        {
+            assert!(Hour(hour).is_on_the_calendar());
+            assert_eq!(Hour(hour).to_string(), name);
+        }
+        for beyond in [-17_268_673, 70_389_528, i64::MIN, i64::MAX] {
+            assert!(!Hour(beyond).is_on_the_calendar());
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ run "defaults" {
     condition = jsonencode(distinct(sort(flatten([
       for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement.Action if statement.Effect == "Allow"
       ])))) == jsonencode([
-      "glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetDatabase", "glue:GetTable",
+      "glue:BatchCreatePartition", "glue:BatchDeletePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetDatabase",
+      "glue:GetPartitions", "glue:GetTable",
       "glue:UpdatePartition", "glue:UpdateTable",
       "kafka-cluster:AlterGroup", "kafka-cluster:Connect", "kafka-cluster:DescribeGroup", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData",
       "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject",

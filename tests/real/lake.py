@@ -67,11 +67,11 @@ class Lake:
         return ["--raw", self.raw.url, "--processed", self.processed.url]
 
     def files(self):
-        """{table: {key: path}} of all that is not hidden."""
+        """{table: {key: path}} of all that is not hidden, without the files without rows that views have."""
         tables = defaultdict(dict)
         for zone in self.zones:
             for key in zone.keys():
-                if not key.startswith("_"):
+                if not key.startswith("_") and "/_gen/0/" not in key:
                     tables[key.split("/")[0]][key] = zone.path(key)
         return tables
 

@@ -5,6 +5,7 @@ import json
 import signal
 import tempfile
 from collections import Counter
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,20 @@ def test_no_event_is_lost_or_doubled_in_several_logs(tidemill, kafka, buckets, n
     pipeline.proven()
     print(f"{sum(ends.values())} events in {count} records of {LOGS} logs by {writers} writers; partitions as {held}; "
           f"killed at {dict(fired)} and once by hand; {len(removed)} leftovers removed; {wrong}")
+
+
+def test_the_committers_of_a_host_end_together(tidemill, kafka, disk, name):
+    """Each comes by at a moment of its own. One that is gone could not take partitions that the group gives to its host
+    while the others are still at work."""
+    kafka.create(name, partitions=LOGS)
+    tidemill.produce(name, 2_000).wait(30)
+    pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")
+    host = pipeline.run("--logs", LOGS, "--until-end", interval="8s")
+    assert host.wait(60) == 0, host.stderr[-2000:]
+    ended = datetime.now(timezone.utc)
+    commits = [datetime.fromisoformat(r["time"]) for r in pipeline.log() if r["kind"] == "epoch"]
+    # The log whose turn is last is committed two seconds after the one before it, so the others would end later still.
+    late = (ended - max(commits)).total_seconds()
+    assert len(commits) == LOGS and late < 4, (commits, ended)
+    pipeline.exact(kafka.ends(name))
+    print(f"the last of {LOGS} logs committed {late:.1f} s before the end")

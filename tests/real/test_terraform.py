@@ -18,6 +18,7 @@ import filters
 from calls import Call
 from cloud import Cloud
 from deployment import AT, PROVIDER, Deployment, Site
+from history import hours_ago, produce
 from host import BINARY, failing
 from policy import Policy
 from process import until
@@ -312,7 +313,7 @@ def life(site, deployed, tidemill):
     removed = site.done("gc", "--older-than", "0s", "--apply").stdout
     assert "nothing to remove" not in removed, removed
     meddle(deployed)
-    host = site.host()
+    host = site.host(TIDEMILL_COMPACT="1s")
     site.visible(events, host, 90)
     until(lambda: put_right(deployed), 30, "column and partitions are put right", alive=[host])
 
@@ -327,6 +328,15 @@ def life(site, deployed, tidemill):
     site.visible(events, host, 90)
     site.done("health")
     site.done("status")
+    # Hours are merged and expire: a host tells the catalog of what others have done, and looks at what it shows.
+    for seed in (1, 2):
+        produce(deployed.kafka, site.pipeline.topic, 100, hours_ago(30), hours_ago(28), seed=seed)
+        events += 100
+        site.visible(events, host, 90)
+    site.done("compact")
+    site.done("retain", "--apply", "--retention-days", "1")
+    upkeep = {"glue:GetPartitions", "glue:BatchDeletePartition"}
+    until(lambda: upkeep <= {call.action for call in site.hosts.calls}, 60, "a host tells of expired hours", alive=[host])
     assert host.stop() == 0, host.stderr[-2000:]
 
     reasons = json.loads(site.done("rejects", "--json").stdout)["reasons"]

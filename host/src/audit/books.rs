@@ -72,7 +72,7 @@ pub(super) struct Books {
     pub(super) tables: BTreeMap<(Zone, String), Places>,
     /// Keys that are true no more, by their hashes, and the record that says so.
     superseded: HashMap<u64, u64>,
-    /// Compactions and expiries, and whether a sweep has named them.
+    /// Flips, and whether sweeps have named all that they took away.
     flips: BTreeMap<u64, bool>,
     /// The first record that names files of an epoch.
     epochs: HashMap<u128, u64>,
@@ -165,7 +165,8 @@ impl Books {
             self.flips.insert(record.seq, false);
         }
         for seq in &record.sweeps {
-            self.flips.insert(*seq, true);
+            // Until the last stretch some of its files may be there.
+            self.flips.insert(*seq, record.stretch(*seq).is_none_or(|stretch| stretch.to >= stretch.of));
         }
         // Only now: an epoch may have any number of files in one record.
         for file in &record.files {

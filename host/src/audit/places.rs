@@ -63,8 +63,9 @@ impl Whole<'_> {
     async fn strays(&mut self, zone: Zone, table: &str) -> Result<()> {
         let (store, env) = (self.lake().stores.of(zone).clone(), self.lake().env.clone());
         let listed = patiently(&env, || store.list(table, usize::MAX)).await?;
+        let no_rows = self.lake().keys.no_rows(table);
         let mut folders: BTreeMap<(String, usize), (Print, Vec<String>)> = BTreeMap::new();
-        for (key, _) in listed.into_iter().filter(|(key, _)| key.ends_with(".parquet")) {
+        for (key, _) in listed.into_iter().filter(|(key, _)| key.ends_with(".parquet") && *key != no_rows) {
             let folder = key.strip_prefix(table).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&key);
             let folder = folder.rsplit_once('/').map_or("", |(folder, _)| folder);
             let (print, keys) = folders.entry((folder.to_owned(), self.shard_of(&key))).or_default();

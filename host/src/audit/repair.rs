@@ -9,6 +9,7 @@ use super::records::{Records, Slot};
 use crate::catalog::TableSpec;
 use crate::commit::PartitionKey;
 use crate::generations::Place;
+use crate::history::tell_anew;
 use crate::pipeline::offline::Lake;
 use crate::table::Hour;
 use crate::{Kind, Result};
@@ -88,7 +89,7 @@ async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -
             done.push(format!("withdrew table {table}: {} hours that have expired", expired.len()));
         }
     }
-    Ok(())
+    tell_anew(lake).await
 }
 
 /// What is true now. What is wrong with it is for the audit to say.

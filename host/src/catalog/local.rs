@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
-use super::{Catalog, Partition, Registered, TableSpec};
+use super::{Catalog, Partition, Registered, Shown, TableSpec};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::generations::Place;
@@ -102,6 +102,12 @@ impl Catalog for Local {
     async fn partitions(&self, table: &str) -> Result<Option<Vec<Partition>>> {
         let (files, table) = (self.files.clone(), table.to_owned());
         blocking(move || files.partitions(&table)).await.map(Some)
+    }
+
+    async fn shown(&self, table: &str) -> Result<Option<Shown>> {
+        let path = self.files.root.join(Keys::catalog_table(table));
+        let found: Option<TableFile> = blocking(move || read(&path)).await?;
+        Ok(found.map(|file| Shown { columns: file.columns, projected: false }))
     }
 }
 

@@ -11,7 +11,8 @@
 //!   already" is success; one at another place is put right, but for one of a later generation: whoever put it there
 //!   has read more of the log.
 //! * [`withdraw`](Catalog::withdraw): these hours are no partitions. "There is none" is success.
-//! * [`partitions`](Catalog::partitions): what the catalog shows its readers, for those who check it.
+//! * [`partitions`](Catalog::partitions), [`shown`](Catalog::shown): what the catalog shows its readers, for those who
+//!   go by it.
 //!
 //! Every implementation passes the one suite in `conformance`.
 
@@ -107,6 +108,20 @@ pub trait Catalog: Send + Sync {
     async fn partitions(&self, _table: &str) -> Result<Option<Vec<Partition>>> {
         Ok(None)
     }
+
+    /// A table as its readers see it. None: this catalog cannot tell, or does not have it.
+    async fn shown(&self, _table: &str) -> Result<Option<Shown>> {
+        Ok(None)
+    }
+}
+
+/// A table as its readers see it, whoever made it so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Its columns, also those that no transform makes any more; without the partition columns.
+    pub columns: Vec<Column>,
+    /// Its readers work partitions out by themselves and look at no registered place.
+    pub projected: bool,
 }
 
 /// A partition: its date, its hour, and where it lies.

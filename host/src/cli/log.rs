@@ -9,7 +9,7 @@ use super::{say, size, table};
 use crate::commit::Record;
 use crate::commit::record::{
     Advance, Backfilled, Brought, Claim, Claimed, Compacted, DataFile, Erased, Flip, Replayed, Reprocessed,
-    Restored, Source, Work, partition,
+    Restored, Source, Stretch, Work, partition,
 };
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
@@ -258,6 +258,9 @@ fn whole(record: &Record) -> String {
     if !record.sweeps.is_empty() {
         let seqs: Vec<String> = record.sweeps.iter().map(u64::to_string).collect();
         let _ = writeln!(text, "\nremoves what these records took away: {}", seqs.join(", "));
+        for Stretch { flip, from, to, of } in &record.stretches {
+            let _ = writeln!(text, "  of record {flip}, files {from}..{to} of {of}");
+        }
     }
     if let Some(claim) = &record.claim {
         claimed(&mut text, claim);

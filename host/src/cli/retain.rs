@@ -86,6 +86,9 @@ impl Retain {
             let rows: Vec<Vec<String>> = std::iter::once(head).chain(report.tables.iter().map(row)).collect();
             text.push_str(&table(&rows, &[0, 3, 4]));
         }
+        for why in &report.left {
+            text.push_str(&format!("left alone: {why}\n"));
+        }
         text.push_str(&after(&report.swept, self.keep, report.untold.as_deref()));
         if !self.apply && !report.tables.is_empty() {
             text.push_str("nothing was taken away; to do it: tidemill retain --apply\n");
@@ -109,7 +112,8 @@ impl Retain {
         };
         let tables: Vec<_> = report.tables.iter().map(one).collect();
         let object = serde_json::json!({
-            "applied": self.apply, "tables": tables, "swept": swept_json(&report.swept), "untold": report.untold,
+            "applied": self.apply, "tables": tables, "left": report.left,
+            "swept": swept_json(&report.swept), "untold": report.untold,
         });
         format!("{object}\n")
     }

@@ -4,22 +4,23 @@ use clap::Args;
 
 use super::say;
 use crate::config::{Config, Flags};
-use crate::history::{Part, View, named, open, views, write_views};
+use crate::history::{View, named, open, views, write_views};
 use crate::{Result, env};
 
 /// Prints views for DuckDB.
 #[derive(Args)]
 #[command(
     after_help = "A view reads every hour of its table in the generation that the commit log names, without a catalog. It names
-no single file: new events are there without a new view. After a compaction an older view stays right until what the
+no single file and no hour's folder: new events and new hours are there without a new view, and a query opens only
+files of the hours that it asks for (date, hour). After a compaction an older view stays right until what the
 compaction took away is removed, a day later by default. Compactions and `retain` keep the same text beside the log,
-in PROCESSED/_tidemill/PIPELINE/views/TABLE.sql.
+in PROCESSED/_tidemill/PIPELINE/views/TABLE.sql. For DuckDB 1.3 or later.
 
 Examples:
   tidemill sql-view > views.sql && duckdb -init views.sql      all tables
   tidemill sql-view user_events                                one
   tidemill sql-view --write                                    write them beside the log now
-  tidemill sql-view --json | jq -r '.[].parts[].glob'          where each generation lies"
+  tidemill sql-view --json | jq '.[].since'                    since which hours which generation is read"
 )]
 pub(super) struct SqlView {
     /// Only these tables
@@ -58,15 +59,8 @@ impl SqlView {
 }
 
 fn json(view: &View) -> serde_json::Value {
-    let part = |Part { generation, glob, hours }: &Part| {
-        let first = *generation == 1;
-        serde_json::json!({
-            "generation": generation,
-            "glob": glob,
-            "hours": if first { None } else { Some(hours) },
-            "without": if first { Some(hours) } else { None },
-        })
-    };
-    let parts: Vec<_> = view.parts.iter().map(part).collect();
-    serde_json::json!({"table": view.table, "parts": parts, "sql": view.sql})
+    let since =
+        |(hour, generation): &(String, u32)| serde_json::json!({"hour": hour, "generation": generation});
+    let since: Vec<_> = view.since.iter().map(since).collect();
+    serde_json::json!({"table": view.table, "glob": view.glob, "since": since, "sql": view.sql})
 }

@@ -70,7 +70,7 @@ impl Log {
     /// What compactions and expiries took away and no sweep has named.
     async fn retired_keys(&self) -> Result<BTreeSet<String>> {
         let mut keys = BTreeSet::new();
-        for seq in &self.view.retired {
+        for seq in self.view.retired.iter().chain(self.view.sweeping.keys()) {
             keys.extend(self.swept(*seq).await?.into_iter().map(|file| file.file.key));
         }
         Ok(keys)

@@ -189,12 +189,11 @@ impl Committer {
                     Some(other) => self.other(other)?,
                     None => return Err(Error::stop("all lanes have ended; this is a bug")),
                 },
+                () = self.setup.together.all(), if self.there => return self.end().await,
                 _ = tick.tick() => {
                     self.commit(&[], self.patience()).await?;
                     self.look_around().await?;
-                    if self.reached().await? {
-                        return self.end().await;
-                    }
+                    self.reach().await?;
                 }
             }
         }
@@ -440,12 +439,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Whether all members together have committed up to where this run ends, in all logs.
-    async fn reached(&mut self) -> Result<bool> {
-        let Some(until) = self.setup.until.clone() else { return Ok(false) };
-        if self.there {
-            return Ok(self.setup.together.all());
-        }
+    /// Looks whether all members together have committed up to where this run ends. In all logs: see [`Together`].
+    async fn reach(&mut self) -> Result<()> {
+        let Some(until) = self.setup.until.clone().filter(|_| !self.there) else { return Ok(()) };
         let Setup { log, topic, .. } = &mut self.setup;
         log.refresh().await?;
         let there = until.iter().all(|(p, end)| log.view().position(topic, *p).is_some_and(|at| at >= *end));
@@ -457,10 +453,14 @@ impl Committer {
             self.there = true;
             self.setup.together.arrived();
         }
-        Ok(there && self.setup.together.all())
+        Ok(())
     }
 }
 
 fn partitions_of(part: &Part) -> Vec<i32> {
     part.partitions.iter().map(|progress| progress.span.partition).collect()
 }
+
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

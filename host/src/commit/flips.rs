@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{Compacted, DataFile, Erased, Flip, Record, RecordKind, Reprocessed, Restored};
+use super::record::{Compacted, DataFile, Erased, Flip, Record, RecordKind, Reprocessed, Restored, Stretch};
 use super::rules::Rule;
 use super::store::again;
 use crate::env::{Env, Micros};
@@ -22,8 +22,10 @@ use crate::generations::Generations;
 use crate::table::Hour;
 use crate::{Error, Result};
 
-/// Files that are removed side by side.
-const ABREAST: usize = 16;
+/// Files that are removed side by side: a host commits when they are gone.
+const ABREAST: usize = 64;
+/// Flips that one record sweeps, at most.
+const FLIPS: usize = 50;
 
 /// Hours of tables, rewritten: their files are staged in their next generations.
 #[derive(Clone, Debug)]
@@ -201,11 +203,13 @@ impl Log {
         Ok(record)
     }
 
-    /// Removes what these compactions and expiries took away. None: that was done. Only for who has seen that the
-    /// catalog shows their hours elsewhere, or not at all.
+    /// Removes what these flips took away, or the next stretch of it, and of what an earlier sweep has begun with. None:
+    /// there is nothing left. Only for who has seen that the catalog shows their hours elsewhere, or not at all.
+    ///
+    /// Every host takes part in it before it commits again, so there is a bound to what one record names.
     pub async fn sweep(&mut self, flips: &BTreeSet<u64>, told: Option<u64>) -> Result<Option<Arc<Record>>> {
         let body = Body::new(&self.env, RecordKind::Sweep);
-        let record = self.append(&mut SweepDraft { body, told, flips: flips.clone() }).await?;
+        let record = self.append(&mut SweepDraft::new(body, told, flips)).await?;
         failpoint!("sweep-record");
         if let Some(record) = &record {
             self.publish(record).await?;
@@ -213,7 +217,7 @@ impl Log {
         Ok(record)
     }
 
-    /// What a compaction or an expiry took away.
+    /// What a flip took away.
     pub(super) async fn swept(&self, seq: u64) -> Result<Vec<DataFile>> {
         let found = self.read(seq).await?;
         let found = found.filter(|record| record.kind.flips()).ok_or_else(|| {
@@ -334,6 +338,14 @@ struct SweepDraft {
     body: Body,
     told: Option<u64>,
     flips: BTreeSet<u64>,
+    /// How many files each took away, as far as it was looked up.
+    files: BTreeMap<u64, u64>,
+}
+
+impl SweepDraft {
+    fn new(body: Body, told: Option<u64>, flips: &BTreeSet<u64>) -> SweepDraft {
+        SweepDraft { body, told, flips: flips.clone(), files: BTreeMap::new() }
+    }
 }
 
 #[async_trait]
@@ -344,11 +356,29 @@ impl Draft for SweepDraft {
 
     async fn record(&mut self, log: &Log) -> Result<Option<Body>> {
         let record = &mut self.body.record;
-        record.sweeps = log.view.retired.intersection(&self.flips).copied().collect();
-        if record.sweeps.is_empty() {
-            return Ok(None);
+        record.sweeps.clear();
+        record.stretches.clear();
+        let mut room = log.sizes.swept as u64;
+        // What was begun goes first: nobody needs it any more.
+        let begun = log.view.sweeping.iter().map(|(seq, from)| (*seq, *from));
+        let due = log.view.retired.intersection(&self.flips).map(|seq| (*seq, 0));
+        for (flip, from) in begun.chain(due).take(FLIPS) {
+            let of = match self.files.get(&flip) {
+                Some(of) => *of,
+                None => log.swept(flip).await?.len() as u64,
+            };
+            self.files.insert(flip, of);
+            let to = of.min(from + room);
+            record.sweeps.push(flip);
+            if (from, to) != (0, of) {
+                record.stretches.push(Stretch { flip, from, to, of });
+            }
+            room -= to - from;
+            if room == 0 {
+                break;
+            }
         }
-        Ok(Some(self.body.linked(log, self.told)))
+        Ok((!record.sweeps.is_empty()).then(|| self.body.linked(log, self.told)))
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::commit::record::Advance;
+use crate::commit::record::{Advance, Remains};
 use crate::commit::replay::tests::{Memory, begun, commit, topic};
 use crate::commit::{EVERY, LanePart};
 use crate::generations::Standing;
@@ -134,8 +134,60 @@ async fn another_host_finishes_a_compaction_and_a_sweep() {
     other.roll_forward(Some(&[])).await.unwrap();
     assert_eq!(store.visible(), [new.file.key.as_str(), old.file.key.as_str()]);
     let body = Body::new(&log.env, RecordKind::Sweep);
-    log.append(&mut SweepDraft { body, told: None, flips: [record.seq].into() }).await.unwrap().unwrap();
+    log.append(&mut SweepDraft::new(body, None, &[record.seq].into())).await.unwrap().unwrap();
     other.refresh().await.unwrap();
     other.roll_forward(Some(&[])).await.unwrap();
     assert_eq!(store.visible(), [new.file.key.as_str()]);
+}
+
+#[tokio::test]
+async fn a_sweep_of_many_files_is_many_records_whoever_writes_them() {
+    let store = Arc::new(Memory::default());
+    let (mut log, first) = begun(&store).await;
+    let mut old = vec![first];
+    for n in 1..5 {
+        let file = store.stage(n);
+        let record = commit(&mut log, 1, vec![file.clone()]).await;
+        log.publish(&record).await.unwrap();
+        old.push(file);
+    }
+    let new = store.stage_at(9, 2);
+    let flip = log.rewrite_once(&rewritten(&old, &new), None).await.unwrap().unwrap();
+    let last = log.expire(vec![new.clone()], 5, None).await.unwrap().unwrap();
+    let there = |store: &Memory| store.visible().len();
+    assert_eq!((log.sizes.swept, there(&store)), (2, 6));
+    let stretch = |from, to| Stretch { flip: flip.seq, from, to, of: 5 };
+    let one = log.sweep(&[flip.seq, last.seq].into(), None).await.unwrap().unwrap();
+    assert_eq!((one.sweeps.clone(), one.stretches.clone()), (vec![flip.seq], vec![stretch(0, 2)]));
+    assert_eq!(there(&store), 4);
+    // Nobody can put the hour back any more, and clean-up leaves the rest alone.
+    assert_eq!(
+        (log.view().retired().clone(), log.view().sweeping().clone()),
+        ([last.seq].into(), [(flip.seq, 2)].into())
+    );
+    let rest = Remains {
+        epoch: old[3].epoch.clone(),
+        zone: old[3].file.zone,
+        key: old[3].file.key.clone(),
+        upload: None,
+        staging: None,
+    };
+    assert!(log.victims(std::slice::from_ref(&rest)).await.unwrap().is_empty());
+    // Its writer dies; another, which starts from a summary, goes on with what was begun, and asks for nothing itself.
+    while log.view().next() % EVERY != 1 {
+        commit(&mut log, 1, vec![]).await;
+    }
+    let mut other = store.log().await;
+    assert_eq!(other.view().sweeping(), log.view().sweeping());
+    let two = other.sweep(&BTreeSet::new(), None).await.unwrap().unwrap();
+    assert_eq!((two.stretches.clone(), there(&store)), (vec![stretch(2, 4)], 2));
+    let three = other.sweep(&[last.seq].into(), None).await.unwrap().unwrap();
+    assert_eq!(
+        (three.sweeps.clone(), three.stretches.clone()),
+        (vec![flip.seq, last.seq], vec![stretch(4, 5)])
+    );
+    assert!(
+        store.visible().is_empty() && other.view().sweeping().is_empty() && other.view().retired().is_empty()
+    );
+    assert!(other.sweep(&[flip.seq, last.seq].into(), None).await.unwrap().is_none(), "it was done");
 }

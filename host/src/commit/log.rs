@@ -99,6 +99,7 @@ impl Body {
             before: None,
             erased: None,
             sweeps: vec![],
+            stretches: vec![],
         };
         Body { id: env.fresh_id(), record }
     }

@@ -64,8 +64,9 @@ mod transforms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::Result;
 use crate::batch::{Counts, Identity, Span, Vitals};
@@ -220,20 +221,50 @@ pub type Until = Option<BTreeMap<i32, i64>>;
 /// The committers of a host, which end by themselves together: until the last has got there, the others serve on, so
 /// that partitions can still come and go.
 #[derive(Clone, Debug)]
-pub struct Together(Arc<AtomicUsize>);
+pub struct Together(Arc<watch::Sender<usize>>);
 
 impl Together {
     /// So many committers.
     pub fn new(committers: usize) -> Together {
-        Together(Arc::new(AtomicUsize::new(committers)))
+        Together(Arc::new(watch::Sender::new(committers)))
     }
 
     /// One more has got there. Each says so once.
     fn arrived(&self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.send_modify(|left| *left = left.saturating_sub(1));
     }
 
-    fn all(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == 0
+    /// Waits for the last. All of them end at the same moment, whenever each would look again: one that is gone cannot
+    /// take partitions that the group gives to this host.
+    async fn all(&self) {
+        // It cannot be closed: this is its sender.
+        let _ = self.0.subscribe().wait_for(|left| *left == 0).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Together;
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_others_ends_when_the_last_arrives() {
+        let together = Together::new(3);
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                together.arrived();
+                let together = together.clone();
+                tokio::spawn(async move { together.all().await })
+            })
+            .collect();
+        // On one thread: each has had its turn, and nobody looks at a clock.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(waiting.iter().all(|task| !task.is_finished()), "one is missing");
+        together.arrived();
+        for task in waiting {
+            task.await.unwrap();
+        }
+        together.all().await;
     }
 }

@@ -39,8 +39,10 @@ pub struct View {
     pub(super) repairs: BTreeMap<u64, Arc<Record>>,
     /// Hours that do not stand as they began (rule M4).
     pub(super) generations: Generations,
-    /// Compactions and expiries whose superseded files are still there.
+    /// Flips whose superseded files are still there.
     pub(super) retired: BTreeSet<u64>,
+    /// Flips of whose superseded files so many are removed, and the rest is to be.
+    pub(super) sweeping: BTreeMap<u64, u64>,
     /// What of history is true, and who works on what (rule M8).
     pub(super) covered: Covered,
     /// The records since the last summary.
@@ -131,7 +133,13 @@ impl View {
         if record.kind.flips() {
             self.retired.insert(record.seq);
         }
-        self.retired.retain(|seq| !record.sweeps.contains(seq));
+        for seq in &record.sweeps {
+            self.retired.remove(seq);
+            self.sweeping.remove(seq);
+        }
+        for stretch in record.stretches.iter().filter(|stretch| stretch.to < stretch.of) {
+            self.sweeping.insert(stretch.flip, stretch.to);
+        }
         self.covered.fold(&record);
         self.next = record.seq + 1;
         self.recent.push(record);
@@ -161,9 +169,14 @@ impl View {
         &self.covered
     }
 
-    /// Compactions and expiries whose superseded files are still there.
+    /// Flips whose superseded files are still there.
     pub fn retired(&self) -> &BTreeSet<u64> {
         &self.retired
+    }
+
+    /// Flips of whose superseded files so many were named by a sweep: the rest goes with the next.
+    pub fn sweeping(&self) -> &BTreeMap<u64, u64> {
+        &self.sweeping
     }
 
     /// Whether a partition may go ahead like this (rules L3 and M1); otherwise, why not.
@@ -193,6 +206,14 @@ impl View {
     pub fn newest(&self) -> Option<Micros> {
         let all = self.last.values().chain(&self.maintenance).chain(&self.recent);
         all.map(|record| record.time).max()
+    }
+
+    /// The newest Kafka timestamp of all events that are committed: a time that is not a host's.
+    pub fn newest_event(&self) -> Option<Micros> {
+        let advances = self.last.iter().filter_map(|((_, partition), record)| {
+            record.partitions.iter().find(|advance| advance.partition == *partition)
+        });
+        advances.filter_map(|advance| advance.newest).max()
     }
 
     /// The last maintenance record.

@@ -4,6 +4,7 @@
 //! has vanished: a repair, which is a record of its own, puts another in its place, made again from Kafka.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::log::{Body, Draft, Log};
 use super::position::PartitionKey;
-use super::record::{DataFile, Record, RecordKind, Remains};
+use super::record::{DataFile, Record, RecordKind, Remains, Stretch};
 use super::rules::Rule;
 use super::store::{Published, again};
 use crate::failpoint::failpoint;
@@ -68,7 +69,9 @@ impl Log {
                 self.remove_all(&record.supersedes).await?;
             }
             for seq in &record.sweeps {
-                self.remove_all(&self.swept(*seq).await?).await?;
+                let files = self.swept(*seq).await?;
+                let range = record.stretch(*seq).map_or(0..files.len(), |p| range(p, files.len()));
+                self.remove_all(&files[range]).await?;
             }
             // Repairs of others may be faster, and be about other files: so look again until nothing is missing.
             let repairs = loop {
@@ -202,6 +205,12 @@ impl Log {
         }
         Ok(None)
     }
+}
+
+/// The files of a stretch, as far as there are so many.
+pub(super) fn range(stretch: &Stretch, files: usize) -> Range<usize> {
+    let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(files);
+    place(stretch.from)..place(stretch.to).max(place(stretch.from))
 }
 
 struct RepairDraft(Body);

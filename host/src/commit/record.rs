@@ -20,7 +20,7 @@ use crate::table::Zone;
 use crate::{Error, Result};
 
 pub use backfill::{Backfilled, Brought, Claim, Claimed, Kept, Link, Offsets, Remembers, Source, partition};
-pub use history::{Compacted, Erased, Flip, Replayed, Reprocessed, Restored};
+pub use history::{Compacted, Erased, Flip, Replayed, Reprocessed, Restored, Stretch};
 pub use kind::{FORMAT, RecordKind};
 
 /// One commit.
@@ -98,6 +98,10 @@ pub struct Record {
     /// Flips whose superseded files are removed; only in sweeps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sweeps: Vec<u64>,
+    /// Of these, flips with too many files for one record: only these files are removed with this one. A reader that
+    /// does not know of stretches removes all of them, which is as right, but takes longer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stretches: Vec<Stretch>,
 }
 
 /// The transforms that hosts are to run, in the order of their names.
@@ -335,6 +339,11 @@ pub struct Owed {
 }
 
 impl Record {
+    /// What of a flip's files a sweep removes; none: all of them.
+    pub fn stretch(&self, flip: u64) -> Option<&Stretch> {
+        self.stretches.iter().find(|stretch| stretch.flip == flip)
+    }
+
     /// When it was made, as it stands in it.
     pub fn when(&self) -> String {
         when(self.time)

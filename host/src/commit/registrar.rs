@@ -18,12 +18,14 @@ pub(crate) struct Registrar {
     catalog: Arc<dyn Catalog>,
     tables: HashMap<String, TableSpec>,
     waiting: BTreeMap<String, BTreeSet<Hour>>,
+    /// Expired hours that the catalog goes on to show, because it may not be told.
+    denied: BTreeSet<(String, Hour)>,
 }
 
 impl Registrar {
     pub(crate) fn new(catalog: Arc<dyn Catalog>, tables: Vec<TableSpec>) -> Self {
         let tables = tables.into_iter().map(|t| (t.table.name.clone(), t)).collect();
-        Registrar { catalog, tables, waiting: BTreeMap::new() }
+        Registrar { catalog, tables, waiting: BTreeMap::new(), denied: BTreeSet::new() }
     }
 
     /// Tables that may have files from now on.
@@ -72,6 +74,7 @@ impl Registrar {
                             hours = empty.len(),
                             "the catalog still shows hours that have expired: {e}"
                         );
+                        self.denied.extend(empty.iter().map(|hour| (name.clone(), *hour)));
                         Ok(())
                     }
                     done => done,
@@ -86,9 +89,11 @@ impl Registrar {
     }
 
     /// Looks at all hours that were rewritten or have expired, and puts right what the catalog shows of them (rule
-    /// M6): it has no compare-and-set, so a late request may have taken one back. How many there were.
-    pub(crate) async fn reconcile(&mut self, now: &Generations) -> Result<usize> {
-        let mut wrong = 0;
+    /// M6): it has no compare-and-set, so a late request may have taken one back. Gives back which there were: until
+    /// now readers were sent elsewhere.
+    pub(crate) async fn reconcile(&mut self, now: &Generations) -> Result<BTreeSet<(String, Hour)>> {
+        let mut wrong = BTreeSet::new();
+        self.denied.clear();
         for table in now.tables() {
             let Some(spec) = self.tables.get(table) else { continue };
             let Some(listed) = self.catalog.partitions(table).await? else { continue };
@@ -104,12 +109,21 @@ impl Registrar {
             };
             let differing: Vec<Hour> = hours.filter(differs).map(|(hour, _)| hour).collect();
             if !differing.is_empty() {
-                wrong += differing.len();
+                wrong.extend(differing.iter().map(|hour| (table.to_owned(), *hour)));
                 self.catalog.forget(table);
                 self.waiting.entry(table.to_owned()).or_default().extend(differing);
             }
         }
-        if wrong > 0 { self.register(&[], now).await.map(|()| wrong) } else { Ok(0) }
+        if self.waiting() > 0 {
+            self.register(&[], now).await?;
+        }
+        // What it may not be told is no correction: a partition without files does no harm.
+        Ok(wrong.difference(&self.denied).cloned().collect())
+    }
+
+    /// Whether all hours of a table that had to be told are: those of a table that is not known here never are.
+    pub(crate) fn has_told(&self, table: &str) -> bool {
+        self.tables.contains_key(table) && !self.waiting.contains_key(table)
     }
 
     /// Hours that wait, as they stand in a record: whoever takes over goes on with them.

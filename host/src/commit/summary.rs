@@ -39,14 +39,16 @@ pub(super) struct Sizes {
     pub(super) pieces: usize,
     /// Published records that are remembered.
     pub(super) remembered: u64,
+    /// Files that one sweep removes, at most: no host commits while they go.
+    pub(super) swept: usize,
 }
 
 impl Sizes {
     /// Those of the product.
-    pub(super) const PRODUCT: Sizes = Sizes { every: 100, pieces: 10, remembered: 1000 };
+    pub(super) const PRODUCT: Sizes = Sizes { every: 100, pieces: 10, remembered: 1000, swept: 1000 };
     /// Those of the simulation.
     #[cfg(test)]
-    pub(super) const SMALL: Sizes = Sizes { every: 8, pieces: 2, remembered: 4 };
+    pub(super) const SMALL: Sizes = Sizes { every: 8, pieces: 2, remembered: 4, swept: 2 };
     /// Those of this build.
     #[cfg(not(test))]
     pub(super) const USUAL: Sizes = Sizes::PRODUCT;
@@ -89,6 +91,8 @@ struct Summary {
     retired: BTreeSet<u64>,
     #[serde(default, skip_serializing_if = "Covered::is_empty")]
     covered: Covered,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sweeping: BTreeMap<u64, u64>,
     inventories: Inventories,
 }
 
@@ -142,6 +146,7 @@ impl View {
             generations: self.generations.clone(),
             retired: self.retired.clone(),
             covered: self.covered.clone(),
+            sweeping: self.sweeping.clone(),
             inventories: self.inventories.clone(),
         }
     }
@@ -162,6 +167,7 @@ impl View {
             generations: summary.generations,
             retired: summary.retired,
             covered: summary.covered,
+            sweeping: summary.sweeping,
             inventories: summary.inventories,
             ..View::default()
         };

@@ -32,21 +32,46 @@ fn apart(store: Micros, own: Micros) -> Result<()> {
     )))
 }
 
-/// Whether the time has gone ahead of the last commit by more than a lake usually stands still.
+/// Whether the time has gone ahead of the last commit, or of the newest event, by more than a lake usually stands
+/// still. On a disk the first has the same clock as the store, if that has jumped and was committed with; the second is
+/// the brokers' or producers'.
 pub(super) fn jumped(lake: &Lake, now: Micros) -> Option<String> {
     let view = lake.log.view();
-    let last = view.newest()?;
-    (now - last > STILL).then(|| {
-        format!(
+    ahead(now, view.newest(), view.newest_event())
+}
+
+fn ahead(now: Micros, commit: Option<Micros>, event: Option<Micros>) -> Option<String> {
+    let old = |time: &Micros| now.saturating_sub(*time) > STILL;
+    let days = |time: Micros| now.saturating_sub(time) / (24 * HOUR);
+    match (commit.filter(old), event.filter(old)) {
+        (Some(commit), _) => Some(format!(
             "the last commit is {} days old: either the pipeline has stood still, or a clock is wrong",
-            (now - last) / (24 * HOUR)
-        )
-    })
+            days(commit)
+        )),
+        (None, Some(event)) => Some(format!(
+            "the newest event was sent {} days ago by its timestamp in kafka, and committed since: either all events are \
+             that late, or this machine's clock is wrong",
+            days(event)
+        )),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_has_jumped_is_found_though_it_was_committed_with() {
+        let now = 1000 * 24 * HOUR;
+        let found =
+            |commit: Micros, event: Option<Micros>| ahead(now, Some(now - commit), event.map(|e| now - e));
+        assert_eq!((found(0, None), found(STILL, Some(STILL)), ahead(now, None, None)), (None, None, None));
+        assert!(found(STILL + 1, Some(0)).unwrap().starts_with("the last commit is 7 days old"));
+        // Every record since the jump says that no time has passed.
+        assert!(found(0, Some(90 * 24 * HOUR)).unwrap().starts_with("the newest event was sent 90 days ago"));
+        assert_eq!(found(0, Some(-HOUR)), None, "a producer's clock may be ahead");
+    }
 
     #[test]
     fn a_clock_that_is_far_off_is_not_believed() {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::merge::Merge;
-use super::plan::{Order, Task, refused};
+use super::plan::{Order, Task, beyond, refused};
 use super::read::Source;
 use super::sweep::{Swept, swept};
 use super::tell::Teller;
@@ -15,7 +15,7 @@ use crate::catalog::TableSpec;
 use crate::commit::record::{Compacted, DataFile, Flip};
 use crate::commit::{Deed, Rewritten};
 use crate::failpoint::failpoint;
-use crate::generations::Place;
+use crate::generations::{FIRST, Generations, Place};
 use crate::pipeline::offline::Lake;
 use crate::sink::{HourWriter, PendingFile};
 use crate::table::Hour;
@@ -74,15 +74,36 @@ pub async fn compact(
     }
     for spec in specs.iter().filter(|spec| order.names(&spec.table.name)) {
         let name = &spec.table.name;
-        if let Some(why) = refused(spec) {
-            report.left.push(why);
-            continue;
+        match refused(lake.catalog.as_ref(), spec).await {
+            Ok(None) => {}
+            Ok(Some(mut why)) => {
+                // Switched on since, or an expired hour that has got late events.
+                let unseen = rewritten(lake.log.view().generations(), name);
+                if unseen > 0 {
+                    why.push_str(&format!(
+                        "; {unseen} hours of it lie elsewhere, and Athena does not see them until projection is switched off"
+                    ));
+                }
+                report.left.push(why);
+                continue;
+            }
+            Err(e) => {
+                report
+                    .left
+                    .push(format!("table {name}: the catalog must say how its readers find hours: {e}"));
+                // The others would wait for nothing, one after the other.
+                if e.kind() == Kind::Retry { break } else { continue }
+            }
         }
         let enough = |report: &Report| order.hours.is_some_and(|most| report.hours.len() >= most);
         let mut flipped = false;
         for date in lake.log.dates(name) {
             if enough(&report) {
                 break;
+            }
+            if let Some(why) = beyond(name, &date) {
+                report.left.push(why);
+                continue;
             }
             progress(format!("looking at {name}, {date}"));
             if !order.dry {
@@ -112,6 +133,12 @@ pub async fn compact(
     }
     report.untold = teller.untold;
     Ok(report)
+}
+
+/// How many hours of a table have files in a later generation.
+fn rewritten(now: &Generations, table: &str) -> i64 {
+    let runs = now.runs(table).filter(|(_, _, standing)| standing.generation > FIRST && !standing.empty);
+    runs.map(|(first, last, _)| last.0 - first.0 + 1).sum()
 }
 
 /// One hour. The inner error says why it is left alone.

@@ -242,3 +242,54 @@ async fn no_column_is_lost_and_what_is_missing_is_said() {
             .contains("is gone")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_any_size_are_held_a_few_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stores, keys) = lake(folder.path());
+    let table = events();
+    // 50 KB a row: each another, and all the same, which a file holds once.
+    let wide = |offsets: std::ops::Range<i64>, text: &dyn Fn(i64) -> String| {
+        let offsets: Vec<i64> = offsets.collect();
+        let Rows { table, batch } = batch(&table, 0, &offsets, |o| o * 1000);
+        let mut columns = batch.columns().to_vec();
+        columns[1] = Arc::new(StringArray::from_iter_values(offsets.iter().map(|o| text(*o))));
+        Rows { batch: RecordBatch::try_new(batch.schema(), columns).unwrap(), table }
+    };
+    let different = |o: i64| {
+        (0..50_000).map(|n| char::from(b'a' + u8::try_from((o * 7 + n * n) % 26).unwrap())).collect()
+    };
+    let files = visible(
+        &stores,
+        &keys,
+        vec![vec![wide(0..1_000, &different)], vec![wide(1_000..2_000, &|_| "x".repeat(50_000))]],
+    )
+    .await;
+    assert_eq!(files.len(), 2);
+    assert!(files[1].file.bytes < 1 << 20, "{} bytes", files[1].file.bytes);
+    let source = Source { stores: stores.clone(), env: machine(), runtime: Handle::current(), rate: None };
+    let (spec, wanted) = (TableSpec::new(table.clone(), "file:///t"), files.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let (mut read, mut ordered) = (vec![], vec![]);
+        let held = |batch: &RecordBatch| (batch.num_rows(), batch.get_array_memory_size());
+        source.read(&table, &wanted, |batch| {
+            read.push(held(&batch));
+            Ok(())
+        })?;
+        let sorted = Sorted { table: &table, files: &wanted, memory: 64 << 20 };
+        sorted.read(&source, &mut |batch| {
+            ordered.push(held(&batch));
+            Ok(())
+        })?;
+        Ok::<_, Error>([read, ordered])
+    });
+    for batches in found.await.unwrap().unwrap() {
+        assert_eq!(batches.iter().map(|(rows, _)| rows).sum::<usize>(), 2_000);
+        // A buffer that has grown may be twice as large as what is in it.
+        let most = batches.iter().map(|(_, bytes)| *bytes).max().unwrap();
+        assert!(most <= 2 * super::super::width::BYTES, "{most} bytes at a time: {batches:?}");
+        assert!(batches.len() < 40, "and not row by row: {batches:?}");
+    }
+    let (compacted, _) = merged(&stores, &keys, spec, files, 20 << 20, u64::MAX).await.unwrap();
+    assert_eq!(compacted.rows, 2_000);
+}

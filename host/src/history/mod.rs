@@ -23,6 +23,7 @@
 mod additive;
 mod background;
 mod clock;
+mod columns;
 mod compact;
 pub mod erase;
 mod merge;
@@ -32,7 +33,9 @@ mod retain;
 mod sorted;
 mod sweep;
 mod tell;
+mod told;
 mod views;
+mod width;
 
 pub(crate) use additive::Additive;
 pub use background::{Background, Pace};
@@ -44,8 +47,9 @@ pub use retain::{Expired, Report as Retained, Retention, retain};
 pub(crate) use sorted::Sorted;
 pub use sweep::{Swept, sweep};
 pub(crate) use tell::Teller;
+pub(crate) use told::anew as tell_anew;
 pub(crate) use views::named;
-pub use views::{Part, View, views, write_views};
+pub use views::{View, views, write_views};
 
 use crate::catalog::TableSpec;
 use crate::config::Config;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Result;
-use crate::catalog::{Projection, TableSpec};
+use crate::catalog::{Catalog, Projection, TableSpec};
 use crate::commit::Log;
 use crate::commit::record::DataFile;
 use crate::env::{HOUR, Micros};
@@ -91,15 +91,23 @@ impl Task {
     }
 }
 
-/// Why a table is left alone.
-pub(super) fn refused(spec: &TableSpec) -> Option<String> {
-    matches!(spec.projection, Some(Projection::Days(_))).then(|| {
-        format!(
-            "table {} has partition projection, with which Athena looks at no other places than date=…/hour=… (setting \
-             `projection` of [tables.{0}])",
-            spec.table.name
-        )
-    })
+/// Why a table is left alone, by what the catalog says of it now. To be asked for each table once.
+pub(super) async fn refused(catalog: &dyn Catalog, spec: &TableSpec) -> Result<Option<String>> {
+    let name = &spec.table.name;
+    let why = "has partition projection, with which Athena looks at no other places than date=…/hour=…";
+    if matches!(spec.projection, Some(Projection::Days(_))) {
+        return Ok(Some(format!("table {name} {why} (setting `projection` of [tables.{name}])")));
+    }
+    // Somebody may have set it by hand, or a host with other settings.
+    let projected = catalog.shown(name).await?.is_some_and(|shown| shown.projected);
+    Ok(projected.then(|| format!("table {name} {why} (projection.enabled of the table in the catalog)")))
+}
+
+/// Why the hours of a date are left alone: they share a folder with others, or sort elsewhere.
+pub(super) fn beyond(table: &str, date: &str) -> Option<String> {
+    let known = date.len() == 10 && date.starts_with(|c: char| c.is_ascii_digit());
+    (!known)
+        .then(|| format!("{table}, date={date}: it is not on the calendar of readers, years 0000 to 9999"))
 }
 
 impl Order {
@@ -146,6 +154,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::catalog::Shown;
+    use crate::generations::Place;
     use crate::sink::{Publish, StagedFile};
     use crate::table;
 
@@ -202,11 +212,43 @@ mod tests {
         assert!(!order.is_closed(Hour(i64::MAX), now));
     }
 
-    #[test]
-    fn a_table_that_athena_projects_is_left_alone() {
+    #[tokio::test]
+    async fn a_table_that_athena_projects_is_left_alone_whoever_has_set_that() {
+        /// A catalog in which somebody has switched it on, or not.
+        struct Shows(bool);
+        #[async_trait::async_trait]
+        impl Catalog for Shows {
+            async fn ensure(&self, _: &[TableSpec]) -> Result<()> {
+                Ok(())
+            }
+            async fn register(&self, _: &TableSpec, _: &[Place]) -> Result<()> {
+                Ok(())
+            }
+            async fn withdraw(&self, _: &TableSpec, _: &[Hour]) -> Result<()> {
+                Ok(())
+            }
+            async fn shown(&self, _: &str) -> Result<Option<Shown>> {
+                Ok(Some(Shown { projected: self.0, ..Shown::default() }))
+            }
+        }
         let spec = TableSpec::new(Arc::new(table::raw("t")), "s3://b/t");
-        assert_eq!(refused(&spec), None);
+        assert_eq!(refused(&Shows(false), &spec).await.unwrap(), None);
+        let why = refused(&Shows(true), &spec).await.unwrap().unwrap();
+        assert!(why.contains("projection.enabled of the table"), "{why}");
+        let off = TableSpec { projection: Some(Projection::Off), ..spec.clone() };
+        assert!(refused(&Shows(true), &off).await.unwrap().is_some());
         let projected = TableSpec { projection: Some(Projection::Days(9)), ..spec };
-        assert!(refused(&projected).unwrap().contains("`projection` of [tables.t_raw]"));
+        let why = refused(&Shows(false), &projected).await.unwrap().unwrap();
+        assert!(why.contains("`projection` of [tables.t_raw]"), "{why}");
+    }
+
+    #[test]
+    fn dates_that_are_not_on_the_calendar_are_told_by_their_text() {
+        for hour in [-17_268_673, 70_389_528, i64::MIN, i64::MAX] {
+            assert!(beyond("t", &Hour(hour).values().0).is_some(), "{hour}");
+        }
+        for hour in [-17_268_672, 0, 70_389_527] {
+            assert_eq!(beyond("t", &Hour(hour).values().0), None);
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::reader::ChunkReader;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use super::width;
 use crate::commit::record::DataFile;
 use crate::env::Env;
 use crate::sink::{Parts, Stores};
@@ -19,8 +20,6 @@ use crate::table::{self, Table};
 use crate::wait::tries;
 use crate::{Error, Result};
 
-/// Rows of a batch.
-const ROWS: usize = 8192;
 /// A file of this size is read at once.
 const SMALL: u64 = 4 << 20;
 /// Files that are asked for ahead of time.
@@ -60,7 +59,7 @@ impl Source {
                 next += 1;
             }
             let key = &file.file.key;
-            let gone = || Error::retry(format!("{key} is gone"));
+            let gone = || Error::stop(format!("{key} is gone (tidemill verify names what is missing)"));
             let unreadable = |why: String| Error::stop(format!("{key} cannot be read: {why}"));
             match waiting.pop_front() {
                 Some(Ahead::Whole(task)) => {
@@ -95,10 +94,14 @@ impl Source {
     }
 }
 
-fn rows<R: ChunkReader + 'static>(file: R, table: &Table) -> Result<ParquetRecordBatchReader, String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| e.to_string())?;
+fn rows<R: ChunkReader + Clone + 'static>(
+    file: R,
+    table: &Table,
+) -> Result<ParquetRecordBatchReader, String> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(|e| e.to_string())?;
     fits(builder.schema(), &table.schema)?;
-    builder.with_batch_size(ROWS).build().map_err(|e| e.to_string())
+    let rows = width::rows(&Arc::new(file), builder.metadata()).map_err(|e| e.to_string())?;
+    builder.with_batch_size(rows).build().map_err(|e| e.to_string())
 }
 
 /// Whether all columns of a file are columns of its table: none may be lost on the way.
@@ -107,8 +110,7 @@ fn fits(file: &Arc<Schema>, table: &Arc<Schema>) -> Result<(), String> {
         let (name, kind) = (field.name(), field.data_type());
         match table.field_with_name(name) {
             Err(_) => return Err(format!("it has a column `{name}`, which its table has not any more")),
-            // The names inside of lists are others in Parquet.
-            Ok(wanted) if wanted.data_type() == kind || matches!(wanted.data_type(), DataType::List(_)) => {}
+            Ok(wanted) if alike(wanted.data_type(), kind) => {}
             Ok(wanted) => {
                 return Err(format!(
                     "its column `{name}` is {kind}, that of its table {}",
@@ -118,6 +120,20 @@ fn fits(file: &Arc<Schema>, table: &Arc<Schema>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether two types are the same but for the names inside of lists, which are others in Parquet.
+fn alike(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::List(one), DataType::List(other)) => alike(one.data_type(), other.data_type()),
+        (DataType::Struct(one), DataType::Struct(other)) => {
+            let same = |(one, other): (&FieldRef, &FieldRef)| {
+                one.name() == other.name() && alike(one.data_type(), other.data_type())
+            };
+            one.len() == other.len() && one.iter().zip(other).all(same)
+        }
+        (one, other) => one == other,
+    }
 }
 
 fn batches(
@@ -131,4 +147,26 @@ fn batches(
         each(batch.map_err(|why| Error::stop(format!("{key} cannot be read: {why}")))?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Field;
+
+    use super::*;
+    use crate::table::headers_type;
+
+    #[test]
+    fn a_list_of_something_else_does_not_fit() {
+        let list = |name: &str, kind: DataType| DataType::List(Arc::new(Field::new(name, kind, true)));
+        let schema = |kind: DataType| Arc::new(Schema::new(vec![Field::new("tags", kind, true)]));
+        let wanted = schema(list("item", DataType::Utf8));
+        assert!(fits(&schema(list("element", DataType::Utf8)), &wanted).is_ok());
+        for other in [DataType::Int64, list("item", DataType::Utf8), headers_type()] {
+            let error = fits(&schema(list("element", other)), &wanted).unwrap_err();
+            assert!(error.contains("its column `tags` is List"), "{error}");
+        }
+        assert!(fits(&schema(headers_type()), &schema(headers_type())).is_ok());
+        assert!(fits(&schema(DataType::Utf8), &wanted).is_err());
+    }
 }

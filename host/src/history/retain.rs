@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::plan::beyond;
 use super::sweep::{Swept, swept};
 use super::tell::Teller;
 use super::{clock, ended, means, views};
@@ -75,6 +76,8 @@ pub struct Report {
     pub tables: Vec<Expired>,
     /// What was removed of what earlier runs took away.
     pub swept: Swept,
+    /// What was left alone, and why.
+    pub left: Vec<String>,
     /// What is left to be told to the catalog, for people.
     pub untold: Option<String>,
 }
@@ -97,6 +100,10 @@ pub async fn retain(
     let mut teller = Teller::new(lake, specs);
     if !wanted.dry {
         lake.log.roll_forward(None).await.map_err(ended)?;
+        if !lake.log.view().generations().is_empty() {
+            // A late request may have taken something back since the last run.
+            teller.reconcile(lake, specs).await?;
+        }
     }
     for spec in specs {
         let name = &spec.table.name;
@@ -106,6 +113,11 @@ pub async fn retain(
         let before = now.saturating_sub(i64::from(days).saturating_mul(24 * HOUR));
         let mut expired = Expired { table: name.clone(), days, ..Expired::default() };
         for date in lake.log.dates(name) {
+            if let Some(why) = beyond(name, &date) {
+                // Those to come have not expired.
+                report.left.extend(date.starts_with('-').then_some(why));
+                continue;
+            }
             day(lake, name, &date, before, wanted.dry, &mut teller, &mut expired).await?;
         }
         if !expired.records.is_empty() {

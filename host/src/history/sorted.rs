@@ -12,14 +12,13 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
 use super::read::Source;
+use super::width::{BYTES, ROWS};
 use crate::commit::record::DataFile;
 use crate::env::Micros;
 use crate::sink::Prints;
 use crate::table::Table;
 use crate::{Error, Result};
 
-/// Rows that are handed on at a time.
-const ROWS: usize = 8192;
 /// What rows take in memory for each byte of a file, as a first guess.
 const UNPACKED: u64 = 6;
 
@@ -165,7 +164,18 @@ pub(super) fn ordered(
     }
     order.sort_unstable();
     let batches: Vec<&RecordBatch> = rows.iter().collect();
-    for some in order.chunks(ROWS) {
+    // What a row takes, on average in its batch.
+    let width = |batch: &&RecordBatch| batch.get_array_memory_size() / batch.num_rows().max(1);
+    let widths: Vec<usize> = batches.iter().map(width).collect();
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |(_, _, _, at, _): &&(Micros, i32, i64, usize, usize)| {
+            bytes += widths[*at];
+            bytes <= BYTES
+        };
+        let (some, later) = rest.split_at(rest.iter().take(ROWS).take_while(fits).count().max(1));
+        rest = later;
         let places: Vec<(usize, usize)> = some.iter().map(|(_, _, _, at, row)| (*at, *row)).collect();
         each(interleave_record_batch(&batches, &places).map_err(failed)?)?;
     }

@@ -1,16 +1,22 @@
 //! Views for DuckDB: each table with the right generation of every hour, without a catalog.
 //!
-//! A view names no single file. It reads a glob for each generation that has hours, and of it the hours whose current
-//! generation that is. So new files in folders that were in use are there without a new view; only after a flip a new one is to be
-//! read, and an old one is right until what the flip took away is swept.
+//! A view is one glob over all generations of a table, and of each hour it reads the files of the generation that was
+//! the current one when it was made: a file's path says of which it is. It names no single file and no folder of an
+//! hour, so what comes later is there without a new view: new hours, late events, also in hours that were rewritten or
+//! have expired. Only after a flip a new one is to be read, and an old one is right until what the flip took away is
+//! swept. DuckDB finds out from the paths alone which files a query needs, and opens no others.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{ended, means};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+
+use super::{columns, ended, means};
 use crate::catalog::TableSpec;
 use crate::generations::{FIRST, Generations};
 use crate::pipeline::offline::Lake;
 use crate::sink::{Location, ZoneStore};
+use crate::table::Hour;
 use crate::wait::tries;
 use crate::{Error, Result};
 
@@ -24,69 +30,32 @@ const MADE: &str = "-- Made by tidemill after record ";
 pub struct View {
     /// The table.
     pub table: String,
-    /// Generations that have hours.
-    pub parts: Vec<Part>,
+    /// Where its files lie, whatever their generation.
+    pub glob: String,
+    /// The generation of hours from each of these on, as `2025-12-02 09`; the first one before them.
+    pub since: Vec<(String, u32)>,
     /// The statement that makes the view.
     pub sql: String,
 }
 
-/// A generation of a table, as a view reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The generation.
-    pub generation: u32,
-    /// Where its files lie.
-    pub glob: String,
-    /// Its hours, as runs of hours since 1970, first and last. Of the first generation: those that it has not.
-    pub hours: Vec<(i64, i64)>,
-}
-
-/// The views of tables as the log has them, which was read. Tables without files have none.
+/// The views of tables as the log has them, which was read.
 ///
 /// What the last flip brought is published first: a view must not send readers where nothing is yet.
 pub async fn views(lake: &mut Lake, specs: &[TableSpec]) -> Result<Vec<View>> {
     while !lake.log.roll_forward(Some(&[])).await.map_err(ended)?.is_empty() {}
     let mut views = Vec::new();
     for spec in specs {
-        views.extend(view(lake, spec).await?);
+        let name = &spec.table.name;
+        no_rows(lake, spec).await?;
+        let glob = format!("{}/**/date=*/hour=*/*.parquet", readable(lake.stores.of(spec.table.zone), name));
+        let since = since(lake.log.view().generations(), name);
+        let columns = columns::shown(lake.catalog.as_ref(), spec).await?;
+        let (last, pipeline) = (lake.log.view().next().saturating_sub(1), lake.keys.pipeline());
+        let made = format!("{MADE}{last} of pipeline {pipeline}: tidemill sql-view");
+        let sql = format!("{made}\n{}", sql(name, &glob, &columns, &since));
+        views.push(View { table: name.clone(), glob, since, sql });
     }
     Ok(views)
-}
-
-async fn view(lake: &Lake, spec: &TableSpec) -> Result<Option<View>> {
-    let name = &spec.table.name;
-    let now = lake.log.view().generations();
-    let root = readable(lake.stores.of(spec.table.zone), name);
-    let mut parts = Vec::new();
-    // The newest date has files of the first generation, as a rule; a glob that finds nothing is an error to DuckDB.
-    for date in lake.log.dates(name).into_iter().rev() {
-        let live = lake.log.live(name, &date).await?;
-        if live.values().any(|file| file.generation == FIRST) {
-            let glob = format!("{root}/date=*/hour=*/*.parquet");
-            parts.push(Part { generation: FIRST, glob, hours: others(now, name) });
-            break;
-        }
-    }
-    let store = lake.stores.of(spec.table.zone);
-    for (generation, hours) in later(now, name) {
-        // Its only files may be those of a commit that is being published.
-        let folder = format!("{name}/_gen/{generation}");
-        if tries(&lake.env, TRIES, || store.list(&folder, 1)).await?.is_empty() {
-            continue;
-        }
-        let glob = format!("{root}/_gen/{generation}/date=*/hour=*/*.parquet");
-        parts.push(Part { generation, glob, hours });
-    }
-    if parts.is_empty() {
-        return Ok(None);
-    }
-    let last = lake.log.view().next().saturating_sub(1);
-    let sql = format!(
-        "{MADE}{last} of pipeline {}: tidemill sql-view\n{}",
-        lake.keys.pipeline(),
-        sql(name, &parts)
-    );
-    Ok(Some(View { table: name.clone(), parts, sql }))
 }
 
 /// Writes the views of tables beside the log, for whoever reads without a catalog.
@@ -96,13 +65,12 @@ pub async fn write_views(lake: &mut Lake, specs: &[TableSpec]) -> Result<()> {
     for view in views {
         let key = lake.keys.view(&view.table);
         // Another host may have read more of the log.
-        let there = tries(&lake.env, TRIES, || store.read(&key)).await?;
-        let newer = there.is_some_and(|bytes| {
-            bytes == view.sql.as_bytes() || after(&String::from_utf8_lossy(&bytes)) > after(&view.sql)
-        });
-        if !newer {
-            tries(&lake.env, TRIES, || store.replace(&key, view.sql.as_bytes())).await?;
-        }
+        let newer = move |there: Option<&[u8]>| {
+            let there = there.map(String::from_utf8_lossy).unwrap_or_default();
+            let keep = there == view.sql || after(&there) > after(&view.sql);
+            (!keep).then(|| view.sql.clone().into_bytes())
+        };
+        tries(&lake.env, TRIES, || store.revise(&key, newer.clone())).await?;
     }
     Ok(())
 }
@@ -120,48 +88,74 @@ fn readable(store: &ZoneStore, table: &str) -> String {
     }
 }
 
-/// Hours that are not of the first generation, whether they have files or not.
-fn others(now: &Generations, table: &str) -> Vec<(i64, i64)> {
-    let mut runs: Vec<(i64, i64)> = Vec::new();
-    for (first, last, _) in now.runs(table) {
-        match runs.last_mut() {
-            Some(run) if run.1 + 1 == first.0 => run.1 = last.0,
-            _ => runs.push((first.0, last.0)),
-        }
+/// Makes sure that a table has a file without rows: a glob that finds nothing is an error to DuckDB.
+async fn no_rows(lake: &Lake, spec: &TableSpec) -> Result<()> {
+    let (store, key) = (lake.stores.of(spec.table.zone), lake.keys.no_rows(&spec.table.name));
+    // A person who only reads need not have the right to write it.
+    if !tries(&lake.env, TRIES, || store.exists(&key)).await? {
+        let bytes = parquet().map_err(|e| Error::stop(format!("cannot make a file without rows: {e}")))?;
+        tries(&lake.env, TRIES, || store.create(&key, &bytes)).await?;
     }
-    runs
+    Ok(())
 }
 
-/// Hours by their generation after the first, as far as they have files.
-fn later(now: &Generations, table: &str) -> BTreeMap<u32, Vec<(i64, i64)>> {
-    let mut found: BTreeMap<u32, Vec<(i64, i64)>> = BTreeMap::new();
-    for (first, last, standing) in now.runs(table) {
-        if standing.generation > FIRST && !standing.empty {
-            found.entry(standing.generation).or_default().push((first.0, last.0));
-        }
-    }
-    found
+fn parquet() -> parquet::errors::Result<Vec<u8>> {
+    let schema = Arc::new(Schema::new(vec![Field::new("none", DataType::Boolean, true)]));
+    ArrowWriter::try_new(Vec::new(), schema, None)?.into_inner()
 }
 
-fn sql(table: &str, parts: &[Part]) -> String {
-    let part = |Part { generation, glob, hours }: &Part| {
-        let hour = "(date - DATE '1970-01-01') * 24 + hour";
-        let of = |(first, last): &(i64, i64)| format!("{hour} BETWEEN {first} AND {last}");
-        let of = hours.iter().map(of).collect::<Vec<_>>().join("\n     OR ");
-        let only = match (of.is_empty(), *generation) {
-            (true, _) => String::new(),
-            (false, FIRST) => format!("\n  WHERE NOT ({of})"),
-            (false, _) => format!("\n  WHERE {of}"),
-        };
-        format!(
-            "  SELECT * FROM read_parquet('{}', union_by_name = true, hive_partitioning = true,\n    hive_types = \
-             {{'date': DATE, 'hour': BIGINT}}){only}",
-            glob.replace('\'', "''")
-        )
+/// From which hours on which generation is the current one, in their order. Hours that are not on the calendar are
+/// never rewritten.
+fn since(now: &Generations, table: &str) -> Vec<(String, u32)> {
+    let mut found: Vec<(i64, u32)> = Vec::new();
+    for (first, last, standing) in now.runs(table).filter(|run| run.0.is_on_the_calendar()) {
+        // Between runs there are hours of the first generation.
+        if found.last().is_some_and(|(from, _)| *from == first.0) {
+            found.pop();
+        }
+        found.extend([(first.0, standing.generation), (last.0.saturating_add(1), FIRST)]);
+    }
+    // Whether an hour is empty makes no difference here.
+    let mut before = FIRST;
+    found.retain(|(_, generation)| std::mem::replace(&mut before, *generation) != *generation);
+    found.into_iter().map(|(from, generation)| (name(Hour(from)), generation)).collect()
+}
+
+/// An hour as text in whose order hours are.
+fn name(hour: Hour) -> String {
+    let (date, of_day) = hour.values();
+    format!("{date} {of_day}")
+}
+
+fn sql(table: &str, glob: &str, columns: &[(String, String)], since: &[(String, u32)]) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let column = |(name, kind): &(String, String)| {
+        let (name, kind) = (quoted(name), quoted(kind));
+        format!("    {name}: {{name: {name}, type: {kind}, default_value: NULL}}")
     };
-    let parts: Vec<String> = parts.iter().map(part).collect();
-    let body = parts.join("\n  UNION ALL BY NAME\n");
-    format!("CREATE OR REPLACE VIEW \"{table}\" AS\n{body};\n")
+    let columns: Vec<String> = columns.iter().map(column).collect();
+    // Of a path: …/<table>[/_gen/<generation>]/date=<date>/hour=<hour>/<file>.
+    let part = |from_end: u32| format!("string_split(_file, '/')[-{from_end}]");
+    let (generation, house, date, of_day) = (part(4), part(5), part(3), part(2));
+    let (date, of_day) = (format!("{date}[6:]"), format!("{of_day}[6:]"));
+    let current = if since.is_empty() {
+        format!("'{FIRST}'")
+    } else {
+        let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+        let hours = list(since.iter().map(|(hour, _)| quoted(hour)).collect());
+        let generations = list(since.iter().map(|(_, generation)| format!("'{generation}'")).collect());
+        // It sorts behind the hour itself and before the next one, so its place is how many of these have begun.
+        let hour = format!("{date} || ' ' || {of_day} || '~'");
+        let place = format!("list_position(list_sort(list_append({hours}, {hour}), 'ASC'), {hour}) - 1");
+        format!("coalesce({generations}[{place}], '{FIRST}')")
+    };
+    format!(
+        "CREATE OR REPLACE VIEW \"{table}\" AS\n  SELECT * EXCLUDE (_file), try_cast({date} AS DATE) AS date, \
+         try_cast({of_day} AS BIGINT) AS hour\n  FROM read_parquet({},\n    hive_partitioning = false, filename = \
+         '_file', schema = MAP {{\n{}\n  }})\n  WHERE CASE WHEN {house} = '_gen' THEN {generation} ELSE '{FIRST}' END\n    = {current};\n",
+        quoted(glob),
+        columns.join(",\n")
+    )
 }
 
 /// Which of these names are tables of a lake; one that is none is wrong usage.
@@ -178,7 +172,6 @@ pub(crate) fn named<'a>(specs: &'a [TableSpec], tables: &[String]) -> Result<Vec
 mod tests {
     use super::*;
     use crate::generations::Standing;
-    use crate::table::Hour;
 
     #[test]
     fn every_hour_is_read_in_one_generation() {
@@ -187,32 +180,46 @@ mod tests {
         set(1, 2, true);
         (2..=4).for_each(|hour| set(hour, 2, false));
         set(5, 3, false);
-        set(9, 2, false);
-        assert_eq!(others(&now, "t"), [(1, 5), (9, 9)]);
-        let parts = later(&now, "t");
-        assert_eq!(parts, [(2, vec![(2, 4), (9, 9)]), (3, vec![(5, 5)])].into());
-        let part = |generation, glob: &str, hours| Part { generation, glob: glob.into(), hours };
-        let text = sql(
-            "t",
-            &[
-                part(1, "/it's/t/date=*/hour=*/*.parquet", others(&now, "t")),
-                part(2, "/t/_gen/2/date=*/hour=*/*.parquet", parts[&2].clone()),
-            ],
-        );
-        let hour = "(date - DATE '1970-01-01') * 24 + hour";
+        set(24, 2, false);
+        let bounds = since(&now, "t");
+        let wanted = [("01", 2), ("05", 3), ("06", 1)]
+            .map(|(hour, generation)| (format!("1970-01-01 {hour}"), generation));
+        let wanted = wanted.into_iter().chain([("1970-01-02 00".into(), 2), ("1970-01-02 01".into(), 1)]);
+        assert_eq!(bounds, wanted.collect::<Vec<_>>());
+        // What DuckDB makes of it: the last bound that is not after an hour, plain text.
+        for hour in 0..30 {
+            let at = format!("{}~", name(Hour(hour)));
+            let found =
+                bounds.iter().rev().find(|(from, _)| *from < at).map_or(FIRST, |(_, generation)| *generation);
+            assert_eq!(found, now.get("t", Hour(hour)).generation, "{hour}");
+        }
+        assert!(since(&now, "other").is_empty());
+    }
+
+    #[test]
+    fn a_file_without_rows_is_one_that_can_be_read() {
+        let bytes = bytes::Bytes::from(parquet().unwrap());
+        let read = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        assert_eq!((read.schema().fields().len(), read.metadata().file_metadata().num_rows()), (1, 0));
+    }
+
+    #[test]
+    fn a_view_is_one_statement_about_one_glob() {
+        let columns = [("it's".to_owned(), "VARCHAR".to_owned()), ("n".to_owned(), "BIGINT".to_owned())];
+        let text = sql("t", "/it's/t/**/*.parquet", &columns, &[]);
+        assert!(text.starts_with("CREATE OR REPLACE VIEW \"t\" AS\n  SELECT * EXCLUDE (_file), "), "{text}");
+        for piece in [
+            "read_parquet('/it''s/t/**/*.parquet',\n",
+            "    'it''s': {name: 'it''s', type: 'VARCHAR', default_value: NULL},\n    'n': {name: 'n', ",
+            "ELSE '1' END\n    = '1';\n",
+        ] {
+            assert!(text.contains(piece), "{text}");
+        }
+        let text = sql("t", "g", &columns, &[("1970-01-01 05".into(), 3), ("1970-01-01 06".into(), 1)]);
         assert!(
-            text.starts_with("CREATE OR REPLACE VIEW \"t\" AS\n  SELECT * FROM read_parquet('/it''s/t/"),
+            text.contains("coalesce(['3', '1'][list_position(list_sort(list_append(['1970-01-01 05', "),
             "{text}"
         );
-        for piece in [
-            format!(
-                "WHERE NOT ({hour} BETWEEN 1 AND 5\n     OR {hour} BETWEEN 9 AND 9)\n  UNION ALL BY NAME\n"
-            ),
-            format!("WHERE {hour} BETWEEN 2 AND 4\n     OR {hour} BETWEEN 9 AND 9;\n"),
-        ] {
-            assert!(text.contains(&piece), "{text}");
-        }
-        assert_eq!(sql("t", &[part(1, "/t", vec![])]).matches("WHERE").count(), 0);
         assert_eq!(after(&format!("{MADE}4711 of pipeline p: …\n")), Some(4711));
         assert_eq!(after("something else"), None);
     }

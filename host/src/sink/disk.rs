@@ -5,16 +5,21 @@
 //! durable before acting on it. A failed fsync means stop: what the kernel dropped cannot be known. In tests,
 //! [`Trace`] records every step that matters when the power fails.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::trace::{Step, Trace};
 use crate::env::Micros;
 use crate::error::{Error, Result};
+
+/// How often a lock is tried, and how long is waited in between: five seconds in all.
+const TURNS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A folder.
 #[derive(Clone, Debug)]
@@ -117,6 +122,36 @@ impl Disk {
             Error::retry(format!("cannot write {} (setting `{}`): {error}", path.display(), self.setting))
         })?;
         self.sync_up(folder)
+    }
+
+    /// Writes a file anew as `change` says of what is there; where it says nothing, that stays. Those who do so take
+    /// turns by a lock beside it, which ends with its process. True: it was written.
+    pub(super) fn revise(
+        &self,
+        key: &str,
+        draft: &str,
+        change: impl Fn(Option<&[u8]>) -> Option<Vec<u8>>,
+    ) -> Result<bool> {
+        let path = self.root.join(format!("{key}.lock"));
+        let failed = |error: std::io::Error| {
+            Error::retry(format!("cannot lock {} (setting `{}`): {error}", path.display(), self.setting))
+        };
+        fs::create_dir_all(path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        let turn = File::options().create(true).append(true).open(&path).map_err(failed)?;
+        for tried in 0.. {
+            match turn.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tried < TURNS => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::retry(format!("another process keeps {} locked", path.display())));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+        match change(self.read(key)?.as_deref()) {
+            None => Ok(false),
+            Some(bytes) => self.replace(key, draft, &bytes).map(|()| true),
+        }
     }
 
     /// When a file was written; none: there is none.

@@ -5,6 +5,7 @@
 //! ```text
 //! <table>/date=YYYY-MM-DD/hour=HH/<pipeline>-<epoch>-<lane>-<n>.parquet   data, seen by readers
 //! <table>/_gen/<generation>/date=…/hour=…/<file>                   … of a later generation of its hour (rule M7)
+//! <table>/_gen/0/date=none/hour=none/<pipeline>.parquet            no rows: what a view finds where there is nothing
 //! _tidemill/<pipeline>/staging/<pipeline>-<epoch>-<lane>-<n>.parquet      local disk: not yet published
 //! _tidemill/<pipeline>/catalog/<table>/table.json                  local catalog
 //! _tidemill/<pipeline>/catalog/<table>/partitions/date=…,hour=….json
@@ -14,6 +15,7 @@
 //! _tidemill/<pipeline>/components/<sha256>.wasm                    transforms that records name
 //! _tidemill/<pipeline>/state/<epoch>/<partition>-<transform>.bin   what transforms remember
 //! _tidemill/<pipeline>/views/<table>.sql                           what DuckDB reads instead of a catalog
+//! _tidemill/<pipeline>/told/<seq>                                  since when readers know of all records up to that
 //! _tidemill/<pipeline>/clock/<id>                                  asks the store for the time, and is removed
 //! _tidemill/<pipeline>/doctor/<id>/…                               what `tidemill doctor` tries, and removes
 //! _tidemill/@owners/<table>.json                                   the pipeline that a table belongs to
@@ -153,6 +155,28 @@ impl Keys {
     /// The view of a table for DuckDB.
     pub fn view(&self, table: &str) -> String {
         format!("{HOUSE}/{}/views/{table}.sql", self.segment)
+    }
+
+    /// A Parquet file without rows, of a generation that no hour has: with it a view finds something to read where its
+    /// table has no files.
+    pub fn no_rows(&self, table: &str) -> String {
+        format!("{table}/{GENERATIONS}/0/date=none/hour=none/{}.parquet", self.segment)
+    }
+
+    /// The folder of the notes since when readers know of records.
+    pub fn told_folder(&self) -> String {
+        format!("{HOUSE}/{}/told", self.segment)
+    }
+
+    /// The note that readers know of all records up to this one.
+    pub fn told(&self, seq: u64) -> String {
+        format!("{}/{seq:012}", self.told_folder())
+    }
+
+    /// The record that such a note is about; none: it is no such note.
+    pub fn told_of(&self, key: &str) -> Option<u64> {
+        let seq = key.strip_prefix(&self.told_folder())?.strip_prefix('/')?.parse().ok()?;
+        (self.told(seq) == key).then_some(seq)
     }
 
     /// An object that is written to ask the store for the time.
@@ -311,6 +335,11 @@ mod tests {
         assert_eq!(at("s3://b/t/date=1970-01-01/hour=00/"), Some(1));
         assert_eq!(at(&format!("s3://b/t/{}", Keys::folder(place))), Some(12));
         assert_eq!((at("s3://b/other/date=1970-01-01/hour=00"), at("s3://b/t")), (None, None));
+        let empty = Keys::new("my-line").expect("a plain name").no_rows("t");
+        assert_eq!(
+            (empty.as_str(), Keys::place_of(&empty)),
+            ("t/_gen/0/date=none/hour=none/my-line.parquet", None)
+        );
     }
 
     #[test]
@@ -343,6 +372,18 @@ mod tests {
             "_tidemill/other/log/000000000001.json",
         ] {
             assert_eq!(keys.seq_of(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_known_by_its_key() {
+        let keys = Keys::new("my-line").expect("a plain name");
+        assert_eq!(keys.told(1_234), "_tidemill/my-line/told/000000001234");
+        assert_eq!(keys.told_of(&keys.told(1_234)), Some(1_234));
+        for key in
+            ["_tidemill/my-line/told/.x.tmp", "_tidemill/my-line/told/7", "_tidemill/o/told/000000001234"]
+        {
+            assert_eq!(keys.told_of(key), None, "{key}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion};
 
 use super::s3::{Answer, CALL, Failure, S3, TRANSFER, explain, within};
 use crate::env::Micros;
@@ -29,6 +29,46 @@ impl S3 {
         let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
         let put = within(TRANSFER, self.store.put_opts(&path, payload, PutOptions::default())).await;
         put.map(drop).map_err(|failure| self.trouble("write", key, failure))
+    }
+
+    /// Writes an object in the place of the version of it with that tag (none: of nothing); false: what is there is
+    /// another by now. A store that knows no such condition is written to without it.
+    pub(super) async fn swap(&self, key: &str, tag: Option<Option<String>>, bytes: &[u8]) -> Result<bool> {
+        let mode = match tag {
+            None => return self.create(key, bytes).await,
+            Some(None) => return self.replace(key, bytes).await.map(|()| true),
+            Some(e_tag) => PutMode::Update(UpdateVersion { e_tag, version: None }),
+        };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
+        match tokio::time::timeout(TRANSFER, self.store.put_opts(&path, payload, options)).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. })) => {
+                Ok(false)
+            }
+            Ok(Err(error)) => match explain(&error) {
+                (Answer::Refused, why) if why.contains("NotImplemented") => {
+                    self.replace(key, bytes).await.map(|()| true)
+                }
+                failure => Err(self.trouble("write", key, failure)),
+            },
+            Err(_) => Err(self.trouble("write", key, (Answer::Silent, "no answer".into()))),
+        }
+    }
+
+    /// The bytes of an object, and the tag of that version of it, if the store gives any; none: there is none.
+    pub(super) async fn version(&self, key: &str) -> Result<Option<(Vec<u8>, Option<String>)>> {
+        let path = self.path(key)?;
+        let get = async {
+            let found = self.store.get(&path).await?;
+            let tag = found.meta.e_tag.clone();
+            Ok((found.bytes().await?.to_vec(), tag))
+        };
+        match within(TRANSFER, get).await {
+            Ok(found) => Ok(Some(found)),
+            Err((Answer::Missing, _)) => Ok(None),
+            Err(failure) => Err(self.trouble("read", key, failure)),
+        }
     }
 
     /// When an object was written, by the store's clock; none: there is none.

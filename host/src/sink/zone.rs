@@ -23,6 +23,9 @@ use crate::wait;
 /// The bytes that may be on their way to one zone, if nobody says otherwise: four parts.
 const UNDER_WAY: usize = 32 << 20;
 
+/// How often an object is looked at that others change at the same time.
+const REVISIONS: usize = 10;
+
 /// One zone of the lake.
 #[derive(Clone)]
 pub struct ZoneStore {
@@ -266,6 +269,35 @@ impl ZoneStore {
                 let draft = format!("{folder}/.{}.tmp", self.env.fresh_id());
                 let (disk, key, bytes) = (disk.clone(), key.to_owned(), bytes.to_vec());
                 blocking(move || disk.replace(&key, &draft, &bytes)).await
+            }
+        }
+    }
+
+    /// Writes an object anew as `change` says of what is there; where it says nothing, that stays. Nobody's change is
+    /// lost: who comes at the same time is asked again. True: something was written.
+    pub async fn revise(
+        &self,
+        key: &str,
+        change: impl Fn(Option<&[u8]>) -> Option<Vec<u8>> + Clone + Send + 'static,
+    ) -> Result<bool> {
+        match &self.place {
+            Place::S3(s3) => {
+                for _ in 0..REVISIONS {
+                    let there = s3.version(key).await?;
+                    let Some(bytes) = change(there.as_ref().map(|(bytes, _)| bytes.as_slice())) else {
+                        return Ok(false);
+                    };
+                    if s3.swap(key, there.map(|(_, tag)| tag), &bytes).await? {
+                        return Ok(true);
+                    }
+                }
+                Err(Error::retry(format!("others keep changing {key}")))
+            }
+            Place::Disk(disk) => {
+                let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+                let draft = format!("{folder}/.{}.tmp", self.env.fresh_id());
+                let (disk, key, change) = (disk.clone(), key.to_owned(), change.clone());
+                blocking(move || disk.revise(&key, &draft, change)).await
             }
         }
     }

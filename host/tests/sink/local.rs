@@ -6,7 +6,7 @@ use tidemill::env::machine;
 use tidemill::sink::{EpochWriter, Location, Settings, ZoneStore};
 use tidemill::table::Zone;
 
-use crate::support::{NINE, at, event_rows, events, keys, lake, lane, raw_rows, read, stage, tree};
+use crate::support::{NINE, at, event_rows, events, keys, lake, lane, raw_rows, read, revised, stage, tree};
 
 type Test = tidemill::Result<()>;
 
@@ -172,4 +172,10 @@ async fn a_zone_that_cannot_be_written_to_is_named() {
         .expect("not looked at");
     let text = store.check().await.expect_err("a file is no folder").to_string();
     assert!(text.contains(&location.to_string()) && text.contains("(setting `raw`)"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_writes_over_what_it_has_not_seen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    revised(lake(folder.path()).processed).await;
 }

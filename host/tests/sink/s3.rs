@@ -15,7 +15,7 @@ use tidemill::env::machine;
 use tidemill::sink::{Aws, EpochWriter, Location, Publish, Settings, Stores, ZoneStore};
 use tidemill::table::Zone;
 
-use crate::support::{at, event_rows, events, keys, lane, raw_rows, stage};
+use crate::support::{at, event_rows, events, keys, lane, raw_rows, revised, stage};
 
 fn made_up(endpoint: &str) -> Aws {
     let sdk = SdkConfig::builder()
@@ -246,4 +246,12 @@ async fn on_a_real_server_a_missing_bucket_and_wrong_keys_are_told_apart() {
     let error = denied.check().await.expect_err("made-up keys");
     assert_eq!(error.kind(), Kind::Stop, "{error}");
     assert!(error.to_string().contains("access denied"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a real S3 server: TIDEMILL_TEST_S3=<bucket> and AWS settings"]
+async fn on_a_real_server_nobody_writes_over_what_it_has_not_seen() {
+    let (bucket, _) = real();
+    let address = format!("s3://{bucket}/{}", machine().now());
+    revised(zone(Zone::Processed, &address, &Aws::load(None).await)).await;
 }

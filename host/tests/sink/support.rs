@@ -11,6 +11,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
+use tidemill::Kind;
 use tidemill::batch::Rows;
 use tidemill::env::{HOUR, machine};
 use tidemill::sink::{EpochWriter, Keys, Location, PendingFile, Settings, StagedFile, Stores, ZoneStore};
@@ -165,4 +166,25 @@ impl Read {
         let entries = self.meta.file_metadata().key_value_metadata()?;
         entries.iter().find(|entry| entry.key == key).and_then(|entry| entry.value.clone())
     }
+}
+
+/// Many count up at the same time, each by what it saw: none may be lost.
+pub(crate) async fn revised(store: Arc<ZoneStore>) {
+    let key = format!("_tidemill/tests/views/{}.sql", machine().fresh_id());
+    let count = |store: Arc<ZoneStore>, key: String| async move {
+        for _ in 0..10 {
+            let next = |there: Option<&[u8]>| {
+                let number: u32 = there.map_or(0, |b| String::from_utf8_lossy(b).parse().expect("a number"));
+                Some((number + 1).to_string().into_bytes())
+            };
+            while store.revise(&key, next).await.map_or_else(|e| e.kind() == Kind::Retry, |done| !done) {}
+        }
+    };
+    let work: Vec<_> = (0..8).map(|_| tokio::spawn(count(store.clone(), key.clone()))).collect();
+    for task in work {
+        task.await.expect("it counts");
+    }
+    assert_eq!(store.read(&key).await.expect("it answers").as_deref(), Some(b"80".as_slice()));
+    assert!(!store.revise(&key, |_| None).await.expect("it answers"), "nothing is to be written");
+    store.clear(&key, None, None).await.expect("it can go");
 }

@@ -38,8 +38,8 @@ locals {
     Resource = slice(local.tables, 0, 2)
   }
   write_tables = [
-    "glue:BatchCreatePartition", "glue:BatchGetPartition", "glue:CreateTable", "glue:GetTable",
-    "glue:UpdatePartition", "glue:UpdateTable",
+    "glue:BatchCreatePartition", "glue:BatchDeletePartition", "glue:BatchGetPartition", "glue:CreateTable",
+    "glue:GetPartitions", "glue:GetTable", "glue:UpdatePartition", "glue:UpdateTable",
   ]
 
   # Listing shows names only within a zone's prefix.
@@ -228,7 +228,7 @@ resource "aws_iam_role_policy" "execution" {
 
 resource "aws_iam_policy" "operator" {
   name_prefix = "${var.name}-operator-"
-  description = "For people: tidemill doctor, verify, gc, rejects, log, and putting transforms in place"
+  description = "For people: tidemill doctor, verify, gc, rejects, log, compact, retain, and putting transforms in place"
   tags        = var.tags
 
   policy = jsonencode({
@@ -256,7 +256,7 @@ resource "aws_iam_policy" "operator" {
         {
           Sid      = "Tables"
           Effect   = "Allow"
-          Action   = concat(local.write_tables, ["glue:GetPartitions"])
+          Action   = local.write_tables
           Resource = local.tables
         },
         {

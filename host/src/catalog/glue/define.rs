@@ -20,7 +20,7 @@ const OUTPUT: &str = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFo
 /// No buckets, in Hive's words.
 const NO_BUCKETS: i32 = -1;
 /// Whether Athena works partitions out from the table's parameters.
-const PROJECTED: &str = "projection.enabled";
+pub(super) const PROJECTED: &str = "projection.enabled";
 
 pub(super) fn malformed(error: &dyn std::fmt::Display) -> Error {
     Error::stop(format!("cannot describe a table to AWS Glue: {error}"))

@@ -25,7 +25,7 @@ use self::failure::{Asked, MISSING, PRESENT, RACED, code};
 use self::partitions::BATCH;
 use super::counted::Counting;
 use super::schema::{Column, PARTITION_COLUMNS, columns, merge, same_location};
-use super::{Catalog, Partition, Registered, TableSpec};
+use super::{Catalog, Partition, Registered, Shown, TableSpec};
 use crate::error::{Error, Kind, Result};
 use crate::generations::Place;
 use crate::observe::Requests;
@@ -181,11 +181,7 @@ impl Glue {
                 "table `{name}` is partitioned by {keys:?} in AWS Glue instead of {PARTITION_COLUMNS:?}: {mend}"
             )));
         }
-        let column = |column: &aws::Column| Column {
-            name: column.name().into(),
-            kind: column.r#type().unwrap_or_default().into(),
-        };
-        let old: Vec<Column> = storage.columns().iter().map(column).collect();
+        let old: Vec<Column> = storage.columns().iter().map(known).collect();
         let merged = merge(name, &old, wanted)?;
         let mut all = table.parameters().cloned().unwrap_or_default();
         let ours = define::parameters(spec, &all);
@@ -320,6 +316,20 @@ impl Catalog for Glue {
         found.sort();
         Ok(Some(found))
     }
+
+    async fn shown(&self, table: &str) -> Result<Option<Shown>> {
+        let Some(found) = self.find_table(table).await? else { return Ok(None) };
+        let columns = found.storage_descriptor().map_or(&[][..], aws::StorageDescriptor::columns);
+        let projected = found.parameters().and_then(|all| all.get(define::PROJECTED));
+        Ok(Some(Shown {
+            columns: columns.iter().map(known).collect(),
+            projected: projected.is_some_and(|enabled| enabled.eq_ignore_ascii_case("true")),
+        }))
+    }
+}
+
+fn known(column: &aws::Column) -> Column {
+    Column { name: column.name().into(), kind: column.r#type().unwrap_or_default().into() }
 }
 
 /// Where Glue is asked, for people.

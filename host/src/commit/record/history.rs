@@ -15,6 +15,19 @@ pub struct Flip {
     pub generation: u32,
 }
 
+/// A part of what a flip took away: files `from..to` of the `of` that stand in its record, in their order there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// The record of the flip.
+    pub flip: u64,
+    /// The first of its files that are meant.
+    pub from: u64,
+    /// The one after the last.
+    pub to: u64,
+    /// How many there are.
+    pub of: u64,
+}
+
 /// What a compaction read: what it wrote must be the same rows, or, in a table that merges by key, the same sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compacted {

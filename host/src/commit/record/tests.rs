@@ -55,6 +55,7 @@ pub(in crate::commit) fn empty(kind: RecordKind, seq: u64) -> Record {
         backfilled: None,
         before: None,
         sweeps: vec![],
+        stretches: vec![],
     }
 }
 
@@ -214,6 +215,10 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     let mut sweep = empty(RecordKind::Sweep, 10);
     sweep.previous = Some(9);
     sweep.sweeps = vec![8];
+    let mut stretch = empty(RecordKind::Sweep, 11);
+    stretch.previous = Some(10);
+    stretch.sweeps = vec![9];
+    stretch.stretches = vec![Stretch { flip: 9, from: 1000, to: 2000, of: 7001 }];
     let mut reprocess = empty(RecordKind::Reprocess, 11);
     reprocess.previous = Some(10);
     reprocess.supersedes = compact.files.iter().cloned().map(DataFile::taken_away).collect();
@@ -318,8 +323,8 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         print: Some("0123456789abcdef".into()),
     });
     vec![
-        start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
-        restore, claim, backfill, erase,
+        start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, stretch,
+        reprocess, restore, claim, backfill, erase,
     ]
 }
 
@@ -327,7 +332,8 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
 fn golden_records_are_read_and_written_as_ever() {
     for sample in samples() {
         let under = if sample.partitions.iter().any(|a| a.set.is_some()) { "-under-a-set" } else { "" };
-        let name = format!("format-{}-{}{under}.json", sample.kind.format(), sample.kind.name());
+        let some = if sample.stretches.is_empty() { "" } else { "-of-a-stretch" };
+        let name = format!("format-{}-{}{under}{some}.json", sample.kind.format(), sample.kind.name());
         let bytes = golden(&name, &sample.encode().unwrap());
         assert_eq!(Record::decode(&name, &bytes).unwrap(), sample, "{name}");
     }
@@ -493,6 +499,7 @@ prop_compose! {
         before in proptest::option::of(-62_135_596_800_000_000..253_402_300_800_000_000_i64),
         erased in proptest::option::of((any::<[String; 3]>(), any::<[u64; 2]>(), any::<Option<String>>())),
         sweeps in vec(any::<u64>(), 0..3),
+        stretches in vec(any::<[u64; 4]>(), 0..3),
     ) -> Record {
         Record {
             format: FORMAT,
@@ -530,6 +537,7 @@ prop_compose! {
                 field, salt, hash, rows, kept, print,
             }),
             sweeps,
+            stretches: stretches.into_iter().map(|[flip, from, to, of]| Stretch { flip, from, to, of }).collect(),
         }
     }
 }

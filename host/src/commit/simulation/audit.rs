@@ -67,7 +67,9 @@ fn compare(opened: &View, folded: &View, found: &mut Vec<String>) {
     if opened.last != folded.last || opened.maintenance != folded.maintenance {
         found.push("last records differ".into());
     }
-    if opened.generations != folded.generations || opened.retired != folded.retired {
+    if (&opened.generations, &opened.retired, &opened.sweeping)
+        != (&folded.generations, &folded.retired, &folded.sweeping)
+    {
         found.push("generations differ, or what was not swept".into());
     }
     if opened.covered != folded.covered {

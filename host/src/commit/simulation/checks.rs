@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::super::publish::range;
 use super::super::record::{Advance, DataFile, Record, RecordKind};
 use super::world::{Row, State, What};
 use crate::sink::Publish;
@@ -303,7 +304,10 @@ impl State {
     pub(super) fn left(&self, at: usize, record: &Record) -> Option<String> {
         for seq in &record.sweeps {
             let swept = &self.pipelines[at].truth.records[usize::try_from(*seq).expect("in memory")];
-            for DataFile { file, .. } in &swept.supersedes {
+            let range = record
+                .stretch(*seq)
+                .map_or(0..swept.supersedes.len(), |stretch| range(stretch, swept.supersedes.len()));
+            for DataFile { file, .. } in &swept.supersedes[range] {
                 let Publish::Upload { id, .. } = &file.how else {
                     unreachable!("everything is an upload here")
                 };

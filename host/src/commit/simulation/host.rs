@@ -434,7 +434,7 @@ impl Host {
             let _ = self.registrar.register(&[], self.log.shown().await?).await;
         }
         while self.process.world.state().rules.on(Rule::Reconcile)
-            && self.registrar.reconcile(self.log.shown().await?).await? > 0
+            && !self.registrar.reconcile(self.log.shown().await?).await?.is_empty()
         {}
         Ok(())
     }

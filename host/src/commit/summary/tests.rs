@@ -36,6 +36,7 @@ fn golden_summaries_are_read_and_written_as_ever() {
         assert_eq!((&found.repairs, &found.inventories), (&expected.repairs, &expected.inventories));
         assert_eq!((&found.transforms, found.transforms.is_some()), (&expected.transforms, format >= 2));
         assert_eq!((&found.generations, &found.retired), (&expected.generations, &expected.retired));
+        assert_eq!(found.sweeping, expected.sweeping);
         assert_eq!(found.generations.is_empty(), format < 3);
         assert_eq!((&found.covered, found.covered.is_empty()), (&expected.covered, format < 4));
     }
