@@ -41,6 +41,7 @@ pub(crate) use additive::Additive;
 pub use background::{Background, Pace};
 pub use clock::now;
 pub use compact::{Done, Report, compact};
+pub(crate) use plan::refused;
 pub use plan::{Order, Task};
 pub(crate) use read::Source;
 pub use retain::{Expired, Report as Retained, Retention, retain};

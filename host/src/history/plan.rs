@@ -92,7 +92,7 @@ impl Task {
 }
 
 /// Why a table is left alone, by what the catalog says of it now. To be asked for each table once.
-pub(super) async fn refused(catalog: &dyn Catalog, spec: &TableSpec) -> Result<Option<String>> {
+pub(crate) async fn refused(catalog: &dyn Catalog, spec: &TableSpec) -> Result<Option<String>> {
     let name = &spec.table.name;
     let why = "has partition projection, with which Athena looks at no other places than date=…/hour=…";
     if matches!(spec.projection, Some(Projection::Days(_))) {

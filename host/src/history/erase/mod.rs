@@ -197,7 +197,7 @@ impl Erasure<'_> {
     /// Looks for the subject's events in a raw table: hours that have some, and what was read.
     async fn find(&mut self, spec: &TableSpec, events: &mut Events) -> Result<(BTreeSet<Hour>, Taken)> {
         let name = &spec.table.name;
-        let work = self.work(spec, Matcher::raw(self.subject, &spec.table));
+        let work = self.work(spec, Matcher::raw(self.subject, &spec.table)).await?;
         let (mut hours, mut taken) = (BTreeSet::new(), Taken { table: name.clone(), ..Taken::default() });
         for date in self.dates(name) {
             for (hour, files) in self.day(name, &date).await? {
@@ -246,7 +246,7 @@ impl Erasure<'_> {
                 return Ok(());
             }
         };
-        let work = self.work(spec, matcher);
+        let work = self.work(spec, matcher).await?;
         let mut taken = Taken { table: name.clone(), ..Taken::default() };
         match found {
             Some((hours, found)) => {
@@ -312,12 +312,13 @@ impl Erasure<'_> {
         Ok(())
     }
 
-    fn work<'b>(&self, spec: &'b TableSpec, matcher: Matcher) -> Work<'b>
+    async fn work<'b>(&self, spec: &'b TableSpec, matcher: Matcher) -> Result<Work<'b>>
     where
         Self: 'b,
     {
         let (matcher, memory, dry) = (Arc::new(matcher), self.order.memory, self.order.dry);
-        Work { subject: self.subject.clone(), spec, matcher, memory, dry, refused: refused(spec) }
+        let refused = refused(self.lake.catalog.as_ref(), spec).await.map_err(ended)?;
+        Ok(Work { subject: self.subject.clone(), spec, matcher, memory, dry, refused })
     }
 
     /// The dates of a table that have hours in question.

@@ -8,6 +8,7 @@ use crate::commit::Log;
 use crate::commit::record::DataFile;
 use crate::env::{HOUR, Micros};
 use crate::generations::Generations;
+use crate::history::refused;
 use crate::pipeline::offline::Lake;
 use crate::pipeline::program::Program;
 use crate::table::{self, Hour, REJECTED};
@@ -105,6 +106,12 @@ impl Plan {
         let made = graph.tables_of(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let mine = |spec: &&TableSpec| made.iter().any(|table| table.name == spec.table.name);
         let tables: Vec<TableSpec> = program.tables.iter().filter(mine).cloned().collect();
+        let rejected = program.tables.iter().filter(|spec| spec.table.name == REJECTED);
+        for spec in tables.iter().chain(rejected) {
+            if let Some(why) = refused(lake.catalog.as_ref(), spec).await? {
+                return Err(Error::stop(format!("{why}: its hours cannot be made anew")));
+            }
+        }
         let topic = view.topic().map(|topic| topic.name.as_str()).unwrap_or_default();
         let raw = table::raw(topic).name;
         let generations = view.generations().clone();
