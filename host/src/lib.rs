@@ -26,6 +26,7 @@ pub mod error;
 mod failpoint;
 pub mod generations;
 pub mod history;
+mod keep;
 pub mod observe;
 pub mod past;
 pub mod pipeline;

@@ -19,6 +19,9 @@ use crate::pipeline::reprocess::{
 use crate::table::Hour;
 use crate::{Error, Result, env};
 
+/// A column of a row that changes: its name, what it says, and what it would say.
+type Column = (String, Option<String>, Option<String>);
+
 /// Makes tables of a time range anew from the raw zone.
 #[derive(Args)]
 #[command(
@@ -223,7 +226,7 @@ fn changed(text: &mut String, changes: &Changes) {
     }
     for Sample { hour, columns } in samples {
         let value = |value: &Option<String>| value.clone().unwrap_or_default();
-        let column = |(name, was, is): &(String, Option<String>, Option<String>)| match (was, is) {
+        let column = |(name, was, is): &Column| match (was, is) {
             (Some(was), Some(is)) if was == is => format!("{name}={was}"),
             (Some(was), Some(is)) => format!("{name}: {was} -> {is}"),
             _ => format!("{name}={}{}", value(was), value(is)),
@@ -240,7 +243,7 @@ fn changed(text: &mut String, changes: &Changes) {
 
 fn changed_json(changes: &Changes) -> serde_json::Value {
     let sample = |sample: &Sample| {
-        let side = |side: fn(&(String, Option<String>, Option<String>)) -> Option<&String>| {
+        let side = |side: fn(&Column) -> Option<&String>| {
             let values =
                 sample.columns.iter().filter_map(|column| Some((column.0.clone(), side(column)?.clone())));
             let values: std::collections::BTreeMap<String, String> = values.collect();

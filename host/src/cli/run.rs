@@ -41,6 +41,7 @@ impl Run {
             print!("{}", config.print(&layers));
             return Ok(());
         }
+        crate::keep::keep(config.memory.0);
         let stats = Arc::new(Stats::default());
         let runtime = super::runtime()?;
         let result = runtime.block_on(async {

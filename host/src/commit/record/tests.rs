@@ -215,8 +215,8 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
     let mut sweep = empty(RecordKind::Sweep, 10);
     sweep.previous = Some(9);
     sweep.sweeps = vec![8];
-    let mut stretch = empty(RecordKind::Sweep, 11);
-    stretch.previous = Some(10);
+    let mut stretch = empty(RecordKind::Sweep, 16);
+    stretch.previous = Some(15);
     stretch.sweeps = vec![9];
     stretch.stretches = vec![Stretch { flip: 9, from: 1000, to: 2000, of: 7001 }];
     let mut reprocess = empty(RecordKind::Reprocess, 11);
@@ -309,8 +309,8 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
             }],
         }],
     });
-    let mut erase = empty(RecordKind::Erase, 13);
-    erase.previous = Some(12);
+    let mut erase = empty(RecordKind::Erase, 15);
+    erase.previous = Some(14);
     erase.supersedes = restore.files.iter().cloned().map(DataFile::taken_away).collect();
     erase.files = vec![file(FIRST, 6, upload("u-9"))];
     erase.flips = vec![Flip { table: "activity".into(), hour: 490_185, generation: 6 }];
@@ -323,8 +323,8 @@ pub(in crate::commit) fn samples() -> Vec<Record> {
         print: Some("0123456789abcdef".into()),
     });
     vec![
-        start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, stretch,
-        reprocess, restore, claim, backfill, erase,
+        start, epoch, repair, cleanup, gap, transforms, under, replay, compact, expire, sweep, reprocess,
+        restore, claim, backfill, erase, stretch,
     ]
 }
 

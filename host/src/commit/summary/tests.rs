@@ -23,7 +23,7 @@ fn golden_summaries_are_read_and_written_as_ever() {
         ("2-summary", 2, 7),
         ("2-summary-with-a-replay", 2, 8),
         ("3-summary", 3, 11),
-        ("4-summary-with-history", 4, 15),
+        ("4-summary-with-history", 4, 17),
     ] {
         let expected = view(samples().into_iter().take(records).collect());
         let mut bytes = serde_json::to_vec(&expected.summary("line")).unwrap();
