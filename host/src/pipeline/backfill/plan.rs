@@ -201,9 +201,6 @@ impl Files {
 
     /// The next portion of the chain over all files.
     async fn link(&mut self, around: &Around<'_>) -> Result<Next> {
-        if let Some(held) = around.holder(&self.chain) {
-            return Ok(wait(held));
-        }
         let (mut takes, mut bytes, mut last) = (Vec::new(), 0, true);
         for at in 0..self.files.len() {
             let known = self.know(at).await?;
@@ -233,6 +230,9 @@ impl Files {
         }
         if takes.is_empty() && around.covered.chain(&self.chain).is_none() {
             return Ok(Next::Done);
+        }
+        if let Some(held) = around.holder(&self.chain) {
+            return Ok(wait(held));
         }
         let chains = vec![(self.chain.clone(), (0..takes.len()).collect())];
         Ok(Next::Work(Work { takes, chains, last }))
