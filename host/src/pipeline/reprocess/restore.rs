@@ -43,6 +43,17 @@ pub async fn restore(
         lake.log.roll_forward(None).await.map_err(stored)?;
     }
     let record = find(lake, seq).await?;
+    let since: Vec<u64> = lake.log.view().retired().range(record.seq + 1..).copied().collect();
+    for later in since {
+        // What was taken away may hold rows that nobody is to see again, also where the erasure found none.
+        if lake.log.read(later).await?.is_some_and(|later| later.kind == RecordKind::Erase) {
+            return Err(Error::stop(format!(
+                "rows were erased since record {} (record {later}), and what it took away may still hold them: it cannot \
+                 be put back any more",
+                record.seq
+            )));
+        }
+    }
     let mut now: Vec<DataFile> = Vec::new();
     let mut flips = Vec::new();
     for Flip { table, hour, generation } in &record.flips {
