@@ -228,6 +228,23 @@ def test_the_format_of_a_file_makes_no_difference(fill, kafka, tmp_path, name):
     assert seen == [(len(rows) + 500, len(rows) + 500)]
 
 
+def test_files_lie_in_a_bucket(fill, kafka, buckets, tmp_path, name):
+    kafka.create(name)
+    archive = buckets(f"{name}-archive").raw
+    rows = write(tmp_path, list(events(1_500, hours_ago(30), hours_ago(27))))
+    for part, file in enumerate(("events.json.gz", "events.csv", "events.parquet")):
+        archive.s3.client.upload_file(str(tmp_path / file), archive.name, f"old/{part}/{file}")
+    archive.s3.client.put_object(Bucket=archive.name, Key="old/readme.md", Body=b"not for anybody")
+    job = fill("s3", name)
+    dry = job.backfill("files", f"{archive.url}/old/*/events.*", "--dry-run")
+    assert (dry["sources"], dry["rows"]) == (3, 3 * len(rows))
+    done = job.backfill("files", f"{archive.url}/old/*/events.*.gz", f"{archive.url}/old/1/")
+    assert (done["sources"], done["rows"]) == (2, 2 * len(rows))
+    again = job.backfill("files", f"{archive.url}/old/")
+    assert (again["known"], again["rows"]) == (2, len(rows))
+    job.proven()
+
+
 @pytest.mark.parametrize("place", ["disk", "s3"])
 def test_a_backfill_that_is_killed_is_whole_or_nothing(fill, kafka, place, tmp_path, name):
     kafka.create(name)
