@@ -360,10 +360,13 @@ impl State {
         })
     }
 
-    /// Whether the catalog has once shown another generation than a file's.
+    /// Whether the catalog has once shown this generation or a later one, and turned away from it: what shows it again is
+    /// a late request.
     fn was_left(&self, key: &str) -> bool {
-        let home = self.home(key);
-        home.is_some_and(|(at, hour, generation)| self.pipelines[at].left.contains(&(hour, Some(generation))))
+        self.home(key).is_some_and(|(at, hour, generation)| {
+            let mut left = self.pipelines[at].left.iter();
+            left.any(|(of, shown)| *of == hour && *shown >= Some(generation))
+        })
     }
 
     /// The catalog shows another generation of an hour.
