@@ -55,6 +55,17 @@ def view_numbers(text):
     return int(re.search(r"after record (\d+)", text)[1])
 
 
+def pipelines(tidemill, kafka, buckets, disk, name):
+    """Makes the pipeline of a test, with a topic of its own, on a disk or on S3 with Glue."""
+    def make(place, *flags):
+        kafka.create(name)
+        if place == "s3":
+            return History(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
+                           name.replace("-", "_"), *flags)
+        return History(tidemill, name, name, disk, "--catalog", "local", *flags)
+    return make
+
+
 class History(Pipeline):
     """Its tables are read as a user of DuckDB reads them: by the text of the views."""
 

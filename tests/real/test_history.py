@@ -7,7 +7,7 @@ import time
 import duckdb
 import pytest
 
-from history import History, hours_ago, produce
+from history import hours_ago, pipelines, produce
 from process import until
 
 HOURS = 3
@@ -16,14 +16,7 @@ POINTS = ["compact-merged", "flip-staged", "flip-record", "published-one", "flip
 
 @pytest.fixture
 def job(tidemill, kafka, buckets, disk, name):
-    """Makes a pipeline with a topic of its own."""
-    def make(place, *flags):
-        kafka.create(name)
-        if place == "s3":
-            return History(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return History(tidemill, name, name, disk, "--catalog", "local", *flags)
-    return make
+    return pipelines(tidemill, kafka, buckets, disk, name)
 
 
 def many_files(job, kafka, rounds=3, count=2_000):

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from history import History, hours_ago, produce, view_numbers
+from history import History, hours_ago, pipelines, produce, view_numbers
 from lake import Lake
 from process import until
 
@@ -27,14 +27,7 @@ POINTS = ["reprocess-made", "flip-staged", "flip-record", "published-one", "flip
 @pytest.fixture
 def job(tidemill, kafka, buckets, disk, name, tmp_path):
     """Makes a pipeline with a topic and a directory of transforms of its own."""
-    def make(place, *flags):
-        kafka.create(name)
-        ours = tidemill.with_transforms(tmp_path / "transforms")
-        if place == "s3":
-            return History(ours, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return History(ours, name, name, disk, "--catalog", "local", *flags)
-    return make
+    return pipelines(tidemill.with_transforms(tmp_path / "transforms"), kafka, buckets, disk, name)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from history import History, hours_ago, produce
+from history import hours_ago, pipelines, produce
 
 HOURS = 3
 DAY = 24 * 3600
@@ -15,14 +15,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def job(tidemill, kafka, buckets, disk, name):
-    """Makes a pipeline with a topic of its own."""
-    def make(place, *flags):
-        kafka.create(name)
-        if place == "s3":
-            return History(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return History(tidemill, name, name, disk, "--catalog", "local", *flags)
-    return make
+    return pipelines(tidemill, kafka, buckets, disk, name)
 
 
 def many_files(job, kafka, rounds=2, count=300, seed=0):

@@ -7,19 +7,12 @@ import time
 import duckdb
 import pytest
 
-from history import History, hours_ago, produce
+from history import hours_ago, pipelines, produce
 
 
 @pytest.fixture
 def job(tidemill, kafka, buckets, disk, name):
-    """Makes a pipeline with a topic of its own."""
-    def make(place, *flags):
-        kafka.create(name)
-        if place == "s3":
-            return History(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return History(tidemill, name, name, disk, "--catalog", "local", *flags)
-    return make
+    return pipelines(tidemill, kafka, buckets, disk, name)
 
 
 def of(job, texts, query='select count(*), count(distinct ("partition", "offset")) from {raw}'):

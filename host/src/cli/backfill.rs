@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::produce::duration;
 use super::progress::Bar;
-use super::{age, say};
+use super::{age, say, worked};
 use crate::config::{Config, Flags};
 use crate::past::{Format, Found, find};
 use crate::pipeline::backfill::{Begin, Bounds, From, Order, Report, backfill, begin};
@@ -186,19 +186,7 @@ impl How {
         if *skipped > 0 {
             let _ = writeln!(text, "{skipped} rows are events that the stream brings, and were left to it");
         }
-        for work in &report.transforms {
-            let _ = writeln!(
-                text,
-                "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
-                work.name,
-                work.version,
-                work.input,
-                work.emitted,
-                work.rejected,
-                work.filtered,
-                work.absorbed
-            );
-        }
+        report.transforms.iter().for_each(|work| worked(&mut text, work));
         for (table, rows) in &report.tables {
             let _ = writeln!(text, "  table {table}: {rows} rows");
         }

@@ -265,6 +265,16 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|e| crate::Error::stop(format!("cannot start the runtime: {e}")))
 }
 
+/// What a transform did, for people. Writing to a string cannot fail.
+pub(super) fn worked(text: &mut String, work: &crate::commit::record::Work) {
+    use std::fmt::Write as _;
+    let _ = writeln!(
+        text,
+        "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
+        work.name, work.version, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,8 +8,7 @@ use clap::Args;
 use super::moment::{Moment, moment};
 use super::produce::duration;
 use super::progress::Bar;
-use super::{say, table};
-use crate::commit::record::Work;
+use super::{say, table, worked};
 use crate::config::{Config, Flags};
 use crate::env::HOUR;
 use crate::history::{now, open};
@@ -173,15 +172,6 @@ impl Reprocess {
         });
         format!("{object}\n")
     }
-}
-
-/// What a transform did, for people. Writing to a string cannot fail.
-pub(super) fn worked(text: &mut String, work: &Work) {
-    let _ = writeln!(
-        text,
-        "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
-        work.name, work.version, work.input, work.emitted, work.rejected, work.filtered, work.absorbed
-    );
 }
 
 /// What became of tables, for people; of a plan only what there is.

@@ -228,6 +228,17 @@ pub struct Work {
 }
 
 impl Work {
+    /// Adds what a transform did to what it, and others, did before.
+    pub(crate) fn add_to(&self, works: &mut Vec<Work>) {
+        let same = works.iter_mut().find(|w| (&w.name, &w.digest) == (&self.name, &self.digest));
+        let Some(sum) = same else { return works.push(self.clone()) };
+        sum.input += self.input;
+        sum.emitted += self.emitted;
+        sum.rejected += self.rejected;
+        sum.filtered += self.filtered;
+        sum.absorbed += self.absorbed;
+    }
+
     /// What a transform did with the rows of these counts.
     pub(crate) fn new(
         identity: &Identity,

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::loader::Loader;
-use crate::Result;
+use super::program::Program;
 use crate::catalog::{Catalog, TableSpec};
-use crate::commit::{CannotRemake, Log, owner};
+use crate::commit::{CannotRemake, Log, Record, Registrar, owner};
 use crate::config::Config;
 use crate::env::Env;
 use crate::shard::Shard;
 use crate::sink::{Keys, Stores};
 use crate::wait::tries;
+use crate::{Error, Result};
 
 /// How often the lake is asked how many logs it has.
 const TRIES: u32 = 4;
@@ -62,6 +63,32 @@ impl Lake {
     /// Where the commit log lies, for people.
     pub fn place(&self) -> String {
         self.stores.processed.location().join(&self.keys.log())
+    }
+
+    /// The transforms that the log names, which was read; `known` if it is these.
+    pub(super) async fn program(&self, config: &Config, known: Option<Program>) -> Result<Program> {
+        let view = self.log.view();
+        let (Some((seq, _)), Some(topic)) = (view.transforms(), view.topic()) else {
+            return Err(Error::stop(format!(
+                "no record in {} names transforms: a running host writes one (tidemill run)",
+                self.place()
+            )));
+        };
+        if let Some(known) = known.filter(|known| known.set == Some(seq)) {
+            return Ok(known);
+        }
+        let config = Config { topic: topic.name.clone(), ..config.clone() };
+        Loader::new(&config)?.of_record(&self.log, &self.stores, seq, &[]).await
+    }
+
+    /// Tells the catalog of a record's hours. What it does not take is said, and stands in the log for hosts to go on
+    /// with.
+    pub(super) async fn tell(&self, tables: &[TableSpec], record: &Record) -> Option<String> {
+        let mut registrar = Registrar::new(self.catalog.clone(), tables.to_vec());
+        match self.catalog.ensure(tables).await {
+            Ok(()) => registrar.tell(record, self.log.view().generations()).await,
+            Err(e) => Some(e.to_string()),
+        }
     }
 
     /// What the catalog is told of all tables that the transforms make: those that the log names, if it was read and

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::own;
 use crate::batch::{Delivered, Reject, Rows};
+use crate::commit::record::DataFile;
 use crate::decode::Decoder;
 use crate::env;
 use crate::observe::{Meters, Stage};
@@ -98,6 +99,17 @@ pub(super) fn stored(error: Error) -> Error {
         Kind::Abandon => Error::retry(error.to_string()),
         _ => error,
     }
+}
+
+/// Waits until files are stored, each with the epoch that it is of. Nobody goes back to the last commit here.
+pub(super) async fn staged(
+    pending: impl IntoIterator<Item = (String, PendingFile)>,
+) -> Result<Vec<DataFile>> {
+    let mut files = Vec::new();
+    for (epoch, file) in pending {
+        files.push(DataFile::new(&epoch, file.staged().await.map_err(|e| Error::stop(e.to_string()))?));
+    }
+    Ok(files)
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, rejects: &[Reject]) {

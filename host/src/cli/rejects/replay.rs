@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::Args;
 
 use super::super::progress::Bar;
-use super::super::{Written, record, say};
+use super::super::{Written, record, say, worked};
 use super::Which;
 use crate::config::{Config, Flags};
 use crate::pipeline::offline::Lake;
@@ -79,19 +79,7 @@ impl Replay {
         let Report { rows, undecoded, again, .. } = report;
         let would = if self.dry_run { "would go" } else { "went" };
         let _ = writeln!(text, "{rows} rejected events {would} back through the transforms");
-        for work in &report.transforms {
-            let _ = writeln!(
-                text,
-                "  transform {} {}: {} rows in, {} emitted, {} rejected, {} filtered, {} absorbed",
-                work.name,
-                work.version,
-                work.input,
-                work.emitted,
-                work.rejected,
-                work.filtered,
-                work.absorbed
-            );
-        }
+        report.transforms.iter().for_each(|work| worked(&mut text, work));
         for (table, rows) in &report.tables {
             let _ = writeln!(text, "  table {table}: {rows} rows");
         }

@@ -251,7 +251,7 @@ impl Lane {
             memory.time.reached.extend(reached.map(|reached| (identity.name.clone(), reached)));
             let transform = identity.name.clone();
             memory.states.extend(state.map(|(version, bytes)| Memory { transform, version, bytes }));
-            add(&mut made.works, &Work::new(&identity, reads, tables, counts, None));
+            Work::new(&identity, reads, tables, counts, None).add_to(&mut made.works);
         }
         memory.time.newest = runner.newest();
         if !ends {
@@ -274,17 +274,6 @@ impl Lane {
             None => Ok(()),
         }
     }
-}
-
-/// Adds what a transform did to what it did before.
-pub(super) fn add(works: &mut Vec<Work>, work: &Work) {
-    let same = works.iter_mut().find(|w| (&w.name, &w.digest) == (&work.name, &work.digest));
-    let Some(sum) = same else { return works.push(work.clone()) };
-    sum.input += work.input;
-    sum.emitted += work.emitted;
-    sum.rejected += work.rejected;
-    sum.filtered += work.filtered;
-    sum.absorbed += work.absorbed;
 }
 
 /// A batch without events that are refused for reasons that the decoder does not know. What it refuses itself keeps its

@@ -9,7 +9,7 @@ use crossbeam_channel::bounded;
 use tokio::runtime::Handle;
 
 use super::feed::{Feed, Out, Read, Stream, Take, thread_of};
-use super::lane::{Ends, Lane, Load, Made, Sent, add};
+use super::lane::{Ends, Lane, Load, Made, Sent};
 use super::{Bounds, topic};
 use crate::commit::LaneMemory;
 use crate::env::{Env, Micros};
@@ -184,7 +184,7 @@ fn give_up(portion: Portion, runtime: &Handle, error: Error) -> Error {
 
 fn join(all: &mut Made, made: Made) {
     all.files.extend(made.files);
-    made.works.iter().for_each(|work| add(&mut all.works, work));
+    made.works.iter().for_each(|work| work.add_to(&mut all.works));
     for (table, rows) in made.tables {
         *all.tables.entry(table).or_default() += rows;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::lane::{Made, add};
+use super::lane::Made;
 use crate::commit::record::Work;
 
 /// What a backfill did, or would do.
@@ -51,7 +51,7 @@ impl Report {
         for (table, rows) in &made.tables {
             *self.tables.entry(table.clone()).or_default() += rows;
         }
-        made.works.iter().for_each(|work| add(&mut self.transforms, work));
+        made.works.iter().for_each(|work| work.add_to(&mut self.transforms));
     }
 }
 

@@ -16,17 +16,16 @@ use super::portion::{From as Rows, Portion, Task};
 use super::report::{Report, Told};
 use super::{From, Order, topic};
 use crate::audit::Progress;
-use crate::commit::record::{Backfilled, DataFile, Source};
-use crate::commit::{Covered, Filled, Record, Registrar};
+use crate::commit::record::{Backfilled, Source};
+use crate::commit::{Covered, Filled, Record};
 use crate::config::Config;
 use crate::env::busy_all;
 use crate::failpoint::failpoint;
 use crate::history::write_views;
 use crate::past::Reader;
-use crate::pipeline::loader::Loader;
 use crate::pipeline::offline::Lake;
 use crate::pipeline::program::Program;
-use crate::pipeline::stages::stored;
+use crate::pipeline::stages::{staged, stored};
 use crate::table;
 use crate::wait::blocking;
 use crate::{Error, Kind, Result};
@@ -147,7 +146,7 @@ impl<'a> Run<'a> {
                 // What is true must be visible before what comes after it.
                 lake.log.roll_forward(None).await.map_err(stored)?;
             }
-            let now = self.program(lake, program.take()).await?;
+            let now = lake.program(self.config, program.take()).await?;
             let next = self.next(lake, &now).await?;
             let done = match next {
                 Next::Done => {
@@ -194,19 +193,6 @@ impl<'a> Run<'a> {
             Sources::Files(files) => files.done(covered, &self.touched),
             Sources::Topic(partitions) => partitions.done(covered, &self.touched),
         }
-    }
-
-    /// The transforms that the log names.
-    async fn program(&self, lake: &Lake, known: Option<Program>) -> Result<Program> {
-        let view = lake.log.view();
-        let (Some((seq, _)), Some(topic)) = (view.transforms(), view.topic()) else {
-            return Err(Error::stop("the commit log names no transforms any more; this is a bug"));
-        };
-        if let Some(known) = known.filter(|known| known.set == Some(seq)) {
-            return Ok(known);
-        }
-        let config = Config { topic: topic.name.clone(), ..self.config.clone() };
-        Loader::new(&config)?.of_record(&lake.log, &lake.stores, seq, &[]).await
     }
 
     /// Does a portion. False: it came to nothing, because the log has moved on.
@@ -256,7 +242,9 @@ impl<'a> Run<'a> {
             self.report.add(&portion.made, rows, portion.read.skipped);
             return Ok(true);
         }
-        let files = staged(&epoch, std::mem::take(&mut portion.made.files)).await?;
+        let files =
+            staged(std::mem::take(&mut portion.made.files).into_iter().map(|file| (epoch.clone(), file)))
+                .await?;
         let kept = store(lake, &epoch, &mut links, &portion.made.memories, &before).await?;
         let backfilled = Backfilled {
             epoch,
@@ -398,22 +386,10 @@ impl<'a> Run<'a> {
 
     /// Tells the catalog. What it does not take is said, and stands in the log for hosts to go on with.
     async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Option<String> {
-        let mut registrar = Registrar::new(lake.catalog.clone(), program.tables.clone());
-        let untold = match lake.catalog.ensure(&program.tables).await {
-            Ok(()) => registrar.tell(record, lake.log.view().generations()).await,
-            Err(e) => Some(e.to_string()),
-        };
+        let untold = lake.tell(&program.tables, record).await;
         if untold.is_none() {
             self.told = Some(record.seq);
         }
         untold
     }
-}
-
-async fn staged(epoch: &str, pending: Vec<crate::sink::PendingFile>) -> Result<Vec<DataFile>> {
-    let mut files = Vec::with_capacity(pending.len());
-    for file in pending {
-        files.push(DataFile::new(epoch, file.staged().await.map_err(|e| Error::stop(e.to_string()))?));
-    }
-    Ok(files)
 }

@@ -21,19 +21,17 @@ mod portion;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::loader::Loader;
 use super::offline::Lake;
 use super::program::Program;
-use super::stages::stored;
+use super::stages::{staged, stored};
 use crate::audit::Progress;
 use crate::commit::record::{DataFile, Replayed, Work};
-use crate::commit::{Portion, Record, Registrar};
+use crate::commit::{Portion, Record};
 use crate::config::Config;
 use crate::rejects::{Filter, Reason};
 use crate::wait::blocking;
 use crate::{Error, Kind, Result};
 use pick::Picked;
-pub(super) use portion::add;
 use portion::{Made, Task};
 
 /// How often a portion is made anew because the log has moved on.
@@ -98,7 +96,7 @@ impl Report {
         for (table, rows) in other.tables {
             *self.tables.entry(table).or_default() += rows;
         }
-        other.transforms.iter().for_each(|work| portion::add(&mut self.transforms, work));
+        other.transforms.iter().for_each(|work| work.add_to(&mut self.transforms));
         self.untold = self.untold.take().or(other.untold);
     }
 
@@ -112,7 +110,7 @@ impl Report {
         for (table, rows) in &made.tables {
             *self.tables.entry(table.clone()).or_default() += rows;
         }
-        made.works.iter().for_each(|work| portion::add(&mut self.transforms, work));
+        made.works.iter().for_each(|work| work.add_to(&mut self.transforms));
     }
 }
 
@@ -133,7 +131,7 @@ pub async fn replay(
         lake.log.refresh().await?;
         // What is true must be visible before its files can be taken away.
         lake.log.roll_forward(None).await.map_err(stored)?;
-        let now = run.program(lake, program.take()).await?;
+        let now = lake.program(config, program.take()).await?;
         let files = run.pick(lake, &now, progress).await?;
         let done = match &files {
             Some(files) if files.is_empty() => return Ok(report),
@@ -179,22 +177,6 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// The transforms that the log names.
-    async fn program(&self, lake: &Lake, known: Option<Program>) -> Result<Program> {
-        let view = lake.log.view();
-        let (Some((seq, _)), Some(topic)) = (view.transforms(), view.topic()) else {
-            return Err(Error::stop(format!(
-                "no record in {} names transforms: a running host writes one (tidemill run)",
-                lake.place()
-            )));
-        };
-        if let Some(known) = known.filter(|known| known.set == Some(seq)) {
-            return Ok(known);
-        }
-        let config = Config { topic: topic.name.clone(), ..self.config.clone() };
-        Loader::new(&config)?.of_record(&lake.log, &lake.stores, seq, &[]).await
-    }
-
     /// The next files with rows that are meant, up to a portion. None: the log has moved on.
     async fn pick(
         &mut self,
@@ -255,11 +237,8 @@ impl Run<'_> {
                 return Err(Error::new(kind, format!("nothing of this portion became true: {e}")));
             }
         };
-        let mut staged = Vec::new();
-        for file in std::mem::take(&mut made.files) {
-            let file = file.staged().await.map_err(|e| Error::stop(e.to_string()))?;
-            staged.push(DataFile::new(&epoch, file));
-        }
+        let pending = std::mem::take(&mut made.files).into_iter().map(|file| (epoch.clone(), file));
+        let staged = staged(pending).await?;
         if made.rows == 0 || self.order.dry {
             for file in &staged {
                 lake.stores.discard(&file.file).await?;
@@ -283,11 +262,7 @@ impl Run<'_> {
 
     /// Tells the catalog. What it does not take is said, and stands in the log for hosts to go on with.
     async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Option<String> {
-        let mut registrar = Registrar::new(lake.catalog.clone(), program.tables.clone());
-        let untold = match lake.catalog.ensure(&program.tables).await {
-            Ok(()) => registrar.tell(record, lake.log.view().generations()).await,
-            Err(e) => Some(e.to_string()),
-        };
+        let untold = lake.tell(&program.tables, record).await;
         if untold.is_none() {
             self.told = Some(record.seq);
         }

@@ -98,7 +98,7 @@ impl Task {
             let flushed = again.flush()?;
             self.write(&flushed)?;
             for Done { identity, reads, tables, counts, .. } in again.work() {
-                add(&mut self.made.works, &Work::new(&identity, reads, tables, counts, None));
+                Work::new(&identity, reads, tables, counts, None).add_to(&mut self.made.works);
             }
         }
         if let Some(mut writer) = self.writer.take() {
@@ -218,15 +218,4 @@ fn delivered(rows: &Shaped, partition: i32, at: &[u32]) -> Result<Delivered> {
 
 fn broken(error: arrow::error::ArrowError) -> Error {
     Error::stop(format!("rejected rows: {error}"))
-}
-
-/// Adds what a transform did to what it did before.
-pub(in crate::pipeline) fn add(works: &mut Vec<Work>, work: &Work) {
-    let same = works.iter_mut().find(|w| (&w.name, &w.digest) == (&work.name, &work.digest));
-    let Some(sum) = same else { return works.push(work.clone()) };
-    sum.input += work.input;
-    sum.emitted += work.emitted;
-    sum.rejected += work.rejected;
-    sum.filtered += work.filtered;
-    sum.absorbed += work.absorbed;
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::{Doing, Order, Report, one, program};
+use super::{Doing, Order, Report, one};
 use crate::audit::Progress;
 use crate::commit::record::{Brought, Claim, Claimed, Source};
 use crate::config::Config;
@@ -64,11 +64,7 @@ async fn all(
     let mut dry = since.0;
     loop {
         lake.log.refresh().await?;
-        let set = lake.log.view().transforms().map(|(seq, _)| seq);
-        let now = match program.take().filter(|known| known.set == set) {
-            Some(known) => known,
-            None => self::program(config, lake).await?,
-        };
+        let now = lake.program(config, program.take()).await?;
         let source = source(&now, &filling.order)?;
         let gaps = lake.log.view().covered().gaps(&source, since.0, until.0);
         let left: i64 = gaps.iter().map(|(from, to)| to - from).sum();

@@ -34,10 +34,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::loader::Loader;
 use super::offline::Lake;
 use super::program::Program;
-use super::stages::stored;
+use super::stages::{staged, stored};
 use crate::audit::Progress;
 use crate::commit::record::{Brought, DataFile, Flip, Reprocessed, Work};
 use crate::commit::{Deed, Rewritten};
@@ -130,7 +129,7 @@ pub async fn reprocess(
     progress: Progress<'_>,
 ) -> Result<Report> {
     lake.log.refresh().await?;
-    let program = program(config, lake).await?;
+    let program = lake.program(config, None).await?;
     let mut report = Report::default();
     let portions = plan::portions(lake, &program, order).await?;
     let count = portions.len();
@@ -142,19 +141,6 @@ pub async fn reprocess(
         one(config, lake, &program, order, portion, None, &mut report, &told).await.map_err(ended)?;
     }
     Ok(report)
-}
-
-/// The transforms that the log names.
-async fn program(config: &Config, lake: &Lake) -> Result<Program> {
-    let view = lake.log.view();
-    let (Some((seq, _)), Some(topic)) = (view.transforms(), view.topic()) else {
-        return Err(Error::stop(format!(
-            "no record in {} names transforms: a running host writes one (tidemill run)",
-            lake.place()
-        )));
-    };
-    let config = Config { topic: topic.name.clone(), ..config.clone() };
-    Loader::new(&config)?.of_record(&lake.log, &lake.stores, seq, &[]).await
 }
 
 /// One portion of hours. An error of the kind [`Kind::Abandon`] says that others have moved the log on.
@@ -195,7 +181,7 @@ async fn one(
     report.events += made.events;
     report.undecoded += made.undecoded;
     report.missed.extend(&made.missed);
-    made.works.iter().for_each(|work| super::replay::add(&mut report.transforms, work));
+    made.works.iter().for_each(|work| work.add_to(&mut report.transforms));
     add(report, &plan, &files, &made.rejected);
     if let (Some(scratch), Doing::Compare(samples)) = (scratch, order.doing) {
         scratch.show(&files).await?;
@@ -280,14 +266,6 @@ async fn make(
             }
         }
     }
-}
-
-async fn staged(pending: Vec<(String, crate::sink::PendingFile)>) -> Result<Vec<DataFile>> {
-    let mut files = Vec::with_capacity(pending.len());
-    for (epoch, file) in pending {
-        files.push(DataFile::new(&epoch, file.staged().await.map_err(|e| Error::stop(e.to_string()))?));
-    }
-    Ok(files)
 }
 
 /// The hours that have other files then: those that had some or have some, and of rejected events those that change.

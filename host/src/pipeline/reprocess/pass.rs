@@ -148,8 +148,7 @@ impl Pass {
             let flushed = runner.end(&self.plan.complete(partition))?;
             self.outcome(&flushed, None)?;
             for Done { identity, reads, tables, counts, .. } in runner.work() {
-                let work = Work::new(&identity, reads, tables, counts, None);
-                crate::pipeline::replay::add(&mut self.made.works, &work);
+                Work::new(&identity, reads, tables, counts, None).add_to(&mut self.made.works);
             }
         }
         self.finish()
