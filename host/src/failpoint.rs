@@ -1,9 +1,11 @@
-//! Named points at which a test can kill the process: only in builds with the feature `failpoints`.
+//! Named points at which a test can kill or hold the process: only in builds with the feature `failpoints`.
 //!
-//! `TIDEMILL_FAILPOINT=NAME` or `NAME:N` in the environment kills it with SIGKILL the Nth time that it comes by.
-//! The tests in `tests/real` do so at every point of a commit. Without the feature a point is nothing.
+//! `TIDEMILL_FAILPOINT` in the environment names them, with commas between: `NAME` or `NAME:N` kills with SIGKILL the
+//! first or Nth time that the process comes by, `NAME=hold` or `NAME:N=hold` holds with SIGSTOP, until SIGCONT. Either
+//! is said on stderr first. The tests in `tests/real` do so at every point of a commit. Without the feature a point is
+//! nothing.
 
-/// A point at which a test may kill the process.
+/// A point at which a test may kill or hold the process.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
@@ -12,25 +14,44 @@ macro_rules! failpoint {
 }
 pub(crate) use failpoint;
 
-/// Kills the process if it is to die here.
+/// Kills or holds the process if that is to be here.
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
-    static LEFT: AtomicU64 = AtomicU64::new(0);
+    use std::sync::LazyLock;
 
-    let Ok(wanted) = std::env::var("TIDEMILL_FAILPOINT") else { return };
-    let (wanted, times) = wanted.split_once(':').unwrap_or((&wanted, "1"));
-    if wanted != name {
-        return;
+    use rustix::process::{getpid, kill_process, Signal};
+
+    struct Fault {
+        name: String,
+        nth: u64,
+        holds: bool,
+        passed: AtomicU64,
     }
-    let times: u64 = times.parse().unwrap_or(1);
-    if LEFT.fetch_add(1, Ordering::SeqCst) + 1 == times {
-        eprintln!("failpoint {name}");
-        let me = rustix::process::getpid();
-        // It cannot fail for oneself; if it does, the test misses its kill.
-        let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
-        loop {
-            std::thread::park();
+    static FAULTS: LazyLock<Vec<Fault>> = LazyLock::new(|| {
+        let wanted = std::env::var("TIDEMILL_FAILPOINT").unwrap_or_default();
+        let fault = |text: &str| {
+            let (at, holds) = text.strip_suffix("=hold").map_or((text, false), |at| (at, true));
+            let (name, nth) = at.split_once(':').unwrap_or((at, "1"));
+            Fault { name: name.into(), nth: nth.parse().unwrap_or(1), holds, passed: AtomicU64::new(0) }
+        };
+        wanted.split(',').map(fault).collect()
+    });
+
+    for fault in FAULTS.iter().filter(|fault| fault.name == name) {
+        if fault.passed.fetch_add(1, Ordering::SeqCst) + 1 != fault.nth {
+            continue;
+        }
+        // Neither signal can fail for oneself; if it does, the test misses what it waits for.
+        if fault.holds {
+            eprintln!("held at {name}");
+            let _ = kill_process(getpid(), Signal::STOP);
+        } else {
+            eprintln!("failpoint {name}");
+            let _ = kill_process(getpid(), Signal::KILL);
+            loop {
+                std::thread::park();
+            }
         }
     }
 }

@@ -155,12 +155,22 @@ class History(Pipeline):
     def compact(self, *arguments, **how):
         return self.json("compact", "--closed-for", "0s", *arguments, **how)
 
+    def failing(self, points, command, *arguments):
+        """Starts a command that is killed or held at points."""
+        return self.tidemill(command, *arguments, "--topic", self.topic, "--group", self.group,
+                             *self.lake.arguments(), *self.flags, binary=failing(), TIDEMILL_FAILPOINT=points)
+
     def killed(self, point, command, *arguments):
         """A command that dies there. It must come by."""
-        process = self.tidemill(command, *arguments, "--topic", self.topic, "--group", self.group,
-                                *self.lake.arguments(), *self.flags, binary=failing(), TIDEMILL_FAILPOINT=point)
+        process = self.failing(point, command, *arguments)
         assert process.wait(120) == -9, (point, process.code, process.stderr[-2000:])
         assert re.search(f"^failpoint {point.split(':')[0]}$", process.stderr, re.M), process.stderr[-2000:]
+
+    def held(self, point, command, *arguments, then=None):
+        """A command that stands still there, until SIGCONT. It must come by. `then` is where it dies."""
+        process = self.failing(f"{point}=hold" + (f",{then}" if then else ""), command, *arguments)
+        process.says(re.compile(f"^held at {point}$", re.M), 60)
+        return process
 
     def kinds(self):
         return [record["kind"] for record in self.log()]

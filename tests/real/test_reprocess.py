@@ -252,17 +252,10 @@ def test_hours_whose_events_have_gone_are_not_made_anew(job, kafka):
 def test_what_comes_meanwhile_goes_along(job, kafka):
     job = job("disk")
     spoilt(job, kafka, count=20_000)
-    staging = job.lake.processed.path(f"_tidemill/{job.group}/staging")
-    made = job.tidemill("reprocess", *range_of(), "--json", "--topic", job.topic, "--group", job.group,
-                        *job.lake.arguments(), *job.flags)
-    # It has read the log when its first file is begun.
-    until(lambda: staging.is_dir() and any(staging.iterdir()), 30, "files are begun", every=0.002, alive=[made])
-    os.kill(made.pid, signal.SIGSTOP)
-    try:
-        produce(kafka, job.topic, 300, hours_ago(HOURS), hours_ago(0), seed=5, ordered=True)
-        job.until_end()
-    finally:
-        os.kill(made.pid, signal.SIGCONT)
+    made = job.held("reprocess-made", "reprocess", *range_of(), "--json")
+    produce(kafka, job.topic, 300, hours_ago(HOURS), hours_ago(0), seed=5, ordered=True)
+    job.until_end()
+    made.signal(signal.SIGCONT)
     assert made.wait(60) == 0, made.stderr[-1000:]
     done = json.loads(made.stdout)
     assert done["carried"] > 300 and len(done["records"]) == 1, done
