@@ -17,10 +17,10 @@ pub(crate) use failpoint;
 /// Kills or holds the process if that is to be here.
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(name: &str) {
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    use rustix::process::{getpid, kill_process, Signal};
+    use rustix::process::{Signal, getpid, kill_process};
 
     struct Fault {
         name: String,

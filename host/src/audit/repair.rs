@@ -52,7 +52,7 @@ async fn publish(lake: &mut Lake, done: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -> Result<()> {
+async fn register(lakes: &mut [Lake], specs: &[TableSpec], done: &mut Vec<String>) -> Result<()> {
     // All have the same catalog.
     let Some(lake) = lakes.first() else { return Ok(()) };
     // A catalog that cannot tell what it shows keeps nothing.
@@ -61,12 +61,17 @@ async fn register(lakes: &[Lake], specs: &[TableSpec], done: &mut Vec<String>) -
         return Ok(());
     }
     let mut hours: BTreeMap<String, BTreeSet<Place>> = BTreeMap::new();
-    for lake in lakes {
-        for ((_, table), _, place) in books(lake).await?.places() {
+    for lake in &mut *lakes {
+        let books = books(lake).await?;
+        // An hour may be rewritten this moment. A log that cannot be published is shown as it stands.
+        let now = lake.log.shown().await.ok();
+        for ((_, table), _, place) in books.places() {
             let place = Place { hour: place.hour, generation: place.generation };
+            let place = now.map_or(place, |now| now.place(table, place.hour));
             hours.entry(table.clone()).or_default().insert(place);
         }
     }
+    let Some(lake) = lakes.first_mut() else { return Ok(()) };
     patiently(&lake.env, || lake.catalog.ensure(specs)).await?;
     for (table, hours) in hours {
         let Some(spec) = specs.iter().find(|spec| spec.table.name == table) else {

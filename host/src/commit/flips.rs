@@ -6,6 +6,7 @@
 //! heard of it, until a *sweep* names the record. A sweep is for who has seen the catalog show the hours elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -92,6 +93,28 @@ pub enum Flipped {
     Fenced,
 }
 
+/// Generations whose files are visible (rule M6). The log alone makes one, so that no catalog is told of others: even
+/// whoever has just published a flip may have read of the next one meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a>(&'a Generations);
+
+impl Deref for Shown<'_> {
+    type Target = Generations;
+
+    fn deref(&self) -> &Generations {
+        self.0
+    }
+}
+
+#[cfg(test)]
+impl Shown<'static> {
+    /// No hour was ever rewritten.
+    pub(super) fn first() -> Shown<'static> {
+        static NONE: std::sync::LazyLock<Generations> = std::sync::LazyLock::new(Generations::default);
+        Shown(&NONE)
+    }
+}
+
 /// A table's hour.
 type At = (String, i64);
 
@@ -103,13 +126,13 @@ impl Log {
         Ok(files)
     }
 
-    /// The generations as the catalog may show them: what the last flip brought is visible by then.
-    pub(crate) async fn shown(&mut self) -> Result<&Generations> {
+    /// The generations as a catalog may show them: publishes what the last flip brought first.
+    pub(crate) async fn shown(&mut self) -> Result<Shown<'_>> {
         if self.rules.on(Rule::ShowVisible) {
             // Publishing may read the log on.
             while !self.roll_forward(Some(&[])).await?.is_empty() {}
         }
-        Ok(&self.view.generations)
+        Ok(Shown(&self.view.generations))
     }
 
     /// Makes rewritten hours true and visible. `told` is the maintenance record whose hours the catalog has.

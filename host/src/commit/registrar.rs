@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::flips::Shown;
+use super::log::Log;
 use super::record::{DataFile, Flip, Owed, Record};
 use crate::catalog::{Catalog, TableSpec};
-use crate::generations::{Generations, Place, Standing};
+use crate::generations::{Place, Standing};
 use crate::table::Hour;
 use crate::{Error, Kind, Result};
 
@@ -42,7 +44,7 @@ impl Registrar {
 
     /// Registers the partitions of these files and all that wait. An error leaves them waiting; so do hours of tables
     /// that are not known here. `now`: the generations to register; an hour that is empty is withdrawn.
-    pub(crate) async fn register(&mut self, files: &[DataFile], now: &Generations) -> Result<()> {
+    pub(crate) async fn register(&mut self, files: &[DataFile], now: Shown<'_>) -> Result<()> {
         self.remember(files);
         let mut failure = None;
         for (name, hours) in std::mem::take(&mut self.waiting) {
@@ -91,7 +93,7 @@ impl Registrar {
     /// Looks at all hours that were rewritten or have expired, and puts right what the catalog shows of them (rule
     /// M6): it has no compare-and-set, so a late request may have taken one back. Gives back which there were: until
     /// now readers were sent elsewhere.
-    pub(crate) async fn reconcile(&mut self, now: &Generations) -> Result<BTreeSet<(String, Hour)>> {
+    pub(crate) async fn reconcile(&mut self, now: Shown<'_>) -> Result<BTreeSet<(String, Hour)>> {
         let mut wrong = BTreeSet::new();
         self.denied.clear();
         for table in now.tables() {
@@ -136,9 +138,13 @@ impl Registrar {
     }
 
     /// Registers what a record left; what could not be told, for people. It stands in the log for hosts to go on with.
-    pub(crate) async fn tell(&mut self, record: &Record, now: &Generations) -> Option<String> {
+    pub(crate) async fn tell(&mut self, record: &Record, log: &mut Log) -> Option<String> {
         self.inherit(record);
-        match self.register(&[], now).await {
+        let told = match log.shown().await {
+            Ok(now) => self.register(&[], now).await,
+            Err(e) => Err(e),
+        };
+        match told {
             Ok(()) if self.waiting() > 0 => {
                 Some("hours of tables that the transforms of now do not make are left to other hosts".into())
             }
@@ -218,15 +224,12 @@ mod tests {
         let spec = |table: table::Table| TableSpec::new(Arc::new(table), "file:///t");
         let mut registrar = Registrar::new(catalog.clone(), vec![spec(table::rejected())]);
         let raw = table::raw("a");
-        registrar
-            .register(&[file(&raw.name), file(&table::rejected().name)], &Generations::default())
-            .await
-            .unwrap();
+        registrar.register(&[file(&raw.name), file(&table::rejected().name)], Shown::first()).await.unwrap();
         assert_eq!(catalog.0.lock().unwrap().1.len(), 1);
         assert_eq!(registrar.owed().iter().map(|owed| &*owed.table).collect::<Vec<_>>(), [&*raw.name]);
         assert_eq!(registrar.waiting(), 1, "a record must carry them to a host that knows the table");
         registrar.know(vec![spec(raw)]);
-        registrar.register(&[], &Generations::default()).await.unwrap();
+        registrar.register(&[], Shown::first()).await.unwrap();
         assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 2));
     }
 
@@ -251,7 +254,7 @@ mod tests {
         let files: Vec<DataFile> = tables.iter().map(|t| file(&t.name)).collect();
         let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
         let mut registrar = Registrar::new(catalog.clone(), specs.into());
-        let error = registrar.register(&files, &Generations::default()).await.expect_err("one is denied");
+        let error = registrar.register(&files, Shown::first()).await.expect_err("one is denied");
         assert_eq!((error.kind(), registrar.waiting()), (Kind::Stop, 1));
         assert_eq!(catalog.0.lock().unwrap().len(), 3);
     }
@@ -264,10 +267,10 @@ mod tests {
         let specs = tables.map(|t| TableSpec::new(Arc::new(t), "file:///t"));
         let mut registrar = Registrar::new(catalog.clone(), specs.into());
         let files: Vec<DataFile> = names.iter().map(|name| file(name)).collect();
-        assert!(registrar.register(&files, &Generations::default()).await.is_err());
+        assert!(registrar.register(&files, Shown::first()).await.is_err());
         assert_eq!(registrar.waiting(), 3);
         assert_eq!(registrar.owed().len(), 3, "a record carries them to whoever comes next");
-        registrar.register(&[], &Generations::default()).await.unwrap();
+        registrar.register(&[], Shown::first()).await.unwrap();
         assert_eq!((registrar.waiting(), catalog.0.lock().unwrap().1.len()), (0, 3));
     }
 }

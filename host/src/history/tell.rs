@@ -27,8 +27,8 @@ impl Teller {
     }
 
     /// Tells of a record.
-    pub(crate) async fn tell(&mut self, lake: &Lake, record: &Record) {
-        self.untold = self.registrar.tell(record, lake.log.view().generations()).await;
+    pub(crate) async fn tell(&mut self, lake: &mut Lake, record: &Record) {
+        self.untold = self.registrar.tell(record, &mut lake.log).await;
         self.told = self.untold.is_none().then_some(record.seq);
     }
 

@@ -83,10 +83,10 @@ impl Lake {
 
     /// Tells the catalog of a record's hours. What it does not take is said, and stands in the log for hosts to go on
     /// with.
-    pub(super) async fn tell(&self, tables: &[TableSpec], record: &Record) -> Option<String> {
+    pub(super) async fn tell(&mut self, tables: &[TableSpec], record: &Record) -> Option<String> {
         let mut registrar = Registrar::new(self.catalog.clone(), tables.to_vec());
         match self.catalog.ensure(tables).await {
-            Ok(()) => registrar.tell(record, self.log.view().generations()).await,
+            Ok(()) => registrar.tell(record, &mut self.log).await,
             Err(e) => Some(e.to_string()),
         }
     }

@@ -138,10 +138,9 @@ impl Host {
     }
 
     pub(super) async fn tell(&mut self, record: &super::super::Record) {
-        self.registrar.inherit(record);
         // What the catalog does not take is carried on.
-        let told = self.registrar.register(&[], self.log.view().generations()).await;
-        self.told = told.is_ok().then_some(record.seq);
+        let untold = self.registrar.tell(record, &mut self.log).await;
+        self.told = untold.is_none().then_some(record.seq);
     }
 
     /// Removes what others have taken away, if the catalog shows it no more.
@@ -151,7 +150,7 @@ impl Host {
         let mut flips = self.log.view().retired().clone();
         if self.process.world.state().rules.on(Rule::KeepOld) {
             if self.process.world.state().rules.on(Rule::Reconcile) {
-                let reconciled = self.registrar.reconcile(self.log.view().generations()).await;
+                let reconciled = self.registrar.reconcile(self.log.shown().await?).await;
                 flips.retain(|_| reconciled.is_ok());
             }
             self.process.turn().await;

@@ -385,7 +385,7 @@ impl<'a> Run<'a> {
     }
 
     /// Tells the catalog. What it does not take is said, and stands in the log for hosts to go on with.
-    async fn register(&mut self, lake: &Lake, program: &Program, record: &Record) -> Option<String> {
+    async fn register(&mut self, lake: &mut Lake, program: &Program, record: &Record) -> Option<String> {
         let untold = lake.tell(&program.tables, record).await;
         if untold.is_none() {
             self.told = Some(record.seq);
