@@ -40,19 +40,21 @@ def preloaded(job, kafka):
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3])
+@pytest.mark.parametrize("fetch", ["librdkafka", "direct"])
 @pytest.mark.parametrize("place,lanes", [("disk", 2), ("disk", 1), ("s3", 2)])
-def test_cost(job, preloaded, buckets, tmp_path, place, lanes, attempt):
-    lake = Lake.within(tmp_path) if place == "disk" else buckets(f"bench-{attempt}")
-    nothing = Lake.within(tmp_path / "empty") if place == "disk" else buckets(f"bench-empty-{attempt}")
-    flags = ["--catalog", "none", "--until-end", "--lanes", lanes, *ARGS]
-    empty = job.run("bench-empty", f"empty-{place}-{lanes}-{attempt}", nothing, *flags)
+def test_cost(job, preloaded, buckets, tmp_path, place, lanes, fetch, attempt):
+    name = f"{place}-{lanes}-{fetch}-{attempt}"
+    lake = Lake.within(tmp_path) if place == "disk" else buckets(f"bench-{name}")
+    nothing = Lake.within(tmp_path / "empty") if place == "disk" else buckets(f"bench-empty-{name}")
+    flags = ["--catalog", "none", "--until-end", "--lanes", lanes, "--fetch", fetch, *ARGS]
+    empty = job.run("bench-empty", f"empty-{name}", nothing, *flags)
     assert empty.wait(60) == 0
-    host = job.run("bench", f"bench-{place}-{lanes}-{attempt}", lake, *flags)
+    host = job.run("bench", f"bench-{name}", lake, *flags)
     threads = Threads(host.pid)
     assert host.wait(600) == 0
     assert lake.count("bench_raw") == COUNT
     assert lake.count("user_events") + len(lake.rejected()) == COUNT
-    record("job", place=place, lanes=lanes, events=COUNT, seconds=host.seconds,
+    record("job", place=place, lanes=lanes, fetch=fetch, events=COUNT, seconds=host.seconds,
            events_per_cpu_s=round(COUNT / cpu(host)), cpu_s_per_million=cpu(host) / COUNT * 1e6, start_cpu_s=cpu(empty),
            peak_mib=host.rusage.ru_maxrss // 1024, system_share=host.rusage.ru_stime / cpu(host),
            **{f"thread {name}": seconds for name, seconds in threads.stop().items()})

@@ -35,6 +35,8 @@ class Tidemill:
             # Tests read the log; and hosts side by side would want the same port.
             "TIDEMILL_LOG_FORMAT": "human",
             "TIDEMILL_HTTP": "off",
+            # Every suite runs with either source.
+            "TIDEMILL_FETCH": os.environ.get("TIDEMILL_TEST_FETCH", "librdkafka"),
         }
         self.started = 0
 

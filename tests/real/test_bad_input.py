@@ -101,3 +101,36 @@ def test_every_codec_is_read(tidemill, kafka, disk, name):
     assert disk.rejected() == {}
     pages = disk.open().sql("select page from user_events").fetchall()
     assert sorted(pages) == sorted((f"/{codec}/{i}",) for codec in codecs for i in range(300))
+
+
+def test_what_transactions_took_back_is_left_out(tidemill, kafka, disk, name):
+    """Two producers at a time write into the same partitions; some of their transactions are aborted."""
+    kafka.create(name)
+    one, two = (kafka.producer(**{"transactional.id": f"{name}-{n}"}) for n in (1, 2))
+    for producer in (one, two):
+        producer.init_transactions(30)
+    true = []
+    for round in range(8):
+        for producer in (one, two):
+            producer.begin_transaction()
+        for i in range(60):
+            for who, producer in (("one", one), ("two", two)):
+                producer.produce(name, event(page=f"/{who}/{round}/{i}"), partition=i % 3)
+                if i % 10 == 9:
+                    producer.flush(30)  # so that their batches lie between each other
+        for who, producer in (("one", one), ("two", two)):
+            if (round + (who == "two")) % 3 == 0:
+                producer.abort_transaction(30)
+            else:
+                producer.commit_transaction(30)
+                true += [f"/{who}/{round}/{i}" for i in range(60)]
+    # A run ends where the last event is; a marker is none.
+    plain = kafka.producer()
+    for partition in range(3):
+        plain.produce(name, event(page=f"/last/{partition}"), partition=partition)
+    assert plain.flush(30) == 0
+    assert 0 < len(true) < 16 * 60
+    host = tidemill.run(name, name, disk, "--catalog", "local", "--until-end")
+    assert host.wait(60) == 0
+    pages = disk.open().sql("select page from user_events").fetchall()
+    assert sorted(pages) == sorted((page,) for page in true + [f"/last/{n}" for n in range(3)])

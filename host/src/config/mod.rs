@@ -19,7 +19,7 @@ use crate::catalog::Projection;
 use crate::history::Pace;
 use crate::shard::MOST;
 use crate::sink::{self, CODECS, Codec, Location};
-use crate::source::{self, Auth, Start};
+use crate::source::{self, Auth, Fetch, Start};
 use crate::transform::Trust;
 use crate::{Error, Result};
 pub use layers::{Layers, Source};
@@ -33,6 +33,8 @@ pub struct Config {
     pub brokers: String,
     /// How to prove to them who this is.
     pub auth: Auth,
+    /// Who fetches events.
+    pub fetch: Fetch,
     /// The topic to read.
     pub topic: String,
     /// The consumer group.
@@ -171,6 +173,10 @@ impl Config {
             auth: match Auth::parse(&layers.required("auth")?) {
                 Some(auth) => auth,
                 None => return Err(layers.wrong("auth", "properties or msk-iam")),
+            },
+            fetch: match Fetch::parse(&layers.required("fetch")?) {
+                Some(fetch) => fetch,
+                None => return Err(layers.wrong("fetch", "librdkafka or direct")),
             },
             topic: layers.required("topic")?,
             pipeline: text("pipeline").unwrap_or_else(|| group.clone()),
@@ -312,6 +318,7 @@ impl Config {
             group: self.group.clone(),
             instance: self.instance.clone(),
             auth: self.auth,
+            fetch: self.fetch,
             librdkafka: self.librdkafka.clone(),
             prefetch: self.memory.prefetch(1),
         }

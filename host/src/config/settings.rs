@@ -26,13 +26,19 @@ const fn setting(
 }
 
 /// All settings, in the order of help and of `--print-config`.
-pub const SETTINGS: [Setting; 33] = [
+pub const SETTINGS: [Setting; 34] = [
     setting("brokers", Some("127.0.0.1:9092"), "HOST:PORT,…", "Kafka brokers to ask first"),
     setting(
         "auth",
         Some("properties"),
         "HOW",
         "How to prove to the brokers who this is: properties (-X sasl.…, -X ssl.…), or msk-iam for the AWS identity of this process",
+    ),
+    setting(
+        "fetch",
+        Some("librdkafka"),
+        "WHO",
+        "Who fetches events: librdkafka, or direct for the host itself, which takes less of a core",
     ),
     setting("topic", Some("user-events"), "NAME", "Topic to read"),
     setting("group", Some("tidemill"), "NAME", "Consumer group to join"),

@@ -73,7 +73,7 @@ pub(super) fn answer(auth: Auth, brokers: &str) -> std::result::Result<OAuthToke
 }
 
 /// A token for these brokers. Blocks, up to [`SIGNING`].
-fn token(brokers: &str) -> Result<OAuthToken> {
+pub(super) fn token(brokers: &str) -> Result<OAuthToken> {
     let failed = |why: &str| {
         Error::stop(format!(
             "cannot sign in to kafka at {brokers} with AWS credentials (setting `auth`): {why}"

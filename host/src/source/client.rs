@@ -26,6 +26,27 @@ pub enum Start {
     Latest,
 }
 
+/// Who fetches messages; librdkafka keeps the group either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// librdkafka.
+    #[default]
+    Librdkafka,
+    /// This host, over connections of its own: an event costs less.
+    Direct,
+}
+
+impl Fetch {
+    /// Reads `librdkafka` or `direct`.
+    pub fn parse(text: &str) -> Option<Fetch> {
+        match text {
+            "librdkafka" => Some(Fetch::Librdkafka),
+            "direct" => Some(Fetch::Direct),
+            _ => None,
+        }
+    }
+}
+
 /// What the source must know.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -39,7 +60,9 @@ pub struct Settings {
     pub instance: Option<String>,
     /// How this client proves who it is.
     pub auth: Auth,
-    /// Bytes that are fetched ahead of a partition, more or less; 0: librdkafka's own 64 MiB.
+    /// Who fetches.
+    pub fetch: Fetch,
+    /// Bytes that are fetched ahead of a partition, more or less; 0: the default of who fetches.
     pub prefetch: usize,
     /// Further librdkafka properties, passed through.
     pub librdkafka: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::messages::{Message, Messages};
+use super::messages::Messages;
 use crate::batch::Delivered;
 use crate::env::{Env, Micros};
 use crate::table::{header_fields, headers_type, no_headers};
@@ -17,6 +17,20 @@ const ROWS: usize = 8192;
 const MILLENNIUM: Micros = 946_684_800_000_000;
 /// Nor is one further ahead of the clock.
 const AHEAD: Micros = 86_400_000_000;
+
+/// What is collected of a message.
+pub(super) trait Event {
+    /// Its offset.
+    fn offset(&self) -> i64;
+    /// Milliseconds since 1970; none: it has no time.
+    fn time(&self) -> Option<i64>;
+    /// Its key, or null.
+    fn key(&self) -> Option<&[u8]>;
+    /// Its value, or null.
+    fn value(&self) -> Option<&[u8]>;
+    /// Shows each header in order: its name as it is, and its value or null.
+    fn headers(&self, each: impl FnMut(&[u8], Option<&[u8]>));
+}
 
 /// Collects messages of one partition, in order.
 pub struct Collector {
@@ -101,7 +115,7 @@ impl Collector {
         self.arrival = self.env.now();
     }
 
-    pub(super) fn push(&mut self, message: Message<'_>) {
+    pub(super) fn push(&mut self, message: &impl Event) {
         let offset = message.offset();
         if offset < self.position {
             // Fetched before we went back to an earlier offset, or delivered twice.
@@ -201,7 +215,7 @@ struct HeaderColumn {
 }
 
 impl HeaderColumn {
-    fn push(&mut self, message: Message<'_>, rows: usize) {
+    fn push(&mut self, message: &impl Event, rows: usize) {
         let before = self.names.len();
         message.headers(|name, value| {
             // A name that is not UTF-8 keeps its place without it.

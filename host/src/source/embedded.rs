@@ -19,6 +19,20 @@ impl Broker {
         Ok(Broker(cluster))
     }
 
+    /// Several brokers, whose leaders and errors a test may choose.
+    #[cfg(test)]
+    pub(super) fn several(topic: &str, partitions: i32, brokers: i32) -> Broker {
+        let cluster = MockCluster::new(brokers).expect("brokers in this process");
+        cluster.create_topic(topic, partitions, brokers).expect("a topic");
+        Broker(cluster)
+    }
+
+    /// What it is made of.
+    #[cfg(test)]
+    pub(super) fn cluster(&self) -> &MockCluster<'static, DefaultProducerContext> {
+        &self.0
+    }
+
     /// Where it listens: `127.0.0.1:port`.
     pub fn address(&self) -> String {
         self.0.bootstrap_servers()

@@ -14,8 +14,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{Message, TopicPartitionList};
 
-use super::client::{Context, PATIENCE, Rebalance, Settings};
+use super::client::{Context, Fetch, PATIENCE, Rebalance, Settings};
 use super::collect::Collector;
+use super::direct::{self, Fetcher};
 use super::messages::{Code, PartitionQueue};
 use super::orphans::orphans;
 use crate::env::Micros;
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(2);
 pub struct Group {
     consumer: Arc<BaseConsumer<Context>>,
     settings: Arc<Settings>,
+    /// Who fetches, if that is not librdkafka.
+    fetcher: Option<Arc<Fetcher>>,
 }
 
 /// First and last offsets of the topic's partitions: `low..high`.
@@ -60,7 +63,11 @@ pub trait Owner {
 impl Group {
     /// Makes the client; no broker is asked yet.
     pub fn new(settings: Settings) -> Result<Group> {
-        Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings) })
+        let fetcher = match settings.fetch {
+            Fetch::Librdkafka => None,
+            Fetch::Direct => Some(Arc::new(Fetcher::new(&settings)?)),
+        };
+        Ok(Group { consumer: Arc::new(settings.consumer()?), settings: Arc::new(settings), fetcher })
     }
 
     /// The same with so many bytes fetched ahead of each partition: a new client if that are others. For who has not
@@ -194,6 +201,10 @@ impl Group {
 
     /// Takes a partition back to an offset.
     pub fn seek(&self, partition: i32, offset: i64) -> Result<()> {
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.seek(partition, offset);
+            return Ok(());
+        }
         self.consumer.seek(&self.settings.topic, partition, Offset::Offset(offset), PATIENCE).map_err(|e| {
             Error::retry(format!("cannot take partition {partition} back to offset {offset}: {e}"))
         })
@@ -253,7 +264,8 @@ impl Group {
                 let starts = retry("where to begin", || owner.begins(&partitions))?;
                 let mut taken = Vec::with_capacity(starts.len());
                 for (partition, from) in &starts {
-                    taken.push(Taken { partition: *partition, from: *from, queue: self.queue(*partition)? });
+                    let queue = self.queue(*partition, *from)?;
+                    taken.push(Taken { partition: *partition, from: *from, queue });
                 }
                 let list = self.list(starts.iter().map(|(p, o)| (*p, Some(*o))))?;
                 if std::mem::take(fresh) && self.settings.instance.is_some() {
@@ -263,6 +275,11 @@ impl Group {
                 self.consumer
                     .incremental_assign(&list)
                     .map_err(|e| Error::stop(format!("cannot take partitions {partitions:?}: {e}")))?;
+                if self.fetcher.is_some() {
+                    self.consumer.pause(&list).map_err(|e| {
+                        Error::stop(format!("cannot keep librdkafka from fetching {partitions:?}: {e}"))
+                    })?;
+                }
                 owner.taken(taken)
             }
             Rebalance::Revoke { partitions, lost } => {
@@ -297,8 +314,12 @@ impl Group {
         self.subscribe()
     }
 
-    fn queue(&self, partition: i32) -> Result<Queue> {
-        Queue::of(&self.consumer, &self.settings.topic, partition)
+    fn queue(&self, partition: i32, from: i64) -> Result<Queue> {
+        let queue = PartitionQueue::split(&self.consumer, &self.settings.topic, partition)?;
+        Ok(Queue(match &self.fetcher {
+            None => Way::Librdkafka(queue),
+            Some(fetcher) => Way::Direct(Box::new(direct::Queue::new(fetcher.take(partition, from)?)), queue),
+        }))
     }
 
     /// Leaves the group, so that others take over at once. To be called by the last owner of a queue's
@@ -325,7 +346,17 @@ fn retry<T>(what: &str, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// The messages of one partition.
-pub struct Queue(PartitionQueue);
+pub struct Queue(Way);
+
+/// The way that they take.
+enum Way {
+    Librdkafka(PartitionQueue),
+    /// librdkafka's own queue has nothing: it is told not to fetch.
+    Direct(
+        Box<direct::Queue>,
+        #[expect(dead_code, reason = "so that nothing takes the way of the shared queue")] PartitionQueue,
+    ),
+}
 
 /// What a poll found.
 #[derive(Debug, PartialEq, Eq)]
@@ -346,47 +377,51 @@ pub enum Polled {
 impl Queue {
     /// The queue of a partition, before it is assigned: no message can take another way then.
     pub(super) fn of(consumer: &Arc<BaseConsumer<Context>>, topic: &str, partition: i32) -> Result<Queue> {
-        PartitionQueue::split(consumer, topic, partition).map(Queue)
+        PartitionQueue::split(consumer, topic, partition).map(|queue| Queue(Way::Librdkafka(queue)))
     }
 
     /// Puts what is there into the collector, up to where it is full; waits for a message if there is none.
-    pub fn poll(&self, wait: Duration, into: &mut Collector) -> Result<Polled> {
+    pub fn poll(&mut self, wait: Duration, into: &mut Collector) -> Result<Polled> {
+        let queue = match &mut self.0 {
+            Way::Librdkafka(queue) => queue,
+            Way::Direct(queue, _) => return queue.poll(wait, into),
+        };
         if into.rest.is_empty() {
-            self.0.take(wait, &mut into.rest);
+            queue.take(wait, &mut into.rest);
             into.arrive();
         }
         // Away from the collector for as long as it is filled.
         let mut messages = std::mem::take(&mut into.rest);
         let mut polled = Polled::Nothing;
         while !into.full() {
-            match messages.next(|message| message.map(|message| into.push(message))) {
+            match messages.next(|message| message.map(|message| into.push(&message))) {
                 None => break,
                 Some(Ok(())) => polled = Polled::Messages,
                 Some(Err(code)) => {
                     // What came behind it comes again.
-                    return self.trouble(code, into);
+                    return trouble(queue, code, into);
                 }
             }
         }
         into.rest = messages;
         Ok(polled)
     }
+}
 
-    fn trouble(&self, code: Code, into: &Collector) -> Result<Polled> {
-        let (partition, position) = (into.partition(), into.position());
-        match code {
-            Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
-                tracing::debug!(partition, position, "{code:?}");
-                Ok(Polled::Gone)
-            }
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Polled::End),
-            Code::RD_KAFKA_RESP_ERR__FATAL => {
-                Err(Error::stop(format!("the Kafka client gave up: {}", self.0.fatal())))
-            }
-            code => {
-                tracing::debug!(partition, position, "kafka: {:?}", RDKafkaErrorCode::from(code));
-                Ok(Polled::Trouble)
-            }
+fn trouble(queue: &PartitionQueue, code: Code, into: &Collector) -> Result<Polled> {
+    let (partition, position) = (into.partition(), into.position());
+    match code {
+        Code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | Code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE => {
+            tracing::debug!(partition, position, "{code:?}");
+            Ok(Polled::Gone)
+        }
+        Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Polled::End),
+        Code::RD_KAFKA_RESP_ERR__FATAL => {
+            Err(Error::stop(format!("the Kafka client gave up: {}", queue.fatal())))
+        }
+        code => {
+            tracing::debug!(partition, position, "kafka: {:?}", RDKafkaErrorCode::from(code));
+            Ok(Polled::Trouble)
         }
     }
 }

@@ -18,6 +18,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka_sys as sys;
 
 use super::client::Context;
+use super::collect::Event;
 use crate::{Error, Result};
 
 /// So many messages are handed over at once, at most.
@@ -163,14 +164,13 @@ impl Drop for Gone {
 #[derive(Clone, Copy)]
 pub(super) struct Message<'a>(&'a sys::rd_kafka_message_t);
 
-impl<'a> Message<'a> {
-    pub(super) fn offset(&self) -> i64 {
+impl Event for Message<'_> {
+    fn offset(&self) -> i64 {
         self.0.offset
     }
 
-    /// Milliseconds since 1970; none: it has no time.
     #[allow(unsafe_code)]
-    pub(super) fn time(&self) -> Option<i64> {
+    fn time(&self) -> Option<i64> {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is alive.
         let time = unsafe { sys::rd_kafka_message_timestamp(self.0, &raw mut kind) };
@@ -179,20 +179,19 @@ impl<'a> Message<'a> {
     }
 
     #[allow(unsafe_code)]
-    pub(super) fn key(&self) -> Option<&'a [u8]> {
-        // SAFETY: pointer and length are of one field of a message that lives as long as `'a`.
+    fn key(&self) -> Option<&[u8]> {
+        // SAFETY: pointer and length are of one field of a message that lives as long as the borrow.
         unsafe { slice(self.0.key, self.0.key_len) }
     }
 
     #[allow(unsafe_code)]
-    pub(super) fn value(&self) -> Option<&'a [u8]> {
+    fn value(&self) -> Option<&[u8]> {
         // SAFETY: as above.
         unsafe { slice(self.0.payload, self.0.len) }
     }
 
-    /// Shows each header in order: its name as it is, and its value or null.
     #[allow(unsafe_code)]
-    pub(super) fn headers(&self, mut each: impl FnMut(&'a [u8], Option<&'a [u8]>)) {
+    fn headers(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive, and what is found belongs to it.
         let found = unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) };

@@ -9,6 +9,7 @@ mod admin;
 mod auth;
 mod client;
 mod collect;
+mod direct;
 pub mod embedded;
 pub mod examine;
 pub mod generate;
@@ -22,7 +23,7 @@ mod replay;
 mod topic;
 
 pub use auth::Auth;
-pub use client::{Settings, Start};
+pub use client::{Fetch, Settings, Start};
 pub use collect::Collector;
 pub use group::{Ends, Group, Owner, Polled, Queue, Taken};
 pub use replay::{Replayed, replay};

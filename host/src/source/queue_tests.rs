@@ -16,10 +16,10 @@ use super::embedded::Broker;
 use super::group::{Polled, Queue};
 use crate::batch::Delivered;
 
-const TOPIC: &str = "odd";
+pub(super) const TOPIC: &str = "odd";
 /// More than are handed over at once, and more than a batch has room for.
-const EVENTS: usize = 9_000;
-const END: i64 = 9_000;
+pub(super) const EVENTS: usize = 9_000;
+pub(super) const END: i64 = 9_000;
 
 /// What the event at an offset is made of: every combination comes.
 fn key(at: usize) -> Option<Vec<u8>> {
@@ -45,12 +45,14 @@ struct Topic {
 
 fn filled() -> Topic {
     let broker = Broker::start(TOPIC, 1).expect("a broker in this process");
-    fill(&broker, 0..EVENTS);
+    fill(&broker, 0..EVENTS, "none");
     of(broker, &[])
 }
 
-fn fill(broker: &Broker, events: std::ops::Range<usize>) {
-    let settings = Settings { brokers: broker.address(), topic: TOPIC.into(), ..Settings::default() };
+pub(super) fn fill(broker: &Broker, events: std::ops::Range<usize>, codec: &str) {
+    let librdkafka = [("compression.codec".to_owned(), codec.to_owned())].into();
+    let settings =
+        Settings { brokers: broker.address(), topic: TOPIC.into(), librdkafka, ..Settings::default() };
     let producer: BaseProducer = settings.config().create().expect("a producer");
     for at in events {
         let (key, value) = (key(at), value(at));
@@ -79,7 +81,7 @@ fn of(broker: Broker, properties: &[(&str, &str)]) -> Topic {
 
 impl Topic {
     /// Polls until the collector has passed an offset; what it handed over.
-    fn read(&self, collector: &mut Collector, to: i64) -> Vec<Delivered> {
+    fn read(&mut self, collector: &mut Collector, to: i64) -> Vec<Delivered> {
         let (began, mut batches) = (Instant::now(), vec![]);
         while collector.position() < to {
             assert!(began.elapsed() < Duration::from_secs(30), "only {} events came", collector.position());
@@ -95,11 +97,11 @@ impl Topic {
     }
 }
 
-fn collector(at: i64) -> Collector {
+pub(super) fn collector(at: i64) -> Collector {
     Collector::new(crate::env::machine(), TOPIC.into(), 0, at, 4 << 20)
 }
 
-fn assert_are(batches: &[Delivered], from: usize, to: usize) {
+pub(super) fn assert_are(batches: &[Delivered], from: usize, to: usize) {
     let mut at = from;
     for batch in batches {
         assert_eq!((usize::try_from(batch.from), batch.len()), (Ok(at), batch.offset.len()));
@@ -129,7 +131,7 @@ fn assert_are(batches: &[Delivered], from: usize, to: usize) {
 
 #[test]
 fn messages_arrive_as_they_are() {
-    let topic = filled();
+    let mut topic = filled();
     let batches = topic.read(&mut collector(0), END);
     assert!(batches.len() > 1, "more than one batch");
     assert_are(&batches, 0, EVENTS);
@@ -138,7 +140,7 @@ fn messages_arrive_as_they_are() {
 /// What was handed over and did not fit must not come instead of what is read again: that would be a hole.
 #[test]
 fn going_back_forgets_what_was_handed_over() {
-    let topic = filled();
+    let mut topic = filled();
     let mut reader = collector(0);
     // In the middle of what was handed over at once: there is a rest.
     let began = Instant::now();
@@ -155,7 +157,7 @@ fn going_back_forgets_what_was_handed_over() {
 
 #[test]
 fn what_is_asked_for_ends_before_an_offset() {
-    let topic = filled();
+    let mut topic = filled();
     let mut reader = collector(0).until(5_000);
     assert_are(&topic.read(&mut reader, 5_000), 0, 5_000);
     assert_eq!(reader.position(), 5_000);
@@ -166,15 +168,16 @@ fn what_is_asked_for_ends_before_an_offset() {
 #[test]
 fn after_what_is_no_message_the_next_one_comes_all_the_same() {
     let broker = Broker::start(TOPIC, 1).expect("a broker in this process");
-    fill(&broker, 0..10);
-    let topic = of(broker, &[("enable.partition.eof", "true")]);
+    fill(&broker, 0..10, "none");
+    let mut topic = of(broker, &[("enable.partition.eof", "true")]);
     let mut reader = collector(0);
     let began = Instant::now();
-    let until = |wanted: Polled, reader: &mut Collector| {
+    let (consumer, queue) = (&topic.consumer, &mut topic.queue);
+    let mut until = |wanted: Polled, reader: &mut Collector| {
         loop {
             assert!(began.elapsed() < Duration::from_secs(30), "{wanted:?} does not come");
-            let _ = topic.consumer.poll(Duration::ZERO);
-            if topic.queue.poll(Duration::from_millis(20), reader).expect("a broker") == wanted {
+            let _ = consumer.poll(Duration::ZERO);
+            if queue.poll(Duration::from_millis(20), reader).expect("a broker") == wanted {
                 break;
             }
         }
@@ -185,7 +188,7 @@ fn after_what_is_no_message_the_next_one_comes_all_the_same() {
     let mut list = TopicPartitionList::new();
     list.add_partition(TOPIC, 0);
     topic.consumer.pause(&list).expect("a pause");
-    fill(&topic.broker, 10..20);
+    fill(&topic.broker, 10..20, "none");
     topic.consumer.resume(&list).expect("an end of the pause");
     while reader.position() < 20 {
         until(Polled::Messages, &mut reader);

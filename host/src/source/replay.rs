@@ -50,7 +50,7 @@ pub fn replay(
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&settings.topic, partition, Offset::Offset(from)).map_err(|e| failed(&e))?;
     let consumer = Arc::new(consumer);
-    let queue = Queue::of(&consumer, &settings.topic, partition)?;
+    let mut queue = Queue::of(&consumer, &settings.topic, partition)?;
     consumer.assign(&list).map_err(|e| failed(&e))?;
     let topic = Arc::from(settings.topic.as_str());
     let mut collector = Collector::new(env.clone(), topic, partition, from, BATCH).until(to);
