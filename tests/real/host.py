@@ -10,6 +10,9 @@ from s3 import REGION
 
 BINARY = Path(os.environ["TIDEMILL_BIN"])
 
+# Who fetches events, where a test does not say it: every suite passes with either.
+FETCH = os.environ.get("TIDEMILL_TEST_FETCH", "librdkafka")
+
 
 def failing():
     """The binary that kills itself where it is told to. A test that needs it fails without it: no fault goes untested."""
@@ -35,8 +38,7 @@ class Tidemill:
             # Tests read the log; and hosts side by side would want the same port.
             "TIDEMILL_LOG_FORMAT": "human",
             "TIDEMILL_HTTP": "off",
-            # Every suite runs with either source.
-            "TIDEMILL_FETCH": os.environ.get("TIDEMILL_TEST_FETCH", "librdkafka"),
+            "TIDEMILL_FETCH": FETCH,
         }
         self.started = 0
 
@@ -45,6 +47,12 @@ class Tidemill:
         self.started += 1
         name = f"tidemill-{command}-{self.started}"
         return Process(name, [binary, command, *arguments], {**self.env, **env}, self.folder / name)
+
+    def fetching(self, who):
+        """The same, whose hosts get events from librdkafka or fetch them themselves."""
+        ours = copy.copy(self)
+        ours.env = {**self.env, "TIDEMILL_FETCH": who}
+        return ours
 
     def with_transforms(self, folder):
         """The same, with a copy of the transforms in that folder, which a test may change."""

@@ -12,6 +12,7 @@ from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScram
 from certificates import Authority
 from kafka import Kafka
 from process import until
+from ways import either_way  # noqa: F401
 
 VERIFIER = Path(__file__).with_name("IamVerifier.java")
 REGION = "eu-west-1"

@@ -2,6 +2,7 @@
 
 import json
 import time
+from ways import either_way  # noqa: F401
 
 GOOD = {"user_id": "u1", "event_type": "click", "timestamp": "2025-12-02T10:00:00Z", "page": "/", "session_id": "s1",
         "device": "mobile", "location": "DE"}

@@ -16,6 +16,7 @@ from collections import Counter, deque
 
 import pytest
 
+from host import FETCH
 from pipeline import Pipeline
 from process import until
 
@@ -207,8 +208,9 @@ def percentile(values, share):
 
 
 @pytest.mark.timeout(240 + 30 * KILLS)
-@pytest.mark.parametrize("place", ["s3", "disk"])
-def test_no_event_is_lost_or_doubled(tidemill, kafka, request, name, place):
+@pytest.mark.parametrize("place,way", [("s3", "direct"), ("disk", FETCH)])
+def test_no_event_is_lost_or_doubled(tidemill, kafka, request, name, place, way):
+    tidemill = tidemill.fetching(way)
     if place == "s3":
         pipeline = Pipeline(tidemill, name, name, request.getfixturevalue("buckets")(name),
                             "--catalog", "glue", "--database", name.replace("-", "_"))

@@ -7,8 +7,11 @@ from collections import Counter
 from datetime import datetime
 from itertools import pairwise
 
+import pytest
+
 from pipeline import Pipeline
 from process import until
+from ways import WAYS
 
 COUNT = 90_000
 GAP = 5  # seconds that a partition which stays may wait for a commit
@@ -41,7 +44,9 @@ def asks(name, partitions):
     return re.compile(re.escape(f"partitions {sorted(partitions)} of {name} have no member: asking the group"))
 
 
-def test_partitions_come_back(tidemill, kafka, disk, name):
+@pytest.mark.parametrize("way", WAYS)
+def test_partitions_come_back(tidemill, kafka, disk, name, way):
+    tidemill = tidemill.fetching(way)
     kafka.create(name)
     produce = tidemill.produce(name, COUNT, rate=6_000)
     pipeline = Pipeline(tidemill, name, name, disk, "--catalog", "local")

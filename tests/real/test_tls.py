@@ -2,6 +2,8 @@
 
 import re
 
+from ways import either_way  # noqa: F401
+
 
 def test_events_come_and_go_over_tls(tidemill, kafka, disk, name):
     tls = ["-X", "security.protocol=SSL", "-X", f"ssl.ca.location={kafka.ca}"]

@@ -199,10 +199,10 @@ impl Group {
             .map_err(|e| Error::retry(format!("cannot commit offsets to group {}: {e}", self.settings.group)))
     }
 
-    /// Takes a partition back to an offset.
-    pub fn seek(&self, partition: i32, offset: i64) -> Result<()> {
-        if let Some(fetcher) = &self.fetcher {
-            fetcher.seek(partition, offset);
+    /// Takes a partition, whose queue this is, back to an offset.
+    pub fn seek(&self, queue: &mut Queue, partition: i32, offset: i64) -> Result<()> {
+        if let Way::Direct(queue, _) = &mut queue.0 {
+            queue.seek(offset);
             return Ok(());
         }
         self.consumer.seek(&self.settings.topic, partition, Offset::Offset(offset), PATIENCE).map_err(|e| {
@@ -223,6 +223,9 @@ impl Group {
     /// Joins the group and serves it until `stop`. Runs on a thread of its own.
     pub fn serve(&self, owner: &mut dyn Owner, stop: &AtomicBool) -> Result<()> {
         self.consumer.context().serve();
+        if let Some(fetcher) = &self.fetcher {
+            fetcher.probe()?;
+        }
         self.subscribe()?;
         let mut fresh = true;
         while !stop.load(Ordering::SeqCst) {

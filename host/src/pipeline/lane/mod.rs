@@ -211,7 +211,8 @@ impl Lane {
                     }
                     Polled::Trouble | Polled::End => {
                         owned.quiet = None;
-                        self.group.seek(partition, owned.collector.position())?;
+                        let position = owned.collector.position();
+                        self.group.seek(&mut owned.queue, partition, position)?;
                         break;
                     }
                     Polled::Gone => {

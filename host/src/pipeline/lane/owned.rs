@@ -92,7 +92,7 @@ impl Owned {
     pub(super) fn go_back(&mut self, partition: i32, group: &Group) -> Result<()> {
         self.quiet = None;
         self.collector.reset(self.committed);
-        group.seek(partition, self.committed)
+        group.seek(&mut self.queue, partition, self.committed)
     }
 
     /// How long nothing has come, and nothing was there to come.

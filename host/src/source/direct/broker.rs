@@ -1,7 +1,7 @@
 //! The thread that fetches from one broker, one request after the other.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::fetch::{Asked, fetch};
@@ -13,6 +13,10 @@ use crate::Result;
 const AGAIN: Duration = Duration::from_millis(50);
 /// … then twice as long each time, up to this.
 const AT_MOST: Duration = Duration::from_millis(500);
+/// A broker that wants not to be asked for a while is believed so long a while.
+const THROTTLED: Duration = Duration::from_secs(30);
+/// A connection that nobody used for so long may have been closed by the broker.
+const UNUSED: Duration = Duration::from_secs(60);
 
 /// Fetches until the broker leads none of our partitions.
 pub(super) fn run(shared: &Arc<Shared>, broker: i32) {
@@ -28,7 +32,8 @@ pub(super) fn run(shared: &Arc<Shared>, broker: i32) {
             Ok(throttled) => {
                 pause = AGAIN;
                 if !throttled.is_zero() {
-                    shared.pause(throttled);
+                    tracing::debug!(?throttled, "kafka at {address}: a quota is used up");
+                    shared.pause(throttled.min(THROTTLED));
                 }
             }
             Err(e) => {
@@ -42,21 +47,27 @@ pub(super) fn run(shared: &Arc<Shared>, broker: i32) {
     }
 }
 
+struct Open {
+    way: Connection,
+    used: Instant,
+}
+
 fn round(
     shared: &Shared,
-    connection: &mut Option<(String, Connection)>,
+    connection: &mut Option<Open>,
     address: &str,
     asked: &[(Asked, u64)],
     complaints: &mut Complaints,
 ) -> Result<Duration> {
-    let usable = |(at, open): &(String, Connection)| at == address && !open.is_old();
-    let open = match connection.take_if(|open| usable(open)) {
-        Some(open) => open,
-        None => (address.to_owned(), Connection::open(address, &shared.security, CLIENT)?),
+    let usable =
+        |open: &mut Open| open.way.address() == address && !open.way.is_old() && open.used.elapsed() < UNUSED;
+    let way = match connection.take_if(usable) {
+        Some(open) => open.way,
+        None => Connection::open(address, &shared.security, CLIENT)?,
     };
-    let (_, open) = connection.insert(open);
+    let open = connection.insert(Open { way, used: Instant::now() });
     let wanted: Vec<Asked> = asked.iter().map(|(asked, _)| *asked).collect();
-    fetch(open, &shared.topic, &shared.limits, &wanted, |answered| {
+    fetch(&mut open.way, &shared.topic, &shared.limits, &wanted, |answered| {
         let partition = answered.partition;
         let Some(of) = asked.iter().find(|(asked, _)| asked.partition == partition) else { return };
         if let Err(why) = shared.answered(answered, *of) {

@@ -9,27 +9,29 @@ use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::metadata_response::MetadataResponse;
 use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
 
 use super::connection::Connection;
-use super::fetcher::{Leader, REST, Shared};
+use super::fetcher::{Leader, REST, Seen, Shared};
 use super::{CLIENT, Complaints};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
-/// From 4 on it can be said that a topic is not to be created by asking; later ones than 9 ask by ids.
-const VERSIONS: RangeInclusive<i16> = 4..=9;
-
-/// Where nobody answers, all are asked again after so long at most.
-const AT_MOST: Duration = Duration::from_millis(500);
+/// From 4 on it can be said that a topic is not to be created by asking, from 10 on answers have its id.
+const VERSIONS: RangeInclusive<i16> = 4..=12;
+/// Who asks again and again waits longer each time, up to this.
+const AT_MOST: Duration = Duration::from_secs(2);
 
 /// Asks until the end.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let (mut complaints, mut pause) = (Complaints::default(), REST);
-    while shared.wanted() {
-        match ask(shared).and_then(|(brokers, leaders)| shared.lead(brokers, leaders)) {
-            Ok(true) => pause = REST,
+    let (mut complaints, mut pause, mut open) = (Complaints::default(), REST, None);
+    while let Some(waited) = shared.wanted() {
+        if waited {
+            pause = REST;
+        }
+        match ask(shared, &mut open).and_then(|seen| shared.lead(seen)) {
+            Ok(true) => {}
             Ok(false) => shared.unreachable(),
             Err(e) => {
-                pause = (pause * 2).min(AT_MOST);
                 complaints.say(|| {
                     format!("cannot find out who leads the partitions of {}: {e}; retrying", shared.topic)
                 });
@@ -38,43 +40,58 @@ pub(super) fn run(shared: &Arc<Shared>) {
         }
         // Whoever asks twice within that time gets one answer.
         shared.pause(pause);
+        pause = (pause * 2).min(AT_MOST);
     }
 }
 
-type Known = (BTreeMap<i32, String>, BTreeMap<i32, Leader>);
-
-/// Asks one broker after the other, those that are known first.
-fn ask(shared: &Shared) -> Result<Known> {
+/// Asks the broker that answered last, then one after the other: those to begin with, and those that are known. An error
+/// that may pass is told rather than one that does not.
+pub(super) fn ask(shared: &Shared, open: &mut Option<Connection>) -> Result<Seen> {
+    if let Some(mut way) = open.take().filter(|way| !way.is_old())
+        && let Ok(seen) = ask_one(shared, &mut way)
+    {
+        *open = Some(way);
+        return Ok(seen);
+    }
     let known: Vec<String> = shared.state().brokers.values().cloned().collect();
-    let mut failure = None;
-    for address in known.iter().chain(&shared.bootstrap) {
-        match ask_one(shared, address) {
-            Ok(known) => return Ok(known),
+    let mut failure: Option<Error> = None;
+    for address in shared.bootstrap.iter().chain(&known) {
+        let way = Connection::open(address, &shared.security, CLIENT);
+        match way.and_then(|mut way| ask_one(shared, &mut way).map(|seen| (way, seen))) {
+            Ok((way, seen)) => {
+                *open = Some(way);
+                return Ok(seen);
+            }
+            Err(e) if failure.as_ref().is_some_and(|known| known.kind() == Kind::Retry) => drop(e),
             Err(e) => failure = Some(e),
         }
     }
     Err(failure.unwrap_or_else(|| Error::stop("no broker is named (setting `brokers`)")))
 }
 
-fn ask_one(shared: &Shared, address: &str) -> Result<Known> {
-    let mut connection = Connection::open(address, &shared.security, CLIENT)?;
+fn ask_one(shared: &Shared, connection: &mut Connection) -> Result<Seen> {
     let version = connection.version::<MetadataRequest>(VERSIONS)?;
     let topic = MetadataRequestTopic::default()
         .with_name(Some(TopicName(StrBytes::from_string(shared.topic.clone()))));
     let request =
         MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(false);
     let answer: MetadataResponse = connection.ask(version, &request)?;
-    let brokers =
-        answer.brokers.iter().map(|broker| (broker.node_id.0, format!("{}:{}", &*broker.host, broker.port)));
-    let mut leaders = BTreeMap::new();
+    let place = |host: &str, port| match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    };
+    let brokers = answer.brokers.iter().map(|broker| (broker.node_id.0, place(&broker.host, broker.port)));
+    let mut seen = Seen { topic: Uuid::nil(), brokers: brokers.collect(), leaders: BTreeMap::new() };
     for topic in &answer.topics {
         if topic.error_code != 0 {
+            let address = connection.address();
             return Err(Error::retry(format!("kafka at {address}: {}", super::named(topic.error_code))));
         }
+        seen.topic = topic.topic_id;
         for partition in topic.partitions.iter().filter(|partition| partition.leader_id.0 >= 0) {
             let leader = Leader { broker: partition.leader_id.0, epoch: partition.leader_epoch };
-            leaders.insert(partition.partition_index, leader);
+            seen.leaders.insert(partition.partition_index, leader);
         }
     }
-    Ok((brokers.collect(), leaders))
+    Ok(seen)
 }

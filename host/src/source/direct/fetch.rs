@@ -56,8 +56,9 @@ pub(super) fn fetch(
 ) -> Result<Duration> {
     let version = connection.version::<FetchRequest>(VERSIONS)?;
     connection.send(version, &request(topic, limits, asked))?;
+    let most = asked.iter().map(|asked| asked.most).max().unwrap_or_default();
     let mut answer = connection.answer::<FetchRequest>(version)?;
-    let read = Wire { from: &mut answer, flexible: version >= FLEXIBLE }.answer(version, &mut each);
+    let read = Wire { from: &mut answer, flexible: version >= FLEXIBLE, most }.answer(version, &mut each);
     let left = answer.limit();
     read.and_then(|pause| if left == 0 { Ok(pause) } else { Err(wrong("bytes behind its end")) })
         .map_err(|e| connection.failed(&e))
@@ -90,6 +91,8 @@ fn request(topic: &str, limits: &Limits, asked: &[Asked]) -> FetchRequest {
 struct Wire<'a, 'b> {
     from: &'a mut Answer<'b>,
     flexible: bool,
+    /// Bytes that were asked for of a partition.
+    most: usize,
 }
 
 impl Wire<'_, '_> {
@@ -131,7 +134,8 @@ impl Wire<'_, '_> {
             self.skip(4)?;
         }
         let length = self.count()?;
-        let mut records = Vec::with_capacity(length);
+        // As much as was asked for; what is more has to come first.
+        let mut records = Vec::with_capacity(length.min(self.most));
         self.from.by_ref().take(length as u64).read_to_end(&mut records)?;
         if records.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -11,13 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use super::super::client::Settings;
 use super::fetch::{Answered, Asked};
 use super::limits::Limits;
 use super::records::Chunk;
 use super::security::Security;
 use super::{broker, cluster};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// A partition that a broker has no answer for is left alone for so long.
 pub(super) const REST: Duration = Duration::from_millis(100);
@@ -25,8 +27,13 @@ pub(super) const REST: Duration = Duration::from_millis(100);
 const REFUSED: Duration = Duration::from_millis(500);
 /// Where a broker listens that is named without it.
 const PORT: u16 = 9092;
-/// The least that is asked for: a batch comes whole, however little room there is.
+/// The least that is asked for: a batch comes whole, however little room there is. It grows for who has larger ones.
 const LEAST: usize = 64 << 10;
+const LARGEST: usize = 128 << 20;
+/// Who leads is asked this often at the least.
+const LOOK: Duration = Duration::from_secs(300);
+/// So often a host that starts asks brokers that refuse it: one that is starting may not know anybody yet.
+const PROBES: u32 = 3;
 
 /// Fetches partitions of a topic. When it is dropped its threads end.
 pub(in super::super) struct Fetcher(Arc<Shared>);
@@ -44,6 +51,21 @@ impl Fetcher {
         })))
     }
 
+    /// Asks a broker who leads, so that whoever starts learns at once that it cannot sign in or trusts nobody. Brokers
+    /// that are away are no error: they are asked again.
+    pub(in super::super) fn probe(&self) -> Result<()> {
+        for left in (0..PROBES).rev() {
+            match cluster::ask(&self.0, &mut None) {
+                Err(e) if matches!(e.kind(), Kind::Stop | Kind::Usage) => match left {
+                    0 => return Err(e),
+                    _ => self.0.pause(Duration::from_secs(1)),
+                },
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
     /// Begins to fetch a partition.
     pub(in super::super) fn take(&self, partition: i32, from: i64) -> Result<Feed> {
         let mut state = self.0.state();
@@ -59,21 +81,14 @@ impl Fetcher {
         self.0.changed.notify_all();
         Ok(Feed { shared: self.0.clone(), partition, first: turn })
     }
-
-    /// Takes a partition to an offset. Nothing that was fetched before comes any more.
-    pub(in super::super) fn seek(&self, partition: i32, offset: i64) {
-        let mut state = self.0.state();
-        let turn = state.turn();
-        if let Some(old) = state.partitions.get_mut(&partition) {
-            let (first, leader, rest) = (old.first, old.leader, old.rest);
-            *old = Partition { first, leader, rest, ..Partition::new(offset, turn) };
-        }
-        self.0.changed.notify_all();
-    }
 }
 
 #[cfg(test)]
 impl Fetcher {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+
     /// The broker that a partition is fetched from.
     pub(super) fn leader(&self, partition: i32) -> Option<i32> {
         self.0.state().partitions.get(&partition)?.leader.map(|leader| leader.broker)
@@ -108,12 +123,12 @@ impl Feed {
         self.partition
     }
 
-    /// What comes next, and the turn that it is of; none: nothing within the time.
-    pub(super) fn next(&self, wait: Duration) -> (u64, Option<Found>) {
+    /// What comes next, and the turn that it is of; none: nothing within the time, or it is another's by now.
+    pub(super) fn next(&self, wait: Duration) -> Option<(u64, Found)> {
         let deadline = Instant::now() + wait;
         let mut state = self.shared.state();
         loop {
-            let Some(partition) = self.of(&mut state) else { return (self.first, None) };
+            let partition = self.of(&mut state)?;
             let turn = partition.turn;
             if let Some(found) = partition.waiting.pop_front() {
                 let full = partition.bytes >= self.shared.limits.ahead;
@@ -123,19 +138,30 @@ impl Feed {
                 if full {
                     self.shared.changed.notify_all();
                 }
-                return (turn, Some(found));
+                return Some((turn, found));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return (turn, None);
+                return None;
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// The turn that it is in.
-    pub(super) fn turn(&self) -> u64 {
-        self.of(&mut self.shared.state()).map_or(self.first, |partition| partition.turn)
+    /// The turn that it is in; none: it is another's by now.
+    pub(super) fn turn(&self) -> Option<u64> {
+        self.of(&mut self.shared.state()).map(|partition| partition.turn)
+    }
+
+    /// Takes the partition to an offset. Nothing that was fetched before comes any more.
+    pub(super) fn seek(&self, offset: i64) {
+        let mut state = self.shared.state();
+        let turn = state.turn();
+        if let Some(old) = self.of(&mut state) {
+            let (first, leader, rest, least) = (old.first, old.leader, old.rest, old.least);
+            *old = Partition { first, leader, rest, least, ..Partition::new(offset, turn) };
+        }
+        self.shared.changed.notify_all();
     }
 
     /// What was fetched could not be read: nothing more is fetched for a moment.
@@ -175,7 +201,9 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     partitions: BTreeMap<i32, Partition>,
-    pub(super) leaders: BTreeMap<i32, Leader>,
+    leaders: BTreeMap<i32, Leader>,
+    /// The topic's id, where brokers tell it.
+    topic: Option<Uuid>,
     /// Where brokers listen.
     pub(super) brokers: BTreeMap<i32, String>,
     /// Brokers that have a thread.
@@ -193,6 +221,14 @@ impl State {
         self.turns += 1;
         self.turns
     }
+}
+
+/// What a broker says of the others.
+pub(super) struct Seen {
+    /// The topic's id; nil: it has none.
+    pub(super) topic: Uuid,
+    pub(super) brokers: BTreeMap<i32, String>,
+    pub(super) leaders: BTreeMap<i32, Leader>,
 }
 
 /// Who leads a partition.
@@ -213,6 +249,8 @@ struct Partition {
     bytes: usize,
     /// Not to be asked for before.
     rest: Option<Instant>,
+    /// Bytes to ask for, at the least.
+    least: usize,
 }
 
 impl Partition {
@@ -225,7 +263,14 @@ impl Partition {
             waiting: VecDeque::new(),
             bytes: 0,
             rest: None,
+            least: LEAST,
         }
+    }
+
+    /// The offset that comes next is not there.
+    fn gone(&mut self) {
+        self.next = None;
+        self.waiting.push_back(Found::Gone);
     }
 }
 
@@ -263,7 +308,8 @@ impl Shared {
                 if let Some(rest) = partition.rest.filter(|rest| *rest > now) {
                     until = Some(until.map_or(rest, |until| until.min(rest)));
                 } else if partition.bytes < self.limits.ahead {
-                    let most = (self.limits.ahead - partition.bytes).max(LEAST).min(self.limits.partition);
+                    let most = (self.limits.ahead - partition.bytes).min(self.limits.partition);
+                    let most = most.max(partition.least);
                     let epoch = leader.epoch;
                     asked.push((Asked { partition: *number, offset, epoch, most }, partition.turn));
                 }
@@ -278,41 +324,40 @@ impl Shared {
 
     /// Takes what a broker answered of a partition that was asked for in some turn. An error: it refused, and why.
     pub(super) fn answered(&self, answered: Answered, (asked, turn): (Asked, u64)) -> Result<(), String> {
-        let number = answered.partition;
+        let Answered { partition: number, error, aborted, records } = answered;
+        let (empty, chunk) = (records.is_empty(), Chunk::new(records, aborted));
         let mut state = self.state();
         // Taken back, or asked of another broker meanwhile, who was faster.
         let same =
             |partition: &&mut Partition| partition.turn == turn && partition.next == Some(asked.offset);
         let Some(partition) = state.partitions.get_mut(&number).filter(same) else { return Ok(()) };
-        let now = Instant::now();
-        let mut refused = None;
-        match answered.error {
-            0 if answered.records.is_empty() => return Ok(()),
-            0 => match Chunk::new(answered.records, answered.aborted) {
-                Some(chunk) if chunk.next() > asked.offset => {
-                    partition.next = Some(chunk.next());
-                    partition.bytes += chunk.size();
-                    partition.waiting.push_back(Found::Chunk(chunk));
-                }
-                _ => refused = Some("it sent no whole batch".to_owned()),
-            },
-            OFFSET_OUT_OF_RANGE => {
-                partition.next = None;
-                partition.waiting.push_back(Found::Gone);
+        let rest = |time| Some(Instant::now() + time);
+        match (error, chunk) {
+            (0, Some(chunk)) if chunk.next() > asked.offset => {
+                (partition.next, partition.least) = (Some(chunk.next()), LEAST);
+                partition.bytes += chunk.size();
+                partition.waiting.push_back(Found::Chunk(chunk));
             }
-            code if ELSEWHERE.contains(&code) => {
+            (0, _) if empty => return Ok(()),
+            (0, _) => {
+                // The first batch comes whole, however large it is; not by way of everything that speaks the protocol.
+                partition.least = partition.least.max(asked.most).saturating_mul(2).min(LARGEST);
+                partition.rest = rest(REFUSED);
+                return Err(format!("it sent no whole batch within {} bytes", asked.most));
+            }
+            (OFFSET_OUT_OF_RANGE, _) => partition.gone(),
+            (code, _) if ELSEWHERE.contains(&code) => {
                 tracing::debug!(partition = number, "kafka: {}", super::named(code));
-                partition.rest = Some(now + REST);
+                partition.rest = rest(REST);
                 state.stale = true;
             }
-            code => refused = Some(super::named(code)),
-        }
-        if let (Some(_), Some(partition)) = (&refused, state.partitions.get_mut(&number)) {
-            partition.rest = Some(now + REFUSED);
-            state.stale = true;
+            (code, _) => {
+                partition.rest = rest(REFUSED);
+                return Err(super::named(code));
+            }
         }
         self.changed.notify_all();
-        refused.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// A broker could not be asked: another may lead by now.
@@ -327,23 +372,42 @@ impl Shared {
         drop(self.changed.wait_timeout_while(state, time, |state| !state.ending));
     }
 
-    /// Waits until somebody wants to know who leads. False: the end.
-    pub(super) fn wanted(&self) -> bool {
+    /// Waits until somebody wants to know who leads, or it was not asked for a while: a broker that nobody else sees may
+    /// go on believing that it leads. None: the end. Otherwise whether it had to wait.
+    pub(super) fn wanted(&self) -> Option<bool> {
         let state = self.state();
+        let waited = !state.stale;
         let idle = |state: &mut State| !state.stale && !state.ending;
-        let mut state = self.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        let woken =
+            self.changed.wait_timeout_while(state, LOOK, idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = woken.0;
         state.stale = false;
-        !state.ending
+        (!state.ending).then_some(waited)
     }
 
     /// Learns who leads, and has those brokers fetched from. False: of some partition nobody knows it.
-    pub(super) fn lead(
-        self: &Arc<Self>,
-        brokers: BTreeMap<i32, String>,
-        leaders: BTreeMap<i32, Leader>,
-    ) -> Result<bool> {
+    pub(super) fn lead(self: &Arc<Self>, seen: Seen) -> Result<bool> {
         let mut state = self.state();
-        (state.brokers, state.leaders) = (brokers, leaders);
+        let anew = !seen.topic.is_nil() && state.topic.is_some_and(|known| known != seen.topic);
+        let mut leaders = seen.leaders;
+        // Where it listens is not known: the next answer may say it.
+        leaders.retain(|_, leader| seen.brokers.contains_key(&leader.broker));
+        if anew {
+            tracing::warn!("topic {} was deleted and created anew", self.topic);
+            state.partitions.values_mut().for_each(Partition::gone);
+        } else {
+            // Whoever was cut off from the others may tell of a leader of long ago.
+            for (number, known) in &state.leaders {
+                if let Some(leader) = leaders.get_mut(number).filter(|leader| leader.epoch < known.epoch) {
+                    *leader = *known;
+                }
+            }
+        }
+        if !seen.topic.is_nil() {
+            state.topic = Some(seen.topic);
+        }
+        state.brokers.extend(seen.brokers);
+        state.leaders = leaders;
         let State { partitions, leaders, .. } = &mut *state;
         let (mut all, mut wanted) = (true, BTreeSet::new());
         for (number, partition) in partitions {
@@ -351,14 +415,19 @@ impl Shared {
             all &= partition.leader.is_some();
             wanted.extend(partition.leader.map(|leader| leader.broker));
         }
+        let mut started = Ok(());
         for broker in wanted {
             if state.served.insert(broker) {
                 let shared = self.clone();
-                spawn(&format!("kafka-{broker}"), move || broker::run(&shared, broker))?;
+                let spawned = spawn(&format!("kafka-{broker}"), move || broker::run(&shared, broker));
+                if spawned.is_err() {
+                    state.served.remove(&broker);
+                    started = spawned;
+                }
             }
         }
         self.changed.notify_all();
-        Ok(all)
+        started.map(|()| all)
     }
 }
 

@@ -33,7 +33,8 @@ impl Limits {
         Ok(Limits {
             most: number(of, &["fetch.max.bytes"], 50 << 20)?,
             partition: number(of, &["max.partition.fetch.bytes", "fetch.message.max.bytes"], 1 << 20)?,
-            wait_ms: number(of, &["fetch.wait.max.ms"], 100)?,
+            // A broker that says nothing for half a minute is taken for dead.
+            wait_ms: number(of, &["fetch.wait.max.ms"], 100)?.clamp(0, 20_000),
             least: number(of, &["fetch.min.bytes"], 1)?,
             committed: of.get("isolation.level").is_none_or(|level| level != "read_uncommitted"),
             ahead: if settings.prefetch == 0 { AHEAD } else { settings.prefetch },

@@ -53,7 +53,7 @@ impl Chunk {
 
     /// Bytes of memory.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() + self.aborted.len() * size_of::<Aborted>()
+        self.bytes.capacity() + self.aborted.capacity() * size_of::<Aborted>()
     }
 }
 
@@ -169,6 +169,7 @@ impl Reader {
     pub(super) fn clear(&mut self) {
         (self.chunk, self.at, self.begun, self.batch) = (None, 0, 0, None);
         self.open.clear();
+        self.unpacker.clear();
     }
 
     /// Whether there is nothing left.
@@ -188,7 +189,9 @@ impl Reader {
             let bytes = &bytes[..reading.end];
             while reading.left > 0 && !into.full() {
                 let record = Record::read(bytes, &mut reading.at, &reading.batch);
-                let record = record.ok_or_else(|| corrupt(&reading.batch, "has a record that is cut off"))?;
+                let record = record.ok_or_else(|| {
+                    corrupt(&reading.batch, "has a record that is cut off, or of another batch")
+                })?;
                 into.push(&record);
                 reading.left -= 1;
             }
@@ -215,7 +218,7 @@ impl Reader {
             if crc32c::crc32c(&bytes[21..]) != batch.crc {
                 return Err(corrupt(&batch, "does not match its checksum"));
             }
-            if batch.last < 0 || batch.records < 0 {
+            if batch.last < 0 || batch.records < 0 || batch.offset < 0 || batch.next() == i64::MAX {
                 return Err(corrupt(&batch, "counts less than no records"));
             }
             let start = self.at + HEADER;
@@ -288,7 +291,11 @@ impl<'a> Record<'a> {
         let at = &mut 1;
         let time = varint(record, at)?;
         let time = batch.appended().unwrap_or_else(|| batch.time.saturating_add(time));
-        let offset = batch.offset.saturating_add(varint(record, at)?);
+        let number = varint(record, at)?;
+        if !(0..=i64::from(batch.last)).contains(&number) {
+            return None;
+        }
+        let offset = batch.offset.saturating_add(number);
         let (key, value) = (field(record, at)?, field(record, at)?);
         let headers = (varint(record, at)?, record.get(*at..)?);
         Some(Record { offset, time, key, value, headers })

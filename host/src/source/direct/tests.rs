@@ -53,10 +53,12 @@ fn going_back_forgets_what_was_fetched() {
     let mut reader = collector(4_000);
     read(&mut queue, &mut reader, 4_001);
     reader.reset(17);
-    fetcher.seek(0, 17);
+    queue.seek(17);
     assert_are(&read(&mut queue, &mut reader, END), 17, EVENTS);
     // Taken anew, while the old one is still there: its end must not end the new one.
     let mut again = Queue::new(fetcher.take(0, 100).expect("threads"));
+    queue.seek(5_000);
+    assert_eq!(queue.poll(Duration::ZERO, &mut collector(0)).expect("nobody"), Polled::Nothing);
     drop(queue);
     assert_are(&read(&mut again, &mut collector(100), END), 100, EVENTS);
     // What comes later comes, too.
@@ -77,7 +79,7 @@ fn an_offset_that_is_not_there_is_said_to_be_gone() {
     }
     assert_eq!(queue.poll(Duration::from_millis(200), &mut reader).expect("a broker"), Polled::Nothing);
     reader.reset(3);
-    fetcher.seek(0, 3);
+    queue.seek(3);
     assert_are(&read(&mut queue, &mut reader, 10), 3, 10);
 }
 
@@ -129,4 +131,48 @@ fn brokers_are_named_as_for_librdkafka() {
     assert_eq!(of(" kafka:9094"), "kafka:9094");
     assert_eq!((of("kafka"), of("SASL_SSL://kafka")), ("kafka:9092".into(), "kafka:9092".into()));
     assert_eq!((of("ssl://[::1]:1"), of("[::1]")), ("[::1]:1".into(), "[::1]:9092".into()));
+}
+
+#[test]
+fn who_cannot_be_trusted_is_known_before_anything_is_fetched() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    // It speaks, but no TLS. One that is starting may learn it: it is asked three times.
+    let talker = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (mut way, _) = listener.accept().expect("a connection");
+            std::io::Write::write_all(&mut way, b"HTTP/1.1 400 what?\r\n\r\n").expect("a reader");
+        }
+    });
+    let librdkafka = [("security.protocol".to_owned(), "ssl".to_owned())].into();
+    let settings = Settings { brokers: address, topic: TOPIC.into(), librdkafka, ..Settings::default() };
+    let error = Fetcher::new(&settings).expect("a fetcher").probe().expect_err("no TLS there");
+    assert!(error.to_string().contains("security.protocol must fit the listener"), "{error}");
+    talker.join().expect("no panic");
+    // One that is away may come.
+    let away = Settings { brokers: "127.0.0.1:1".into(), topic: TOPIC.into(), ..Settings::default() };
+    Fetcher::new(&away).expect("a fetcher").probe().expect("nothing that a person must see to");
+}
+
+#[test]
+fn who_leads_is_told_by_the_latest_and_a_topic_made_anew_is_not_read_on() {
+    let nobody = Settings { brokers: "127.0.0.1:1".into(), topic: TOPIC.into(), ..Settings::default() };
+    let fetcher = Fetcher::new(&nobody).expect("a fetcher");
+    let mut queue = Queue::new(fetcher.take(0, 10).expect("threads"));
+    let (one, two) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
+    let lead = |topic, broker, epoch| {
+        let brokers = [(1, "127.0.0.1:1".to_owned()), (2, "127.0.0.1:1".to_owned())].into();
+        let leaders = [(0, super::fetcher::Leader { broker, epoch })].into();
+        fetcher.shared().lead(super::fetcher::Seen { topic, brokers, leaders }).expect("threads")
+    };
+    assert!(lead(one, 1, 5));
+    lead(one, 2, 4);
+    assert_eq!(fetcher.leader(0), Some(1), "that was long ago");
+    lead(one, 2, 6);
+    assert_eq!(fetcher.leader(0), Some(2));
+    assert!(!lead(one, 3, 7), "nobody knows where broker 3 listens");
+    assert_eq!(queue.poll(Duration::ZERO, &mut collector(10)).expect("no fault"), Polled::Nothing);
+    lead(two, 1, 0);
+    assert_eq!(fetcher.leader(0), Some(1));
+    assert_eq!(queue.poll(Duration::ZERO, &mut collector(10)).expect("no fault"), Polled::Gone);
 }

@@ -11,6 +11,8 @@ use crate::Error;
 
 /// A batch may unpack to so many bytes: producers bound what they pack, to 1 MiB as a rule.
 const MOST: usize = 64 << 20;
+/// … and so much memory is kept for the next one.
+const KEPT: usize = 1 << 20;
 /// How the framing of Java's snappy library begins, followed by two versions.
 const XERIAL: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_HEADER: usize = 16;
@@ -23,6 +25,13 @@ pub(super) struct Unpacker {
 }
 
 impl Unpacker {
+    /// Gives back what one large batch took: there is one of these for each partition.
+    pub(super) fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT {
+            self.bytes = Vec::new();
+        }
+    }
+
     /// What was unpacked last.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -97,16 +106,13 @@ impl Unpacker {
             let hint = decoder.run(&mut from, &mut to)?;
             let written = to.pos();
             self.bytes.truncate(written);
-            let all = from.pos() == packed.len();
-            if written < room {
-                // It had room and did not use it: it wants more, or it is done.
-                return if all && hint == 0 {
-                    Ok(())
-                } else if all {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                } else {
-                    continue;
-                };
+            match from.pos() == packed.len() {
+                // What was asked of it once more would be the beginning of another frame.
+                true if hint == 0 => return Ok(()),
+                // It had room, did not use it, and wants more.
+                true if written < room => return Err(io::ErrorKind::UnexpectedEof.into()),
+                false if written < room => continue,
+                _ => {}
             }
             if room > MOST {
                 return Ok(());
