@@ -315,8 +315,8 @@ fn trouble(address: &str, patience: Duration, error: &io::Error) -> Error {
     })
 }
 
-/// Passes the tagged fields of a header, of which we know none.
-fn skip_tags(from: &mut impl Read) -> io::Result<()> {
+/// Passes tagged fields, of which we know none.
+pub(super) fn skip_tags(from: &mut impl Read) -> io::Result<()> {
     for _ in 0..varint(from)? {
         varint(from)?;
         let size = u64::from(varint(from)?);
@@ -327,7 +327,8 @@ fn skip_tags(from: &mut impl Read) -> io::Result<()> {
     Ok(())
 }
 
-fn varint(from: &mut impl Read) -> io::Result<u32> {
+/// A number of seven bits a byte, the lowest first.
+pub(super) fn varint(from: &mut impl Read) -> io::Result<u32> {
     let mut value = 0;
     for at in 0..5 {
         let mut byte = [0];

@@ -2,7 +2,7 @@
 //! not by way of a buffer for the whole answer, which would stay for as long as the slowest of its partitions is read.
 //! Versions 4 to 12 (<https://kafka.apache.org/protocol#The_Messages_Fetch>); from 13 on topics have no names.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Take};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use kafka_protocol::protocol::StrBytes;
 
-use super::connection::{Answer, Connection};
+use super::connection::{Connection, skip_tags, varint};
 use super::limits::Limits;
 use super::records::Aborted;
 use crate::Result;
@@ -37,6 +37,7 @@ pub(super) struct Asked {
 }
 
 /// What a broker answered of a partition.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     pub(super) partition: i32,
     /// Kafka's code; 0: none.
@@ -88,14 +89,14 @@ fn request(topic: &str, limits: &Limits, asked: &[Asked]) -> FetchRequest {
 }
 
 /// Reads an answer. No length is believed that goes beyond its end.
-struct Wire<'a, 'b> {
-    from: &'a mut Answer<'b>,
+struct Wire<'a, R> {
+    from: &'a mut Take<R>,
     flexible: bool,
     /// Bytes that were asked for of a partition.
     most: usize,
 }
 
-impl Wire<'_, '_> {
+impl<R: Read> Wire<'_, R> {
     fn answer(&mut self, version: i16, each: &mut impl FnMut(Answered)) -> io::Result<Duration> {
         let throttled = self.i32()?;
         let error = if version >= OWN_ERROR { self.i16()? } else { 0 };
@@ -162,34 +163,17 @@ impl Wire<'_, '_> {
         self.bytes().map(i64::from_be_bytes)
     }
 
-    fn uvarint(&mut self) -> io::Result<u64> {
-        let mut value = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.bytes()?;
-            value |= u64::from(byte & 127) << shift;
-            if byte < 128 {
-                return Ok(value);
-            }
-        }
-        Err(wrong("a number that does not end"))
-    }
-
-    /// How many things follow, or bytes that are no text; null: none.
+    /// How many things follow, or bytes that are no text; null: none. Things have a byte each at the least, so so many
+    /// bytes must be there.
     fn count(&mut self) -> io::Result<usize> {
-        let count = if self.flexible {
-            i64::try_from(self.uvarint()?).unwrap_or(i64::MAX) - 1
-        } else {
-            self.i32()?.into()
+        let count = match self.flexible {
+            true => i64::from(varint(self.from)?) - 1,
+            false => self.i32()?.into(),
         };
-        self.there(count).map(Option::unwrap_or_default)
-    }
-
-    /// A number of bytes, or of things that have at least one each: so many must be there.
-    fn there(&self, count: i64) -> io::Result<Option<usize>> {
         match u64::try_from(count) {
-            Err(_) => Ok(None),
+            Err(_) => Ok(0),
             Ok(count) if count > self.from.limit() => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => usize::try_from(count).map(Some).map_err(|_| wrong("a length beyond all memory")),
+            Ok(count) => usize::try_from(count).map_err(|_| wrong("a length beyond all memory")),
         }
     }
 
@@ -200,19 +184,14 @@ impl Wire<'_, '_> {
 
     /// Passes over what later versions may have added.
     fn tags(&mut self) -> io::Result<()> {
-        if !self.flexible {
-            return Ok(());
-        }
-        for _ in 0..self.uvarint()? {
-            self.uvarint()?;
-            let length = self.uvarint()?;
-            let length = self.there(i64::try_from(length).unwrap_or(i64::MAX))?;
-            self.skip(length.unwrap_or_default())?;
-        }
-        Ok(())
+        if self.flexible { skip_tags(self.from) } else { Ok(()) }
     }
 }
 
 fn wrong(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;
