@@ -376,6 +376,13 @@ impl State {
             return;
         }
         self.pipelines[at].left.insert((hour.clone(), before));
+        if generation.is_none() {
+            // Withdrawn: it has turned away from all that lies before the generation that is empty. Who has not heard of
+            // that yet may show such a one again, and nothing that is true is missing there.
+            let pipeline = &mut self.pipelines[at];
+            let empty = pipeline.truth.generations.get(&hour).copied().unwrap_or(1);
+            pipeline.left.insert((hour.clone(), Some(empty - 1)));
+        }
         let of = |generation: Option<u32>| -> Vec<(String, Vec<Row>)> {
             let there = |key: &&String| self.home(key) == generation.map(|g| (at, hour.clone(), g));
             let files = self.visible.iter().filter(|(key, _)| generation.is_some() && there(key));
