@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::fetch::{Asked, fetch};
-use super::fetcher::{Plan, Shared};
+use super::shared::{Plan, Shared};
 use super::{CLIENT, Complaints};
 use crate::Result;
 

@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::fetcher::{Leader, REST, Seen, Shared};
+use super::shared::{Leader, REST, Seen, Shared};
 use super::{CLIENT, Complaints};
 use crate::{Error, Kind, Result};
 

@@ -14,6 +14,7 @@ mod queue;
 mod records;
 mod sasl;
 mod security;
+mod shared;
 mod unpack;
 
 use std::time::{Duration, Instant};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::super::collect::Collector;
 use super::super::group::Polled;
 use super::Complaints;
-use super::fetcher::{Feed, Found};
+use super::fetcher::Feed;
 use super::records::{Fault, Reader};
+use super::shared::Found;
 use crate::{Error, Result};
 
 /// A fault that comes so often in a row is none of the way.

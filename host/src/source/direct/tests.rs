@@ -162,8 +162,8 @@ fn who_leads_is_told_by_the_latest_and_a_topic_made_anew_is_not_read_on() {
     let (one, two) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
     let lead = |topic, broker, epoch| {
         let brokers = [(1, "127.0.0.1:1".to_owned()), (2, "127.0.0.1:1".to_owned())].into();
-        let leaders = [(0, super::fetcher::Leader { broker, epoch })].into();
-        fetcher.shared().lead(super::fetcher::Seen { topic, brokers, leaders }).expect("threads")
+        let leaders = [(0, super::shared::Leader { broker, epoch })].into();
+        fetcher.shared().lead(super::shared::Seen { topic, brokers, leaders }).expect("threads")
     };
     assert!(lead(one, 1, 5));
     lead(one, 2, 4);
