@@ -10,7 +10,7 @@ from s3 import REGION
 
 BINARY = Path(os.environ["TIDEMILL_BIN"])
 
-# Who fetches events, where a test does not say it: every suite passes with either.
+# Who fetches events, where a test does not say it.
 FETCH = os.environ.get("TIDEMILL_TEST_FETCH", "librdkafka")
 
 
