@@ -55,14 +55,14 @@ def view_numbers(text):
     return int(re.search(r"after record (\d+)", text)[1])
 
 
-def pipelines(tidemill, kafka, buckets, disk, name):
-    """Makes the pipeline of a test, with a topic of its own, on a disk or on S3 with Glue."""
+def pipelines(tidemill, kafka, buckets, disk, name, of=None):
+    """Makes the pipeline of a test, with a topic of its own, on a disk or on S3 with Glue. `of` is its class."""
     def make(place, *flags):
         kafka.create(name)
         if place == "s3":
-            return History(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return History(tidemill, name, name, disk, "--catalog", "local", *flags)
+            return (of or History)(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
+                                   name.replace("-", "_"), *flags)
+        return (of or History)(tidemill, name, name, disk, "--catalog", "local", *flags)
     return make
 
 

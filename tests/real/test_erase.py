@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import duckdb
 import pytest
 
-from history import History, hours_ago, produce
+from history import History, hours_ago, pipelines, produce
 from host import BINARY
 from process import until
 
@@ -25,14 +25,7 @@ LONG = os.environ.get("TIDEMILL_TEST_ERASE") == "long"
 
 @pytest.fixture
 def job(tidemill, kafka, buckets, disk, name):
-    """Makes a pipeline with a topic of its own."""
-    def make(place, *flags):
-        kafka.create(name)
-        if place == "s3":
-            return Erasure(tidemill, name, name, buckets(name), "--catalog", "glue", "--database",
-                           name.replace("-", "_"), *flags)
-        return Erasure(tidemill, name, name, disk, "--catalog", "local", *flags)
-    return make
+    return pipelines(tidemill, kafka, buckets, disk, name, of=Erasure)
 
 
 class Erasure(History):

@@ -22,10 +22,7 @@ impl Committer {
         if !self.catalog.due(Instant::now()) {
             return;
         }
-        let asked = match self.setup.log.shown().await {
-            Ok(now) => self.registrar.register(&[], now).await,
-            Err(e) => Err(e),
-        };
+        let asked = self.registrar.go_on(&mut self.setup.log).await;
         self.catalog.was(asked.is_ok(), Instant::now());
         let Err(e) = asked else { return };
         let partitions = self.registrar.waiting();
@@ -83,10 +80,7 @@ impl Committer {
     pub(super) async fn end(mut self) -> Result<()> {
         let mut result = Ok(());
         if self.registrar.waiting() > 0 {
-            let registered = async {
-                let now = self.setup.log.shown().await?;
-                self.registrar.register(&[], now).await
-            };
+            let registered = self.registrar.go_on(&mut self.setup.log);
             match tokio::time::timeout(OFFSETS, registered).await {
                 Ok(Ok(())) => {}
                 Ok(Err(e)) if e.kind() != Kind::Retry => result = Err(e),

@@ -137,14 +137,16 @@ impl Registrar {
         self.waiting.iter().map(owed).collect()
     }
 
+    /// Registers what waits, at the generations that a log shows.
+    pub(crate) async fn go_on(&mut self, log: &mut Log) -> Result<()> {
+        let now = log.shown().await?;
+        self.register(&[], now).await
+    }
+
     /// Registers what a record left; what could not be told, for people. It stands in the log for hosts to go on with.
     pub(crate) async fn tell(&mut self, record: &Record, log: &mut Log) -> Option<String> {
         self.inherit(record);
-        let told = match log.shown().await {
-            Ok(now) => self.register(&[], now).await,
-            Err(e) => Err(e),
-        };
-        match told {
+        match self.go_on(log).await {
             Ok(()) if self.waiting() > 0 => {
                 Some("hours of tables that the transforms of now do not make are left to other hosts".into())
             }

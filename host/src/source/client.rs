@@ -161,7 +161,7 @@ pub(super) struct Context {
 }
 
 /// The same complaint is made this often.
-const COMPLAIN: Duration = Duration::from_secs(10);
+pub(super) const COMPLAIN: Duration = Duration::from_secs(10);
 
 impl Context {
     fn new(settings: &Settings) -> Self {

@@ -17,17 +17,16 @@ mod security;
 mod shared;
 mod unpack;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kafka_protocol::error::ParseResponseErrorCode;
 
+use super::client::COMPLAIN;
 pub(super) use fetcher::Fetcher;
 pub(super) use queue::Queue;
 
 /// What we are called in the brokers' logs.
 const CLIENT: &str = super::examine::CLIENT;
-/// The same trouble is told this often.
-const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// What Kafka calls a code.
 fn named(code: i16) -> String {

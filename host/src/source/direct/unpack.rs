@@ -97,7 +97,7 @@ impl Unpacker {
             none => none.insert(Decoder::new()?),
         };
         let mut from = InBuffer::around(packed);
-        // Twice as much is a fair guess; it grows from there.
+        // Four times as much is a fair guess; it grows from there.
         let mut room = packed.len().saturating_mul(4).clamp(64 << 10, MOST + 1);
         loop {
             let before = self.bytes.len();
